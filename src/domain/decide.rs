@@ -1,0 +1,210 @@
+//! The decision: which entry a request goes to, and why.
+
+use super::affinity::ClientKey;
+use super::entry::{Entry, PerEntry};
+use super::health::Standing;
+use super::split::{Phase, Salt, Split};
+
+/// All that a decision may look at about the service, from one snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene {
+    /// The split in force.
+    pub split: Split,
+    /// Key of the position hash.
+    pub salt: Salt,
+    /// Start of the dealing of births.
+    pub phase: Phase,
+    /// The entry that is in charge.
+    pub stable: Entry,
+    /// Entries that were rolled back: no failover to them.
+    pub condemned: PerEntry<bool>,
+    /// The best standing of each entry's endpoints.
+    pub standing: PerEntry<Standing>,
+    /// Whether new clients of a dead entry may go to the other.
+    pub failover: bool,
+}
+
+/// What a request asks for, as far as the split is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It carries a sealed session id: where it belongs is written there.
+    Pinned(Entry),
+    /// A tester named the entry.
+    Tester(Entry),
+    /// A legacy session is born and its client has no key.
+    Birth,
+    /// A client with a key: a birth, a modern request, a legacy request without a session.
+    Client(ClientKey),
+    /// Belongs to the entry in charge: not MCP, and `plain = "stable"`.
+    Stable,
+}
+
+/// Why an entry was chosen; logged with every decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The session lives there.
+    Pin,
+    /// The tester header said so.
+    Tester,
+    /// It was this birth's turn.
+    Birth,
+    /// The client's position on the scale.
+    Key,
+    /// Stable takes what is not MCP.
+    Stable,
+    /// The entry that was meant is down, or new and not yet proven.
+    Failover,
+}
+
+impl Why {
+    /// The word for logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pin => "pin",
+            Self::Tester => "tester",
+            Self::Birth => "birth",
+            Self::Key => "key",
+            Self::Stable => "stable",
+            Self::Failover => "failover",
+        }
+    }
+}
+
+/// Where to, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The entry.
+    pub entry: Entry,
+    /// The reason.
+    pub why: Why,
+}
+
+/// No entry can take the request; the entry that was meant is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unusable(pub Entry);
+
+impl Scene {
+    /// Chooses. `next_birth` is drawn only when a birth is dealt, so that no other request uses up
+    /// a turn.
+    pub fn decide(&self, asked: Asked, next_birth: impl FnOnce() -> u64) -> Result<Choice, Unusable> {
+        let (meant, why) = match asked {
+            // A pin is kept whatever the checks say: the session's state is there and nowhere
+            // else, and the endpoint may be back before the next check.
+            Asked::Pinned(entry) => return Ok(Choice { entry, why: Why::Pin }),
+            Asked::Tester(entry) => (entry, Why::Tester),
+            Asked::Birth => (self.split.of_birth(next_birth(), self.phase), Why::Birth),
+            Asked::Client(key) => (self.split.of_client(&self.salt, key), Why::Key),
+            Asked::Stable => (self.stable, Why::Stable),
+        };
+        if self.stands_in(meant) {
+            return Ok(Choice { entry: meant, why });
+        }
+        // A tester wants this entry and no other: an answer from the wrong one would be a lie.
+        if why != Why::Tester && self.may_fail_over_from(meant) {
+            return Ok(Choice { entry: meant.other(), why: Why::Failover });
+        }
+        match self.standing[meant] {
+            Standing::Down => Err(Unusable(meant)),
+            // Unknown, and the other is no better: follow the split.
+            Standing::Unknown | Standing::Up => Ok(Choice { entry: meant, why }),
+        }
+    }
+
+    /// Whether the other entry may take the new clients of this one.
+    pub fn may_fail_over_from(&self, entry: Entry) -> bool {
+        let other = entry.other();
+        let better = match self.standing[other] {
+            Standing::Up => true,
+            Standing::Unknown => self.standing[entry] == Standing::Down,
+            Standing::Down => false,
+        };
+        self.failover && better && !self.condemned[other]
+    }
+
+    fn stands_in(&self, entry: Entry) -> bool {
+        self.standing[entry] == Standing::Up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{KeySource, Share};
+    use Standing::{Down, Unknown, Up};
+
+    fn scene(primary: Standing, secondary: Standing) -> Scene {
+        Scene {
+            split: Split::all_to(Entry::Secondary),
+            salt: Salt::new([7; 16]),
+            phase: Phase::from_random(0),
+            stable: Entry::Primary,
+            condemned: PerEntry::default(),
+            standing: PerEntry { primary, secondary },
+            failover: true,
+        }
+    }
+
+    fn no_birth() -> u64 {
+        panic!("a birth was used up")
+    }
+
+    #[test]
+    fn every_pair_of_standings_is_stated() {
+        // Everything is meant for the secondary; expected: who takes a new client.
+        let table = [
+            (Up, Up, Ok((Entry::Secondary, Why::Birth))),
+            (Down, Up, Ok((Entry::Secondary, Why::Birth))),
+            (Unknown, Up, Ok((Entry::Secondary, Why::Birth))),
+            (Up, Unknown, Ok((Entry::Primary, Why::Failover))),
+            (Unknown, Unknown, Ok((Entry::Secondary, Why::Birth))),
+            (Down, Unknown, Ok((Entry::Secondary, Why::Birth))),
+            (Up, Down, Ok((Entry::Primary, Why::Failover))),
+            (Unknown, Down, Ok((Entry::Primary, Why::Failover))),
+            (Down, Down, Err(Unusable(Entry::Secondary))),
+        ];
+        for (primary, secondary, expected) in table {
+            let got = scene(primary, secondary).decide(Asked::Birth, || 0);
+            let expected = expected.map(|(entry, why)| Choice { entry, why });
+            assert_eq!(got, expected, "primary {primary:?}, secondary {secondary:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_fails_over_to_a_condemned_entry() {
+        let mut scene = scene(Up, Down);
+        scene.condemned.primary = true;
+        assert_eq!(scene.decide(Asked::Birth, || 0), Err(Unusable(Entry::Secondary)));
+    }
+
+    #[test]
+    fn failover_can_be_switched_off() {
+        let scene = Scene { failover: false, ..scene(Up, Down) };
+        assert_eq!(scene.decide(Asked::Birth, || 0), Err(Unusable(Entry::Secondary)));
+    }
+
+    #[test]
+    fn a_pin_holds_whatever_the_checks_say_and_uses_up_no_birth() {
+        let choice = scene(Up, Down).decide(Asked::Pinned(Entry::Secondary), no_birth).unwrap();
+        assert_eq!(choice, Choice { entry: Entry::Secondary, why: Why::Pin });
+    }
+
+    #[test]
+    fn a_tester_reaches_an_entry_at_zero_and_never_the_other() {
+        let scene = Scene { split: Split::giving(Entry::Secondary, Share::NONE), ..scene(Up, Up) };
+        let choice = scene.decide(Asked::Tester(Entry::Secondary), no_birth).unwrap();
+        assert_eq!(choice.entry, Entry::Secondary);
+        let down = Scene { standing: PerEntry { primary: Up, secondary: Down }, ..scene };
+        assert_eq!(down.decide(Asked::Tester(Entry::Secondary), no_birth), Err(Unusable(Entry::Secondary)));
+    }
+
+    #[test]
+    fn what_is_not_mcp_goes_to_stable_whatever_the_split() {
+        assert_eq!(scene(Up, Up).decide(Asked::Stable, no_birth).unwrap().entry, Entry::Primary);
+    }
+
+    #[test]
+    fn keyed_clients_use_up_no_birth() {
+        let key = ClientKey::new(&KeySource::ApiKey, b"k");
+        assert_eq!(scene(Up, Up).decide(Asked::Client(key), no_birth).unwrap().why, Why::Key);
+    }
+}

@@ -1,0 +1,221 @@
+//! Commands, their answers, and what is told about them.
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::durable::EntrySpec;
+use crate::domain::entry::Entry;
+use crate::domain::health::Standing;
+use crate::domain::split::{Share, Split};
+
+/// Ties a command to its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// A command with all that is said about it.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Where the answer goes.
+    pub ticket: Ticket,
+    /// Who wants it, for the audit.
+    pub actor: String,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+    /// The revision the operator saw; another one refuses the command.
+    pub if_match: Option<u64>,
+    /// Say what would happen, and do nothing.
+    pub dry_run: bool,
+    /// What.
+    pub command: Command,
+}
+
+/// What can be wanted of a service.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Set the split.
+    Split(Split),
+    /// Candidate to 0, now.
+    Rollback,
+    /// Fill a slot.
+    Deploy(Deploy),
+}
+
+/// A version to put in a slot.
+#[derive(Clone, Debug)]
+pub struct Deploy {
+    /// The slot.
+    pub entry: Entry,
+    /// What goes in.
+    pub spec: EntrySpec,
+    /// Also while the slot has a share.
+    pub force: bool,
+}
+
+/// What a command changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The split before.
+    pub old: Split,
+    /// The split now.
+    pub new: Split,
+    /// The revision before.
+    pub old_revision: u64,
+    /// The revision now.
+    pub revision: u64,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// Whether the disk has it.
+    pub durable: bool,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why a command was refused. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum Refusal {
+    /// Somebody was faster.
+    #[error("revision {given} is not the current one: it is {current}, with split {split}")]
+    Stale {
+        /// What the operator saw.
+        given: u64,
+        /// What is in force.
+        current: u64,
+        /// The split in force.
+        split: Split,
+    },
+    /// A rollback came while the command waited for the disk.
+    #[error("a rollback (revision {revision}) came while this change waited for the disk: it was not made")]
+    Overtaken {
+        /// The rollback's revision.
+        revision: u64,
+    },
+    /// The disk did not take it, and a raise that is not durable is not made.
+    #[error("the state could not be stored ({reason}), and a change that raises a share is made only once it is stored")]
+    NotStored {
+        /// The disk's words.
+        reason: String,
+    },
+    /// `authority = "config"`.
+    #[error("the configuration file is the authority on this service: edit the file and reload")]
+    FileIsAuthority,
+    /// The slot to fill has clients.
+    #[error("{entry} has {share} % of the clients: a deploy goes to the idle entry")]
+    EntryInUse {
+        /// The slot.
+        entry: Entry,
+        /// Its share.
+        share: Share,
+    },
+    /// One endpoint cannot serve both versions.
+    #[error("{url} is an endpoint of {other} already: the two entries of a service share none")]
+    EndpointOfBoth {
+        /// The endpoint.
+        url: String,
+        /// Who has it.
+        other: Entry,
+    },
+}
+
+/// Something that happened, for audit, events and log.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Note {
+    /// The split was set by hand.
+    Split {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+        /// `90:10` before.
+        before: String,
+        /// and after.
+        after: String,
+        /// The new revision.
+        revision: u64,
+    },
+    /// The candidate was taken to 0.
+    Rollback {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+        /// The entry that was rolled back and is condemned now.
+        candidate: Entry,
+        /// The split before.
+        before: String,
+        /// and after.
+        after: String,
+        /// The new revision.
+        revision: u64,
+    },
+    /// A slot was filled.
+    Deploy {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+        /// The slot.
+        entry: Entry,
+        /// What was there.
+        before: EntrySpec,
+        /// What is there.
+        after: EntrySpec,
+        /// The new revision.
+        revision: u64,
+    },
+    /// An entry was at 100 % for long enough and is in charge now.
+    Stable {
+        /// The entry.
+        entry: Entry,
+        /// The revision, which this does not change.
+        revision: u64,
+    },
+    /// Checks turned an endpoint.
+    Health {
+        /// Its entry.
+        entry: Entry,
+        /// Its name.
+        endpoint: String,
+        /// Where it stands now.
+        standing: Standing,
+    },
+}
+
+impl Note {
+    pub(super) fn split(order: &Order, change: &Change) -> Self {
+        Self::Split {
+            actor: order.actor.clone(),
+            reason: order.reason.clone(),
+            before: change.old.to_string(),
+            after: change.new.to_string(),
+            revision: change.revision,
+        }
+    }
+
+    pub(super) fn rollback(order: &Order, candidate: Entry, change: &Change) -> Self {
+        Self::Rollback {
+            actor: order.actor.clone(),
+            reason: order.reason.clone(),
+            candidate,
+            before: change.old.to_string(),
+            after: change.new.to_string(),
+            revision: change.revision,
+        }
+    }
+
+    pub(super) fn deploy(order: &Order, entry: Entry, before: &EntrySpec, after: &EntrySpec, revision: u64) -> Self {
+        Self::Deploy {
+            actor: order.actor.clone(),
+            reason: order.reason.clone(),
+            entry,
+            before: before.clone(),
+            after: after.clone(),
+            revision,
+        }
+    }
+
+    /// Whether somebody did this, so that the audit must have it.
+    pub fn is_change(&self) -> bool {
+        matches!(self, Self::Split { .. } | Self::Rollback { .. } | Self::Deploy { .. })
+    }
+}

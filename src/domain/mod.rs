@@ -1,0 +1,20 @@
+//! The pure core: no sockets, no clocks, no randomness. Time, dice and disk come in as arguments
+//! and go out as values, so that a week of operation is a millisecond of test.
+
+pub mod affinity;
+pub mod clock;
+pub mod decide;
+pub mod entry;
+pub mod health;
+pub mod machine;
+pub mod outcome;
+pub mod skew;
+pub mod split;
+
+pub use affinity::{ClientKey, KeySource};
+pub use clock::Moment;
+pub use decide::{Asked, Choice, Scene, Unusable, Why};
+pub use entry::{Entry, PerEntry};
+pub use health::{Standing, Streak, Thresholds};
+pub use outcome::{Blame, Outcome};
+pub use split::{Phase, Salt, Share, Split};

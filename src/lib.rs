@@ -1,0 +1,16 @@
+//! dualgate: a traffic-splitting reverse proxy for dual-entry deploys of MCP servers.
+//!
+//! ```text
+//!  5  main.rs  app.rs                    wiring, nothing else
+//!  4  admin/  cli/  demo/                faces: words in, words out
+//!  3  proxy/  control/                   traffic | decisions  (siblings, strangers)
+//!  2  live/  upstream/                   the snapshot cell and the store | what talks to an entry
+//!  1  config/  telemetry/                file -> types | names of metrics and log fields
+//!  0  domain/  mcp/                      PURE: split, pins, machine | envelope scan, SSE, seal
+//! ```
+//!
+//! An import points down only, and siblings do not import each other; `tests/floors.rs` holds it
+//! and lists the few exceptions.
+
+pub mod domain;
+pub mod mcp;

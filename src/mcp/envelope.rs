@@ -1,0 +1,118 @@
+//! The outermost level of a JSON-RPC message: what kind it is, its method, its id.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What a POST body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Wants an answer.
+    Request,
+    /// Wants none.
+    Notification,
+    /// Answers a request of the server.
+    Response,
+    /// An array of messages (2025-03-26 only).
+    Batch,
+}
+
+/// The outermost level of a body. Everything is borrowed from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// The method of a request or notification.
+    pub method: Option<Cow<'a, str>>,
+    /// The ids that want an answer, as they were written (numbers keep their spelling).
+    pub ids: Vec<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a complete body; nothing if it is not JSON-RPC 2.0. Members are not interpreted
+    /// further, and a message with a member given twice is nobody's message.
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(body).ok()?;
+        match text.trim_start_matches([' ', '\t', '\r', '\n']).as_bytes().first()? {
+            b'{' => Self::of_one(&serde_json::from_str::<Message<'a>>(text).ok()?),
+            b'[' => Self::of_batch(&serde_json::from_str::<Vec<Message<'a>>>(text).ok()?),
+            _ => None,
+        }
+    }
+
+    fn of_one(message: &Message<'a>) -> Option<Self> {
+        if message.jsonrpc.as_deref() != Some("2.0") {
+            return None;
+        }
+        let kind = match (&message.method, message.id) {
+            (Some(_), Some(_)) => Kind::Request,
+            (Some(_), None) => Kind::Notification,
+            (None, _) => Kind::Response,
+        };
+        let ids = if kind == Kind::Request { message.id.map(RawValue::get).into_iter().collect() } else { Vec::new() };
+        Some(Self { kind, method: message.method.clone(), ids })
+    }
+
+    fn of_batch(messages: &[Message<'a>]) -> Option<Self> {
+        let parts: Option<Vec<Self>> = messages.iter().map(Self::of_one).collect();
+        let parts = parts.filter(|parts| !parts.is_empty())?;
+        let ids = parts.iter().flat_map(|part| part.ids.iter().copied()).collect();
+        Some(Self { kind: Kind::Batch, method: None, ids })
+    }
+
+    /// Whether this opens a legacy session.
+    pub fn is_initialize(&self) -> bool {
+        self.kind == Kind::Request && self.method.as_deref() == Some(super::names::INITIALIZE)
+    }
+
+    /// Whether it may be sent a second time when no byte of an answer came.
+    pub fn is_repeatable(&self) -> bool {
+        self.kind == Kind::Request && self.method.as_deref().is_some_and(super::names::is_repeatable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_follows_from_method_and_id() {
+        let read = |text: &'static str| Envelope::read(text.as_bytes()).map(|e| (e.kind, e.method.map(Cow::into_owned), e.ids));
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","id":9007199254740993,"method":"tools/call","params":{"method":"x"}}"#),
+            Some((Kind::Request, Some("tools/call".into()), vec!["9007199254740993"])),
+        );
+        assert_eq!(read(r#" {"method":"a","jsonrpc":"2.0"}"#), Some((Kind::Notification, Some("a".into()), vec![])));
+        assert_eq!(read(r#"{"jsonrpc":"2.0","id":"1","result":{}}"#), Some((Kind::Response, None, vec![])));
+        assert_eq!(
+            read(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"b"},{"jsonrpc":"2.0","id":"x","method":"c"}]"#),
+            Some((Kind::Batch, None, vec!["1", "\"x\""])),
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_rpc_is_nothing() {
+        for text in ["", "[]", "{}", "3", "null", r#"{"method":"initialize"}"#, r#"{"jsonrpc":"1.0","method":"a"}"#, r#"{"jsonrpc":"2.0""#] {
+            assert_eq!(Envelope::read(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(Envelope::read(br#"{"jsonrpc":"2.0","method":"a","method":"initialize"}"#), None, "a member given twice");
+        assert_eq!(Envelope::read(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}"), None, "not UTF-8");
+    }
+
+    #[test]
+    fn an_escaped_method_is_read_as_it_is_meant() {
+        let body = br#"{"jsonrpc":"2.0","id":1,"method":"initi\u0061lize"}"#;
+        assert!(Envelope::read(body).unwrap().is_initialize());
+    }
+}

@@ -1,0 +1,10 @@
+//! What a proxy has to know of the Model Context Protocol. Pure, like `domain`.
+
+pub mod envelope;
+pub mod names;
+pub mod seal;
+pub mod sse;
+pub mod words;
+
+pub use envelope::{Envelope, Kind};
+pub use seal::{SealKeys, Secret, SessionPin, TooLong};

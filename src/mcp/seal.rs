@@ -1,0 +1,339 @@
+//! Sealed session ids: stickiness without a table.
+//!
+//! The id that a client holds is a token that only the proxy can read and nobody can make or
+//! alter: an AEAD (AES-128-GCM, NIST SP 800-38D) over where the session lives. It survives a
+//! restart of the proxy and is understood by every replica that has the key.
+//!
+//! ```text
+//! base64url( version | key id (4) | nonce (12) | ciphertext | tag (16) )        <= 1,024 characters
+//! plaintext: flags | revision (8) | name length | endpoint name | id length (2) | upstream id | fields
+//! field:     tag | length (2) | bytes        a tag below 128 that is not known is passed over
+//! ```
+//!
+//! The header and the service's name are authenticated with it, so an id of one service opens in
+//! no other. Nonces count up from a random 96-bit start per process, so the 2^32 bound of random
+//! nonces does not apply: even 16,000 starts under one key, 2^32 ids each, meet with a chance of
+//! about 2^-36.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt as HkdfSalt};
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use thiserror::Error;
+
+use crate::domain::{Entry, Salt};
+
+/// The longest id a client is given, in characters.
+pub const LONGEST: usize = 1024;
+
+const VERSION: u8 = 1;
+const KEY_ID: usize = 4;
+const TAG: usize = 16;
+const HEADER: usize = 1 + KEY_ID + NONCE_LEN;
+
+/// Where a session lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionPin {
+    /// The entry it was born on.
+    pub entry: Entry,
+    /// The name of the endpoint that holds it.
+    pub endpoint: String,
+    /// The revision of its birth.
+    pub revision: u64,
+    /// The server's own id; absent where the server issued none (a stateless legacy server), and
+    /// the id exists only to keep the client on its version.
+    pub upstream: Option<String>,
+}
+
+/// The server's session id is too long to be sealed into [`LONGEST`] characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the server's session id has {0} bytes, too many to fit a sealed id of 1024 characters")]
+pub struct TooLong(pub usize);
+
+/// The content of a seal key file: 32 bytes from which all keys are derived.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// From random bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads the one line of a key file: 32 bytes in base64.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let bytes = STANDARD.decode(text.trim()).map_err(|error| format!("not base64: {error}"))?;
+        let length = bytes.len();
+        bytes.try_into().map(Self).map_err(|_| format!("{length} bytes, where a seal key has 32 (write one with `openssl rand -base64 32`)"))
+    }
+
+    /// The line of a key file.
+    pub fn to_line(&self) -> String {
+        format!("{}\n", STANDARD.encode(self.0))
+    }
+}
+
+/// The keys: the first seals, all open.
+pub struct SealKeys {
+    keys: Vec<SealKey>,
+    nonce_start: u128,
+    sealed: AtomicU64,
+}
+
+struct SealKey {
+    id: [u8; KEY_ID],
+    aead: LessSafeKey,
+    salts: hmac::Key,
+}
+
+impl SealKeys {
+    /// Keys from secrets, of which there is at least one, and a random start of the nonces.
+    pub fn new(secrets: &[Secret], nonce_start: [u8; NONCE_LEN]) -> Self {
+        assert!(!secrets.is_empty(), "there is always a key to seal with");
+        let mut start = [0; 16];
+        start[4..].copy_from_slice(&nonce_start);
+        let keys = secrets.iter().map(SealKey::derive).collect();
+        Self { keys, nonce_start: u128::from_be_bytes(start), sealed: AtomicU64::new(0) }
+    }
+
+    /// Seals the pin into an id for clients of this service.
+    pub fn seal(&self, service: &str, pin: &SessionPin) -> Result<String, TooLong> {
+        let key = &self.keys[0];
+        let upstream = pin.upstream.as_deref();
+        let too_long = || TooLong(upstream.map_or(0, str::len));
+        let nonce = self.next_nonce();
+        let mut token = Vec::with_capacity(192);
+        token.push(VERSION);
+        token.extend_from_slice(&key.id);
+        token.extend_from_slice(&nonce);
+        let mut text = Vec::with_capacity(128);
+        text.push(u8::from(pin.entry == Entry::Secondary) | u8::from(upstream.is_some()) << 1);
+        text.extend_from_slice(&pin.revision.to_be_bytes());
+        text.push(u8::try_from(pin.endpoint.len()).map_err(|_| too_long())?);
+        text.extend_from_slice(pin.endpoint.as_bytes());
+        let id = upstream.unwrap_or_default();
+        text.extend_from_slice(&u16::try_from(id.len()).map_err(|_| too_long())?.to_be_bytes());
+        text.extend_from_slice(id.as_bytes());
+        let aad = Aad::from(bound_to(service, &token[..1 + KEY_ID]));
+        // Sealing fails only for messages of 64 GiB; ours are bounded above.
+        let tag = key.aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text);
+        token.extend_from_slice(&text);
+        token.extend_from_slice(tag.map_err(|_| too_long())?.as_ref());
+        let id = URL_SAFE_NO_PAD.encode(token);
+        if id.len() > LONGEST { Err(too_long()) } else { Ok(id) }
+    }
+
+    /// Opens an id that a client sent. Nothing if it was not sealed by one of the keys for this
+    /// service, or is altered in any character: base64 is read strictly, unused bits included.
+    pub fn open(&self, service: &str, id: &[u8]) -> Option<SessionPin> {
+        if id.len() > LONGEST {
+            return None;
+        }
+        let mut token = URL_SAFE_NO_PAD.decode(id).ok()?;
+        if token.len() < HEADER + TAG || token[0] != VERSION {
+            return None;
+        }
+        let (header, sealed) = token.split_at_mut(HEADER);
+        let (prefix, nonce) = header.split_at(1 + KEY_ID);
+        let key = self.keys.iter().find(|key| key.id == prefix[1..])?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let text = key.aead.open_in_place(nonce, Aad::from(bound_to(service, prefix)), sealed).ok()?;
+        read_pin(text)
+    }
+
+    /// The salt of a service's position hash in an epoch. Every replica with the same first key
+    /// computes the same.
+    pub fn salt(&self, service: &str, epoch: u64) -> Salt {
+        let mut context = hmac::Context::with_key(&self.keys[0].salts);
+        context.update(&epoch.to_be_bytes());
+        context.update(service.as_bytes());
+        let tag = context.sign();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&tag.as_ref()[..16]);
+        Salt::new(bytes)
+    }
+
+    fn next_nonce(&self) -> [u8; NONCE_LEN] {
+        let count = u128::from(self.sealed.fetch_add(1, Ordering::Relaxed));
+        let nonce = self.nonce_start.wrapping_add(count).to_be_bytes();
+        let mut bytes = [0; NONCE_LEN];
+        bytes.copy_from_slice(&nonce[16 - NONCE_LEN..]);
+        bytes
+    }
+}
+
+impl SealKey {
+    fn derive(secret: &Secret) -> Self {
+        // HKDF (RFC 5869): one secret, a key for each purpose.
+        let root = HkdfSalt::new(HKDF_SHA256, b"dualgate seal 1").extract(&secret.0);
+        let aead = UnboundKey::new(&AES_128_GCM, &derived::<16>(&root, b"session id"));
+        #[allow(clippy::expect_used)]
+        Self {
+            id: derived(&root, b"key id"),
+            aead: LessSafeKey::new(aead.expect("AES-128 takes a key of 16 bytes")),
+            salts: hmac::Key::new(hmac::HMAC_SHA256, &derived::<32>(&root, b"split salt")),
+        }
+    }
+}
+
+fn derived<const N: usize>(root: &Prk, purpose: &[u8]) -> [u8; N] {
+    struct Length(usize);
+    impl KeyType for Length {
+        fn len(&self) -> usize {
+            self.0
+        }
+    }
+    let mut bytes = [0; N];
+    let info = [purpose];
+    #[allow(clippy::expect_used)]
+    let okm = root.expand(&info, Length(N)).expect("HKDF-SHA256 gives up to 8,160 bytes");
+    #[allow(clippy::expect_used)]
+    okm.fill(&mut bytes).expect("the length is the one asked for");
+    bytes
+}
+
+fn bound_to(service: &str, prefix: &[u8]) -> Vec<u8> {
+    [prefix, service.as_bytes()].concat()
+}
+
+fn read_pin(text: &[u8]) -> Option<SessionPin> {
+    let mut rest = Reader(text);
+    let flags = rest.take(1)?[0];
+    let revision = u64::from_be_bytes(rest.take(8)?.try_into().ok()?);
+    let endpoint = rest.counted(1)?;
+    let upstream = rest.counted(2)?;
+    while !rest.0.is_empty() {
+        let tag = rest.take(1)?[0];
+        rest.counted(2)?;
+        if tag >= 128 {
+            return None;
+        }
+    }
+    Some(SessionPin {
+        entry: if flags & 1 == 0 { Entry::Primary } else { Entry::Secondary },
+        endpoint: String::from_utf8(endpoint.to_vec()).ok()?,
+        revision,
+        upstream: if flags & 2 == 0 { None } else { Some(String::from_utf8(upstream.to_vec()).ok()?) },
+    })
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn counted(&mut self, width: usize) -> Option<&'a [u8]> {
+        let count = self.take(width)?.iter().fold(0, |count, byte| count << 8 | usize::from(*byte));
+        self.take(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keys(seeds: &[u8]) -> SealKeys {
+        let secrets: Vec<Secret> = seeds.iter().map(|seed| Secret::new([*seed; 32])).collect();
+        SealKeys::new(&secrets, [seeds[0]; NONCE_LEN])
+    }
+
+    fn pin() -> SessionPin {
+        SessionPin { entry: Entry::Secondary, endpoint: "a".into(), revision: 7, upstream: Some("6f1e0b7a5d".into()) }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_again(
+            secondary: bool, endpoint in "[a-z0-9.:-]{1,64}", revision: u64, upstream in prop::option::of("[!-~]{0,400}"),
+        ) {
+            let keys = keys(&[1]);
+            let entry = if secondary { Entry::Secondary } else { Entry::Primary };
+            let pin = SessionPin { entry, endpoint, revision, upstream };
+            let id = keys.seal("notes", &pin).unwrap();
+            prop_assert!(id.len() <= LONGEST && id.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(keys.open("notes", id.as_bytes()), Some(pin));
+        }
+
+        #[test]
+        fn strange_bytes_open_nothing(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(keys(&[1]).open("notes", &bytes), None);
+            prop_assert_eq!(keys(&[1]).open("notes", URL_SAFE_NO_PAD.encode(&bytes).as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn an_id_altered_in_any_character_opens_nothing() {
+        let keys = keys(&[1]);
+        let id = keys.seal("notes", &pin()).unwrap();
+        for at in 0..id.len() {
+            for other in (0x21..0x7f).filter(|byte| *byte != id.as_bytes()[at]) {
+                let mut altered = id.clone().into_bytes();
+                altered[at] = other;
+                assert_eq!(keys.open("notes", &altered), None, "character {at} as {}", other as char);
+            }
+        }
+        for cut in 0..id.len() {
+            assert_eq!(keys.open("notes", &id.as_bytes()[..cut]), None);
+        }
+        assert_eq!(keys.open("notes", format!("{id}A").as_bytes()), None);
+    }
+
+    #[test]
+    fn nothing_of_the_pin_can_be_read_from_the_id() {
+        let id = keys(&[1]).seal("notes", &pin()).unwrap();
+        let token = URL_SAFE_NO_PAD.decode(&id).unwrap();
+        let inside = |needle: &[u8]| token.windows(needle.len()).any(|window| window == needle);
+        assert!(!inside(b"6f1e0b7a5d") && !inside(b"6f1e") && !id.contains("6f1e0b7a5d"));
+    }
+
+    #[test]
+    fn two_sessions_alike_have_different_ids() {
+        let keys = keys(&[1]);
+        assert_ne!(keys.seal("notes", &pin()), keys.seal("notes", &pin()));
+    }
+
+    #[test]
+    fn an_id_of_one_service_opens_in_no_other() {
+        let keys = keys(&[1]);
+        assert_eq!(keys.open("tasks", keys.seal("notes", &pin()).unwrap().as_bytes()), None);
+    }
+
+    #[test]
+    fn after_a_rotation_old_ids_still_open_and_without_their_key_they_do_not() {
+        let old = keys(&[1]).seal("notes", &pin()).unwrap();
+        assert_eq!(keys(&[2, 1]).open("notes", old.as_bytes()), Some(pin()));
+        assert_eq!(keys(&[2]).open("notes", old.as_bytes()), None);
+    }
+
+    #[test]
+    fn an_upstream_id_that_does_not_fit_is_refused_with_its_length() {
+        let long = SessionPin { upstream: Some("x".repeat(800)), ..pin() };
+        assert_eq!(keys(&[1]).seal("notes", &long), Err(TooLong(800)));
+    }
+
+    #[test]
+    fn replicas_with_the_same_key_agree_on_the_salt_and_services_differ() {
+        assert_eq!(keys(&[1]).salt("notes", 1), keys(&[1]).salt("notes", 1));
+        assert_ne!(keys(&[1]).salt("notes", 1), keys(&[1]).salt("tasks", 1));
+        assert_ne!(keys(&[1]).salt("notes", 1), keys(&[1]).salt("notes", 2));
+        assert_ne!(keys(&[1]).salt("notes", 1), keys(&[2]).salt("notes", 1));
+    }
+
+    #[test]
+    fn a_key_file_of_the_wrong_length_is_refused_with_what_would_be_right() {
+        let secret = Secret::new([3; 32]);
+        assert!(Secret::parse(&secret.to_line()).is_ok_and(|read| read == secret));
+        assert_eq!(
+            Secret::parse("AAAA").err().unwrap(),
+            "3 bytes, where a seal key has 32 (write one with `openssl rand -base64 32`)",
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! Where a comment or an event may be put into a running event stream.
+
+/// Follows an event stream byte by byte and knows whether it stands between two events (HTML
+/// living standard, 9.2.6: an event ends with a blank line; lines end with LF, CRLF or CR).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boundary {
+    in_event: bool,
+    line: Line,
+    after_cr: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Empty,
+    Comment,
+    Field,
+}
+
+impl Default for Boundary {
+    fn default() -> Self {
+        Self { in_event: false, line: Line::Empty, after_cr: false }
+    }
+}
+
+impl Boundary {
+    /// Takes in the next bytes, in any cut.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        // Nearly every chunk is whole events, and two line feeds end an event from any state.
+        if bytes.ends_with(b"\n\n") {
+            *self = Self::default();
+            return;
+        }
+        for byte in bytes {
+            self.step(*byte);
+        }
+    }
+
+    /// Whether the stream stands between two events, so that a comment may go in.
+    pub fn is_between_events(&self) -> bool {
+        !self.in_event && self.line == Line::Empty
+    }
+
+    /// What ends a half-sent event without its being taken for a message: the type makes clients
+    /// pass over it, as they act on `message` events alone.
+    pub fn abandon_event(&self) -> &'static [u8] {
+        if self.is_between_events() { b"" } else { b"\nevent: dualgate-cut\n\n" }
+    }
+
+    fn step(&mut self, byte: u8) {
+        let second_of_pair = self.after_cr && byte == b'\n';
+        self.after_cr = byte == b'\r';
+        if second_of_pair {
+            return;
+        }
+        match (byte, self.line) {
+            (b'\r' | b'\n', Line::Empty) => self.in_event = false,
+            (b'\r' | b'\n', Line::Comment) => self.line = Line::Empty,
+            (b'\r' | b'\n', Line::Field) => {
+                self.line = Line::Empty;
+                self.in_event = true;
+            }
+            (b':', Line::Empty) => self.line = Line::Comment,
+            (_, Line::Empty) => self.line = Line::Field,
+            _ => {}
+        }
+    }
+}
+
+/// The comment that keeps a quiet stream alive on its way through impatient middlemen.
+pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn after(text: &str) -> bool {
+        let mut boundary = Boundary::default();
+        boundary.feed(text.as_bytes());
+        boundary.is_between_events()
+    }
+
+    #[test]
+    fn a_comment_goes_between_events_and_never_inside_one() {
+        for (text, between) in [
+            ("", true),
+            ("data: a", false),
+            ("data: a\n", false),
+            ("data: a\n\n", true),
+            ("data: a\r\n", false),
+            ("data: a\r\n\r\n", true),
+            ("data: a\r\n\r", true),
+            ("data: a\r\r", true),
+            (": ping\n", true),
+            (": ping", false),
+            ("data: a\n: ping\n", false),
+            ("id: 1\ndata\n\nevent: x\n", false),
+            ("data: a\n\n\n\n", true),
+        ] {
+            assert_eq!(after(text), between, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_cut_into_chunks_does_not_matter(text in "[a:\r\n]{0,40}", cuts in prop::collection::vec(0usize..40, 0..6)) {
+            let bytes = text.as_bytes();
+            let mut whole = Boundary::default();
+            bytes.iter().for_each(|byte| whole.step(*byte));
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut pieces = Boundary::default();
+            cuts.windows(2).for_each(|pair| pieces.feed(&bytes[pair[0]..pair[1]]));
+            prop_assert_eq!(pieces.is_between_events(), whole.is_between_events());
+        }
+    }
+}

@@ -1,0 +1,30 @@
+// Client on the TypeScript SDK 2.x, whose default is the handshake.
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+
+import { CALL_TIMEOUT, main } from './exercise.mjs';
+
+async function open(url, peer) {
+    const client = new Client({ name: 'interop-ts2', version: '1' }, { capabilities: { sampling: {} } });
+    client.setRequestHandler('sampling/createMessage', ({ params }) => ({
+        role: 'assistant',
+        model: 'none',
+        content: { type: 'text', text: peer.answerTo(params.messages[0].content.text) },
+    }));
+    client.setNotificationHandler('notifications/message', ({ params }) => peer.noticed(params.data));
+    const transport = new StreamableHTTPClientTransport(url, { fetch: peer.fetch });
+    await client.connect(transport);
+    return {
+        sessionId: () => transport.sessionId,
+        async call(tool, args, onprogress) {
+            const result = await client.callTool({ name: tool, arguments: args }, { onprogress, timeout: CALL_TIMEOUT });
+            if (result.isError) throw new Error(result.content[0].text);
+            return result.content[0].text;
+        },
+        async end() {
+            await transport.terminateSession();
+            await client.close();
+        },
+    };
+}
+
+await main('ts2', open);

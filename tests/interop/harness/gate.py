@@ -1,0 +1,84 @@
+"""dualgate under test: started with flags, its split set by its own command."""
+
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+
+from .procs import Process, free_ports
+
+SPLIT_TIMEOUT = 10
+STEP_INTERVAL = 0.2
+STEPS = ("90:10", "50:50", "0:100", "100:0")
+
+
+class Gate:
+    def __init__(self, binary, primary, secondary, split, work):
+        self.listen, self.admin = free_ports(2)
+        self._binary = binary
+        self._state = work / "state"
+        self._output = work / "dualgate.out"
+        self._command = [
+            binary, "run",
+            "--primary", f"http://127.0.0.1:{primary}",
+            "--secondary", f"http://127.0.0.1:{secondary}",
+            "--split", split,
+            "--listen", f"127.0.0.1:{self.listen}",
+            "--admin", f"127.0.0.1:{self.admin}",
+            "--state-dir", self._state,
+        ]
+        self.start()
+
+    def start(self):
+        """Also after a kill: same ports, same state."""
+        self._process = Process(self._command, self._output)
+        self._process.wait_ready(self._ready)
+
+    def _ready(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/health/ready", timeout=1) as answer:
+                return answer.status == 200
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def split(self, wanted=None):
+        """Returns what the command prints; raises when it was not acknowledged."""
+        command = [self._binary, "split", *([wanted] if wanted else [])]
+        command += ["--admin-url", f"http://127.0.0.1:{self.admin}", "--token-file", self._state / "admin-token"]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=SPLIT_TIMEOUT)
+        if done.returncode != 0:
+            raise RuntimeError(f"split {wanted or ''} exited with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def kill(self):
+        self._process.kill()
+
+    def stop(self):
+        self._process.stop()
+
+
+class Stepper:
+    """Moves the split through `STEPS` over and over while clients are at work."""
+
+    def __init__(self, gate):
+        self._gate = gate
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.taken = 0
+        self.errors = []
+
+    def _run(self):
+        while not self._stopped.wait(STEP_INTERVAL):
+            try:
+                self._gate.split(STEPS[self.taken % len(STEPS)])
+                self.taken += 1
+            except (RuntimeError, subprocess.TimeoutExpired) as problem:
+                self.errors.append(str(problem))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stopped.set()
+        self._thread.join()

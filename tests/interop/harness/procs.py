@@ -1,0 +1,63 @@
+"""Child processes: started with their output in a file, awaited until they serve, ended by their own pid."""
+
+import socket
+import subprocess
+import time
+
+START_TIMEOUT = 30
+STOP_TIMEOUT = 5
+
+
+def free_ports(count):
+    """All are held until the last is known, so that they differ."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [holder.getsockname()[1] for holder in held]
+    for holder in held:
+        holder.close()
+    return ports
+
+
+def wait_until(condition, what, timeout=START_TIMEOUT, pause=0.02):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not happen within {timeout} s")
+        time.sleep(pause)
+
+
+def accepts(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+class Process:
+    def __init__(self, command, output, env=None):
+        self.output = output
+        with open(output, "a") as sink:
+            self._child = subprocess.Popen(list(map(str, command)), stdout=sink, stderr=sink, env=env)
+
+    @property
+    def pid(self):
+        return self._child.pid
+
+    def wait_ready(self, ready):
+        def ready_or_dead():
+            if self._child.poll() is not None:
+                raise RuntimeError(f"exited with {self._child.returncode}:\n{self.output.read_text()[-2000:]}")
+            return ready()
+
+        wait_until(ready_or_dead, f"readiness ({self.output.name})")
+
+    def kill(self):
+        self._child.kill()
+        self._child.wait()
+
+    def stop(self):
+        self._child.terminate()
+        try:
+            self._child.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.kill()

@@ -1,0 +1,21 @@
+// One JSON line per executed call, session born or ended, stream resumed: the server's own account.
+import { appendFileSync } from 'node:fs';
+
+export class Journal {
+    constructor(path, server) {
+        this.path = path;
+        this.server = server;
+    }
+
+    call(tool, call, session) {
+        this.#write({ tool, call, session });
+    }
+
+    event(event, session) {
+        this.#write({ event, session });
+    }
+
+    #write(facts) {
+        appendFileSync(this.path, JSON.stringify({ server: this.server, ...facts }) + '\n');
+    }
+}

@@ -1,0 +1,26 @@
+"""Stateful Streamable HTTP server on the Python SDK 2.x."""
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.streamable_http import EventMessage, EventStore
+from mcp_types import SamplingMessage, TextContent
+
+import serve
+import tools
+from journal import Events
+
+
+class Store(Events, EventStore):
+    event_type = EventMessage
+
+
+def sampling_message(text):
+    return SamplingMessage(role="user", content=TextContent(type="text", text=text))
+
+
+def build(journal):
+    server = MCPServer("interop-py2", log_level="WARNING")
+    tools.register(server, journal, Context, sampling_message)
+    return server.streamable_http_app(event_store=Store(), retry_interval=tools.RETRY_MS)
+
+
+serve.main(build)

@@ -1,0 +1,36 @@
+// Loaded into the unchanged server-everything with `node --import`. It has no record of what it executes, so this
+// reads the requests as they enter the process, after any proxy, and writes the same journal as our own servers.
+import { subscribe } from 'node:diagnostics_channel';
+
+import { Journal } from './journal.mjs';
+
+const journal = new Journal(process.env.INTEROP_LOG, process.env.INTEROP_NAME);
+
+subscribe('http.server.request.start', ({ request, response }) => {
+    const session = request.headers['mcp-session-id'];
+    const chunks = [];
+    const push = request.push;
+    // Listening for `data` would start the stream before the server reads it; `push` is passed through untouched.
+    request.push = (chunk, ...rest) => {
+        if (chunk) chunks.push(chunk);
+        return push.call(request, chunk, ...rest);
+    };
+    const writeHead = response.writeHead;
+    response.writeHead = (status, ...rest) => {
+        const answer = writeHead.call(response, status, ...rest);
+        if (status === 200) note(request, response, session, Buffer.concat(chunks).toString());
+        return answer;
+    };
+});
+
+function note(request, response, session, body) {
+    if (request.method === 'GET') {
+        journal.event('last-event-id' in request.headers ? 'resumed' : 'listening', session);
+    } else if (request.method === 'DELETE') {
+        journal.event('deleted', session);
+    } else if (request.method === 'POST') {
+        const message = JSON.parse(body);
+        if (message.method === 'initialize') journal.event('created', response.getHeader('mcp-session-id'));
+        if (message.method === 'tools/call') journal.call(message.params.name, message.params.arguments.call, session);
+    }
+}
