@@ -14,3 +14,7 @@
 
 pub mod domain;
 pub mod mcp;
+pub mod config;
+pub mod live;
+pub mod telemetry;
+pub mod upstream;

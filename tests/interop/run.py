@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,28 +11,27 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from harness.gate import Gate, Stepper
-from harness.install import HERE, Tools
-from harness.matrix import CLIENTS, LANES, SERVERS, client_command, start_server
-from harness.procs import free_ports
+from harness.install import WORK, Tools
+from harness.matrix import CLIENTS, FEATURES, LANES, SERVERS, client_command, start_server
+from harness.procs import free_ports, unwind_on_terminate
 from harness.table import print_failures, print_table
 from harness.verify import Journals, judge
 
 CLIENT_TIMEOUT = 120
-REPOSITORY = HERE.parent.parent
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dualgate", type=Path, help="the binary under test")
     parser.add_argument("--rmcp-client", type=Path, help="the built example interop_rmcp; without it rmcp is left out")
-    parser.add_argument("--work", type=Path, help="packages, logs and journals (default: interop in the target folder)")
+    parser.add_argument("--work", type=Path, default=WORK, help="packages, logs, journals (default: interop in target)")
     parser.add_argument("--only", default="", help="clients and servers to run, by name: client:ts1,server:py2")
     parser.add_argument("--sessions", type=int, default=4, help="sessions per client and server")
     parser.add_argument("--direct", action="store_true", help="no proxy: is it the suite or an SDK that fails?")
     args = parser.parse_args()
     if not args.direct and not args.dualgate:
         parser.error("--dualgate is needed, or --direct")
-    args.work = (args.work or Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "interop").resolve()
+    args.work = args.work.resolve()
     return args
 
 
@@ -47,11 +45,14 @@ def chosen(only, role, names):
 
 def run_client(tools, client, url, kind, sessions, work):
     command = client_command(tools, client, url, kind, sessions)
-    with open(work / f"client-{client}.err", "w") as talk:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=talk, text=True, timeout=CLIENT_TIMEOUT)
-    if not done.stdout.strip():
-        raise SystemExit(f"client {client} printed no report (exit {done.returncode}), see {talk.name}")
-    return json.loads(done.stdout)
+    talk = work / f"client-{client}.err"
+    try:
+        with open(talk, "w") as sink:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=sink, text=True, timeout=CLIENT_TIMEOUT)
+        return json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, json.JSONDecodeError) as problem:
+        failure = {"calls": 1, "failed": 1, "detail": [f"no report ({problem}), see {talk}"], "ids": {}}
+        return {"client": client, "server": kind, "features": {feature: failure for feature in FEATURES}}
 
 
 def run_server_kind(tools, args, lane, kind, clients, work):
@@ -93,6 +94,7 @@ def whole_run_checks(kind, reports, journals, stepper):
 
 def main():
     args = arguments()
+    unwind_on_terminate()
     clients = chosen(args.only, "client", CLIENTS)
     kinds = chosen(args.only, "server", SERVERS)
     tools = Tools(args.work)

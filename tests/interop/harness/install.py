@@ -1,11 +1,13 @@
 """Packages by name and exact version into the work directory; nothing is skipped, a failed install is an error."""
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
+WORK = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target")) / "interop"
 SOURCES = ("servers", "clients")
 
 

@@ -1,11 +1,18 @@
 """Child processes: started with their output in a file, awaited until they serve, ended by their own pid."""
 
+import signal
 import socket
 import subprocess
+import sys
 import time
 
 START_TIMEOUT = 30
 STOP_TIMEOUT = 5
+
+
+def unwind_on_terminate():
+    """A terminated run leaves no children: the exit passes through everything that stops them."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def free_ports(count):

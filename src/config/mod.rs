@@ -1,0 +1,216 @@
+//! From the file to types in which impossible states cannot be written.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::machine::Rules;
+use crate::domain::KeySource;
+
+mod check;
+mod endpoint;
+mod place;
+mod raw;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use check::load;
+pub use endpoint::{endpoints, Authority as EndpointAuthority};
+pub use place::{nearest, ConfigError};
+pub use value::{parse_duration, Span};
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The traffic listener.
+    pub listen: SocketAddr,
+    /// Traffic workers; 0 is one per core.
+    pub threads: usize,
+    /// Bounds on what clients may do.
+    pub limits: Limits,
+    /// How to stop.
+    pub shutdown: Shutdown,
+    /// Seal key files: the first seals, all open. Empty: one is generated in the state directory.
+    pub seal_key_files: Vec<PathBuf>,
+    /// The admin listener.
+    pub admin: Admin,
+    /// The read-only listener for metrics and health.
+    pub metrics: Option<SocketAddr>,
+    /// Where durable state lives; none keeps it in memory.
+    pub state_dir: Option<PathBuf>,
+    /// The services, most specific first.
+    pub services: Vec<Service>,
+    /// What is legal but deserves a word.
+    pub warnings: Vec<String>,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// A request's head must be complete in this time.
+    pub header_timeout: Duration,
+    /// A request's body must not pause longer.
+    pub body_timeout: Duration,
+    /// Client connections at a time; more wait to be accepted.
+    pub connections: usize,
+    /// Requests and streams in flight at a time; more are answered 503.
+    pub requests: usize,
+    /// Peers whose `X-Forwarded-*` and `Forwarded` count.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// `[shutdown]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shutdown {
+    /// Not ready, still accepting.
+    pub delay: Duration,
+    /// Then so long for what is running.
+    pub drain: Duration,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// A loopback address.
+    pub listen: SocketAddr,
+    /// The bearer token's file; absent: generated in the state directory.
+    pub token_file: Option<PathBuf>,
+    /// Further values of `Host` beside the bound address and localhost.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// `[[service]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Hosts it answers to, lower case; empty: any.
+    pub hosts: Vec<String>,
+    /// The path prefix, starting and not ending with `/` (`/` itself is empty).
+    pub path: String,
+    /// Whether the prefix is taken off before the request goes on.
+    pub strip_prefix: bool,
+    /// What the control machine goes by.
+    pub rules: Rules,
+    /// What tells clients apart.
+    pub affinity: Affinity,
+    /// How requests are passed on.
+    pub traffic: Traffic,
+    /// How endpoints are checked.
+    pub health: Health,
+}
+
+/// `[service.affinity]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Affinity {
+    /// Sources of the client key, the first that is there counts.
+    pub keys: Vec<KeySource>,
+    /// The header by which a tester names an entry, lower case; empty: off.
+    pub tester_header: String,
+    /// Where requests go that are not MCP.
+    pub plain: Plain,
+}
+
+/// Where requests go that are not MCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain {
+    /// To the entry in charge.
+    Stable,
+    /// By the split: by key, else by birth.
+    Split,
+}
+
+/// `[service.traffic]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traffic {
+    /// A connection to an endpoint must stand in this time.
+    pub connect_timeout: Duration,
+    /// An answer's head must come in this time.
+    pub first_byte_timeout: Duration,
+    /// A quiet event stream gets a comment this often; zero: never.
+    pub keep_alive: Duration,
+    /// At most so much of a body is looked at.
+    pub peek_limit: usize,
+    /// Hosts that clients may ask for; empty: any.
+    pub allowed_hosts: Vec<String>,
+    /// Origins that browsers may come from; empty: any, on a loopback listener local ones only.
+    pub allowed_origins: Vec<String>,
+    /// What the endpoint sees as `Host`.
+    pub host: HostSeen,
+    /// The shape of an error that the proxy makes for a pending legacy request.
+    pub error_shape: ErrorShape,
+}
+
+/// What the endpoint sees as `Host`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostSeen {
+    /// Its own authority, with its port.
+    Endpoint,
+    /// What the client sent.
+    Client,
+}
+
+/// The shape of an error that the proxy makes for a pending legacy request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorShape {
+    /// 200 with a JSON-RPC error: the one shape that no known client turns into a dead session.
+    JsonRpc,
+    /// The HTTP status.
+    Http,
+}
+
+/// `[service.health]`; rise and fall are among the [`Rules`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// What a check does.
+    pub kind: HealthKind,
+    /// The path it asks for.
+    pub path: String,
+    /// From the start of one check to the start of the next.
+    pub interval: Duration,
+    /// A check must have its answer in this time.
+    pub timeout: Duration,
+}
+
+/// What a check does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthKind {
+    /// The MCP handshake, of either era.
+    Mcp,
+    /// `GET`, and a status of 2xx.
+    Http,
+    /// A connection.
+    Tcp,
+}
+
+/// A block of addresses: `10.0.0.0/8`, `::1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Reads an address, or one with a prefix length.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Some(most), |prefix| prefix.parse().ok())?;
+        (prefix <= most).then_some(Self { address, prefix })
+    }
+
+    /// Whether an address is in the block. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |one: u128, two: u128, width: u8| {
+            let shift = u32::from(width - self.prefix);
+            one.checked_shr(shift).unwrap_or(0) == two.checked_shr(shift).unwrap_or(0)
+        };
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(one), IpAddr::V4(two)) => same(one.to_bits().into(), two.to_bits().into(), 32),
+            (IpAddr::V6(one), IpAddr::V6(two)) => same(one.to_bits(), two.to_bits(), 128),
+            _ => false,
+        }
+    }
+}

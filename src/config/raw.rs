@@ -1,0 +1,188 @@
+//! The file as it is written: a mirror of the TOML, unknown keys refused.
+
+use serde::Deserialize;
+
+use super::value::{EndpointText, Percent, Size, Span};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) listen: Option<String>,
+    pub(super) threads: Option<usize>,
+    pub(super) tls: Option<toml::Table>,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) shutdown: Shutdown,
+    #[serde(default)]
+    pub(super) seal: Seal,
+    #[serde(default)]
+    pub(super) admin: Admin,
+    pub(super) metrics: Option<Metrics>,
+    #[serde(default)]
+    pub(super) state: State,
+    #[serde(default)]
+    pub(super) service: Vec<Service>,
+    pub(super) plan: Option<Vec<Plan>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) header_timeout: Option<Span>,
+    pub(super) body_timeout: Option<Span>,
+    pub(super) connections: Option<usize>,
+    pub(super) requests: Option<usize>,
+    #[serde(default)]
+    pub(super) trusted_proxies: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shutdown {
+    pub(super) delay: Option<Span>,
+    pub(super) drain: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seal {
+    #[serde(default)]
+    pub(super) key_files: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) listen: Option<String>,
+    pub(super) token_file: Option<String>,
+    #[serde(default)]
+    pub(super) allowed_hosts: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub(super) listen: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    pub(super) dir: Option<String>,
+    pub(super) url: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+    pub(super) path: Option<String>,
+    #[serde(default)]
+    pub(super) strip_prefix: bool,
+    pub(super) primary: Entry,
+    pub(super) secondary: Entry,
+    #[serde(default)]
+    pub(super) split: Split,
+    #[serde(default)]
+    pub(super) affinity: Affinity,
+    #[serde(default)]
+    pub(super) traffic: Traffic,
+    #[serde(default)]
+    pub(super) health: Health,
+    pub(super) sessions: Option<Sessions>,
+    pub(super) judge: Option<Judge>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    pub(super) version: String,
+    pub(super) endpoints: Vec<EndpointText>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Split {
+    pub(super) primary: Option<Percent>,
+    pub(super) secondary: Option<Percent>,
+    pub(super) confirm_after: Option<Span>,
+    pub(super) authority: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Affinity {
+    pub(super) keys: Option<Vec<String>>,
+    pub(super) tester_header: Option<String>,
+    pub(super) plain: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Traffic {
+    pub(super) connect_timeout: Option<Span>,
+    pub(super) first_byte_timeout: Option<Span>,
+    pub(super) keep_alive: Option<Span>,
+    pub(super) peek_limit: Option<Size>,
+    #[serde(default)]
+    pub(super) allowed_hosts: Vec<String>,
+    #[serde(default)]
+    pub(super) allowed_origins: Vec<String>,
+    pub(super) host: Option<String>,
+    pub(super) error_shape: Option<String>,
+    pub(super) failover: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Health {
+    pub(super) kind: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) interval: Option<Span>,
+    pub(super) timeout: Option<Span>,
+    pub(super) rise: Option<u32>,
+    pub(super) fall: Option<u32>,
+}
+
+/// Read so that nothing wrong stays in a file unnoticed; rehoming acts on it later.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "checked for form only, until sessions can be moved")]
+pub(super) struct Sessions {
+    on_drain: Option<String>,
+    drain_deadline: Option<Span>,
+}
+
+/// Read so that nothing wrong stays in a file unnoticed; rollouts act on it later.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "checked for form only, until rollouts exist")]
+pub(super) struct Judge {
+    window: Option<Span>,
+    windows: Option<u32>,
+    min_samples: Option<u32>,
+    max_error_rate: Option<f64>,
+    max_latency_ratio: Option<f64>,
+    on_fail: Option<String>,
+}
+
+/// Read so that nothing wrong stays in a file unnoticed; rollouts act on it later.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "checked for form only, until rollouts exist")]
+pub(super) struct Plan {
+    name: String,
+    steps: Vec<Step>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "checked for form only, until rollouts exist")]
+pub(super) struct Step {
+    share: Percent,
+    hold: Option<Span>,
+}

@@ -1,0 +1,109 @@
+use super::*;
+
+const SMALLEST: &str = r#"
+[[service]]
+name = "notes"
+[service.primary]
+version = "1"
+endpoints = ["http://127.0.0.1:3000"]
+[service.secondary]
+version = "2"
+endpoints = ["http://127.0.0.1:3001"]
+"#;
+
+fn said(text: &str) -> Vec<String> {
+    match load("dualgate.toml", text, None) {
+        Ok(config) => config.warnings,
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn the_smallest_file_has_all_defaults() {
+    let config = load("f", SMALLEST, None).unwrap();
+    assert_eq!(config.listen.to_string(), "0.0.0.0:8080");
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9900");
+    let service = &config.services[0];
+    assert_eq!(service.rules.split.to_string(), "100:0");
+    assert_eq!(service.rules.entries.primary.endpoints[0].name, "127.0.0.1:3000");
+    assert_eq!(service.affinity.keys.iter().map(ToString::to_string).collect::<Vec<_>>(), ["api-key", "jwt:sub", "address"]);
+    assert_eq!(service.traffic.first_byte_timeout, Duration::from_secs(300));
+}
+
+/// The example shows every key with its default: taking all its values out changes nothing.
+#[test]
+fn the_example_file_shows_the_defaults() {
+    let example = include_str!("../../config/example.toml");
+    let shown = load("f", example, None).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let smallest = load("f", SMALLEST, None).unwrap();
+    let keep = |config: &Config| Config {
+        metrics: None,
+        admin: Admin { token_file: None, ..config.admin.clone() },
+        warnings: Vec::new(),
+        ..config.clone()
+    };
+    let mut shown = keep(&shown);
+    shown.services[0].rules.entries = smallest.services[0].rules.entries.clone();
+    assert_eq!(shown, keep(&smallest));
+}
+
+#[test]
+fn port_in_the_environment_overrides_the_port() {
+    assert_eq!(load("f", SMALLEST, Some("7000")).unwrap().listen.to_string(), "0.0.0.0:7000");
+    assert!(load("f", SMALLEST, Some("x")).unwrap_err()[0].to_string().contains("PORT in the environment is `x`"));
+}
+
+#[test]
+fn every_error_names_file_line_key_and_what_would_be_right() {
+    let with = |more: &str| format!("{SMALLEST}{more}");
+    let cases = [
+        (with("[service.split]\nprimary = 90\nsecondary = 20"), "dualgate.toml:10: service[0].split: primary 90 and secondary 20 make 110, but must make 100"),
+        (with("[service.split]\nprimary = 101"), "dualgate.toml:11: service[0].split.primary: `101` is not a share: a number from 0 to 100 with at most two decimals"),
+        (with("[service.split]\nprimary = -1"), "dualgate.toml:11: service[0].split.primary: `-1` is not a share: a number from 0 to 100 with at most two decimals"),
+        (with("[service.split]\nprimary = \"50\""), "dualgate.toml:11: service[0].split.primary: invalid type: string \"50\", expected a share: a number from 0 to 100 with at most two decimals"),
+        (with("[service.health]\ninterval = 5"), "dualgate.toml:11: service[0].health.interval: invalid type: integer `5`, expected a duration in quotes, like \"2s\" or \"10m\""),
+        (with("[service.health]\ninterval = \"5\""), "dualgate.toml:11: service[0].health.interval: `5` is not a duration: write a whole number and a unit, like 500ms, 2s, 10m, 1h, 2d"),
+        (with("[service.health]\ninterval = \"1s\"\ntimeout = \"2s\""), "dualgate.toml:12: service[0].health.timeout: 2s is longer than the interval of 1s"),
+        (with("[service.health]\nkind = \"ping\""), "dualgate.toml:11: service[0].health.kind: `ping` is not one of \"mcp\", \"http\", \"tcp\""),
+        (with("[service.healht]\nkind = \"mcp\""), "dualgate.toml:10: service[0].healht: unknown key `healht`, did you mean `health`?"),
+        (with("[service.affinity]\nkeys = [\"cookie\"]"), "dualgate.toml:11: service[0].affinity.keys[0]: `cookie` is not a client key: one of api-key, jwt:CLAIM, header:NAME, address"),
+        ("listen = \"8080\"\n".to_owned() + SMALLEST, "dualgate.toml:1: listen: `8080` is not an address with a port, like 127.0.0.1:8080 or [::1]:8080"),
+        ("[admin]\nlisten = \"0.0.0.0:9900\"\n".to_owned() + SMALLEST, "dualgate.toml:2: admin.listen: 0.0.0.0:9900 is not a loopback address, and the admin API without TLS stays on loopback (127.0.0.1:9900)"),
+        ("listen = \"127.0.0.1:9900\"\n".to_owned() + SMALLEST, "dualgate.toml: admin.listen: 127.0.0.1:9900 is the traffic listener's address too"),
+        ("listen = \"127.0.0.1:3000\"\n".to_owned() + SMALLEST, "dualgate.toml:7: service[0].primary.endpoints: http://127.0.0.1:3000 is the address this proxy listens on: it would loop"),
+        (SMALLEST.replace("3001", "3000"), "dualgate.toml:9: service[0].secondary.endpoints: http://127.0.0.1:3000 is an endpoint of primary too: the entries share none"),
+        (SMALLEST.replace(":3001", ":70000"), "dualgate.toml:9: service[0].secondary.endpoints: `http://127.0.0.1:70000`: the port is a number from 1 to 65535"),
+        (SMALLEST.replace(":3001", ":3001/mcp"), "dualgate.toml:9: service[0].secondary.endpoints: `http://127.0.0.1:3001/mcp`: an endpoint has no path (here `/mcp`): the path of the client's request is kept"),
+        (SMALLEST.replace("http://127.0.0.1:3001", "ftp://x"), "dualgate.toml:9: service[0].secondary.endpoints: `ftp://x`: scheme `ftp` is not known; use http://host:port"),
+        (SMALLEST.replace("127.0.0.1:3001", "u:p@h:1"), "dualgate.toml:9: service[0].secondary.endpoints: `http://u:p@h:1`: no user or password in an endpoint; clients' credentials are passed on"),
+        (String::new(), "dualgate.toml: service: at least one [[service]] is needed, with name, primary and secondary"),
+        ("[state]\ndir = \"\"\n".to_owned() + SMALLEST, "dualgate.toml:2: state.dir: without a state directory every service needs split.authority = \"config\"; `notes` has \"state\""),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(said(&text)[0], expected, "\n{text}");
+    }
+}
+
+#[test]
+fn a_syntax_error_has_its_line_and_a_byte_order_mark_and_crlf_are_fine() {
+    assert!(said("listen = \n")[0].starts_with("dualgate.toml:1:"), "{:?}", said("listen = \n"));
+    assert!(load("f", &format!("\u{feff}{}", SMALLEST.replace('\n', "\r\n")), None).is_ok());
+}
+
+#[test]
+fn two_services_that_no_request_could_tell_apart_are_refused() {
+    let twice = format!("{SMALLEST}{}", SMALLEST.replace("notes", "tasks").replace(":300", ":400"));
+    assert!(said(&twice)[0].contains("no request could tell them apart"));
+    let apart = format!("{SMALLEST}{}", SMALLEST.replace("notes\"", "tasks\"\npath = \"/tasks\"").replace(":300", ":400"));
+    let names: Vec<String> = load("f", &apart, None).unwrap().services.into_iter().map(|service| service.name).collect();
+    assert_eq!(names, ["tasks", "notes"], "the longer prefix is tried first");
+}
+
+#[test]
+fn blocks_of_addresses_hold_what_they_should() {
+    let contains = |block: &str, address: &str| Network::parse(block).unwrap().contains(address.parse().unwrap());
+    assert!(contains("10.0.0.0/8", "10.1.2.3") && !contains("10.0.0.0/8", "11.0.0.1"));
+    assert!(contains("127.0.0.1", "::ffff:127.0.0.1") && !contains("127.0.0.1", "127.0.0.2"));
+    assert!(contains("0.0.0.0/0", "1.2.3.4") && contains("fd00::/8", "fd12::1"));
+    assert!(Network::parse("10.0.0.0/33").is_none() && Network::parse("x").is_none());
+}

@@ -1,0 +1,105 @@
+//! All that a request needs to be decided, from one moment.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::config;
+use crate::domain::affinity::rendezvous_weight;
+use crate::domain::{ClientKey, Entry, PerEntry, Scene, Standing};
+use crate::upstream::{Endpoint, EntryTally, ServiceTally};
+
+/// Everything in force at a moment.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// Counts every publish of this process.
+    pub number: u64,
+    /// The services, most specific first.
+    pub services: Vec<Arc<ServiceView>>,
+}
+
+/// One service.
+pub struct ServiceView {
+    /// Its configuration.
+    pub config: Arc<config::Service>,
+    /// The revision in force.
+    pub revision: u64,
+    /// What decisions look at.
+    pub scene: Scene,
+    /// Keyless births of this revision, dealt by all workers from one counter.
+    pub births: Arc<AtomicU64>,
+    /// Whether new clients should still wait for the first checks.
+    pub starting: bool,
+    /// Its entries.
+    pub entries: PerEntry<EntryView>,
+    /// Counts of the service as a whole.
+    pub tally: Arc<ServiceTally>,
+}
+
+/// One entry.
+pub struct EntryView {
+    /// Its version label.
+    pub version: String,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointView>,
+    /// What it has seen.
+    pub tally: Arc<EntryTally>,
+}
+
+/// One endpoint.
+pub struct EndpointView {
+    /// Where it stands.
+    pub standing: Standing,
+    /// Itself.
+    pub endpoint: Arc<Endpoint>,
+}
+
+impl Snapshot {
+    /// The service for a host (lower case, without port) and a path: the first that fits, as the
+    /// services are sorted from the most specific to the least.
+    pub fn route(&self, host: &str, path: &str) -> Option<&Arc<ServiceView>> {
+        self.services.iter().find(|service| service.config.serves(host, path))
+    }
+}
+
+impl config::Service {
+    /// Whether a request for this host and path is this service's. A prefix ends at a `/`:
+    /// `/notes` serves `/notes` and `/notes/mcp`, not `/notesmcp`.
+    pub fn serves(&self, host: &str, path: &str) -> bool {
+        let path_fits = path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+        path_fits && (self.hosts.is_empty() || self.hosts.iter().any(|known| known == host))
+    }
+}
+
+impl EntryView {
+    /// An endpoint by its name.
+    pub fn named(&self, name: &str) -> Option<&EndpointView> {
+        self.endpoints.iter().find(|view| view.endpoint.name == name)
+    }
+
+    /// The endpoint for a new client: of those that stand best, a keyed client's by rendezvous,
+    /// else the one that holds the least. `tried` are left out; `turn` breaks ties, so that idle
+    /// endpoints take turns.
+    pub fn pick(&self, key: Option<ClientKey>, tried: &[u64], turn: u64) -> Option<&EndpointView> {
+        let open = || self.endpoints.iter().filter(|view| !tried.contains(&view.endpoint.id));
+        let best = open().map(|view| view.standing).max()?;
+        let usable = open().filter(|view| view.standing == best);
+        match key {
+            Some(key) => usable.max_by_key(|view| rendezvous_weight(key, &view.endpoint.name)),
+            None => {
+                let count = self.endpoints.len() as u64;
+                let place = |at: usize| (at as u64 + count - turn % count) % count;
+                let ranked = usable.enumerate().map(|(at, view)| (view.endpoint.gate.inside(), place(at), view));
+                ranked.min_by_key(|(inside, place, _)| (*inside, *place)).map(|(_, _, view)| view)
+            }
+        }
+    }
+}
+
+impl ServiceView {
+    /// An entry's share, achieved in some unit: the entry's count over both.
+    pub fn achieved(&self, entry: Entry, count: impl Fn(&EntryTally) -> u64) -> Option<f64> {
+        let both = PerEntry::from_fn(|entry| count(&self.entries[entry].tally));
+        let total = both.primary + both.secondary;
+        (total > 0).then(|| both[entry] as f64 / total as f64)
+    }
+}

@@ -1,0 +1,121 @@
+//! The door to what must survive: compare-and-set by revision. A directory is behind it now;
+//! a store that replicas share can be.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use thiserror::Error;
+
+use crate::domain::machine::{Brake, Durable};
+
+/// Keeps the durable state of services. The calls may block; traffic never makes them.
+pub trait Store: Send + Sync {
+    /// The newest state of a service, state and brake taken together; nothing at first start.
+    fn load(&self, service: &str) -> Result<Option<Durable>, StoreError>;
+
+    /// Stores a state, if the revision stored before is still `expected` (0: none). When it
+    /// returns, the state survives a loss of power.
+    fn save(&self, service: &str, state: &Durable, expected: u64) -> Result<(), StoreError>;
+
+    /// Records a rollback in place, without needing new room. When it returns, the rollback
+    /// survives a loss of power.
+    fn brake(&self, service: &str, brake: &Brake) -> Result<(), StoreError>;
+
+    /// Appends a line to the audit.
+    fn audit(&self, line: &str) -> Result<(), StoreError>;
+
+    /// The last lines of the audit, oldest first.
+    fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError>;
+
+    /// Whether what is stored survives the process.
+    fn is_durable(&self) -> bool;
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The disk said no.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// What is there is not what was written.
+    #[error("{path}: {what}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong, and how to go on.
+        what: String,
+    },
+    /// Another one holds the directory.
+    #[error("{path} is in use by {holder}: every proxy needs a state directory of its own (--state-dir, [state] dir)")]
+    Locked {
+        /// The directory.
+        path: String,
+        /// Who holds it.
+        holder: String,
+    },
+    /// Somebody else stored first.
+    #[error("revision {found} is stored, where {expected} was expected")]
+    Conflict {
+        /// What was expected.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+}
+
+/// Keeps everything in memory, for sidecars whose file is the authority.
+#[derive(Default)]
+pub struct Memory {
+    states: Mutex<HashMap<String, Durable>>,
+    audit: Mutex<Vec<String>>,
+}
+
+/// Lines of audit kept in memory.
+const MOST_LINES: usize = 10_000;
+
+impl Store for Memory {
+    fn load(&self, service: &str) -> Result<Option<Durable>, StoreError> {
+        Ok(lock(&self.states).get(service).cloned())
+    }
+
+    fn save(&self, service: &str, state: &Durable, expected: u64) -> Result<(), StoreError> {
+        let mut states = lock(&self.states);
+        let found = states.get(service).map_or(0, |state| state.revision);
+        if found != expected {
+            return Err(StoreError::Conflict { expected, found });
+        }
+        states.insert(service.to_owned(), state.clone());
+        Ok(())
+    }
+
+    fn brake(&self, _service: &str, _brake: &Brake) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn audit(&self, line: &str) -> Result<(), StoreError> {
+        let mut audit = lock(&self.audit);
+        if audit.len() >= MOST_LINES {
+            audit.remove(0);
+        }
+        audit.push(line.to_owned());
+        Ok(())
+    }
+
+    fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError> {
+        let audit = lock(&self.audit);
+        Ok(audit[audit.len().saturating_sub(most)..].to_vec())
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,45 @@
+//! Every metric, once. `docs/metrics.md` is compared with this list by a test.
+
+/// A metric: its name without `_total`, what it counts, its labels.
+pub struct Metric {
+    /// The name; counters get `_total` from the exposition format.
+    pub name: &'static str,
+    /// One line.
+    pub help: &'static str,
+    /// The labels, in order.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: Metric =
+            Metric { name: $name, help: $help, labels: &[$($label),*] };)*
+        /// All of them.
+        pub const ALL: &[&Metric] = &[$(&$constant),*];
+    };
+}
+
+metrics! {
+    REQUESTS = "dualgate_requests" ["service", "entry", "outcome"] "Requests answered, by who is to blame where they failed";
+    FIRST_BYTE = "dualgate_request_duration_seconds" ["service", "entry"] "Time from the request's head to the first byte of its answer";
+    SESSIONS = "dualgate_sessions" ["service", "entry"] "Legacy sessions seen in the last 30 minutes and not ended";
+    STREAMS = "dualgate_streams" ["service", "entry", "kind"] "Open event streams: listen (GET) and call (POST)";
+    SPLIT_TARGET = "dualgate_split_target" ["service", "entry"] "Share of clients in force, 0 to 1";
+    SPLIT_ACHIEVED = "dualgate_split_achieved" ["service", "entry", "unit"] "Share achieved: of births and requests since the split was set, of sessions and streams now";
+    ENDPOINT_UP = "dualgate_endpoint_up" ["service", "entry", "endpoint"] "1 up, 0 down, 0.5 not yet known";
+    IN_FLIGHT = "dualgate_requests_in_flight" ["service", "entry", "endpoint"] "Requests and streams that an endpoint holds";
+    ROLLBACKS = "dualgate_rollbacks" ["service", "trigger"] "Rollbacks, by what set them off";
+    REVISION = "dualgate_revision" ["service"] "Revision in force";
+    DURABLE = "dualgate_state_durable" ["service"] "1 when the disk has the state in force; 0 needs attention";
+    KEY_SKEW = "dualgate_key_dominance" ["service"] "Share of keyed requests that one client key carries, when more than half; else 0";
+    UNKNOWN_IDS = "dualgate_unknown_session_ids" ["service"] "Requests with a session id that does not open: answered 404, never forwarded";
+    UNPEEKED = "dualgate_bodies_over_peek_limit" ["service"] "Bodies too long to look at: they follow the client key";
+    UNDELIVERED = "dualgate_undelivered_messages" ["service"] "Notifications and answers of clients that could not be delivered and were answered 202";
+    CONNECTIONS = "dualgate_client_connections" ["worker"] "Open client connections of a traffic worker";
+    SNAPSHOT = "dualgate_snapshot" [] "Number of the snapshot in force in this process";
+    REFUSED = "dualgate_refused" ["reason"] "Requests and connections refused by limits or form, before any service";
+    MEMORY = "process_resident_memory_bytes" [] "Resident memory";
+    DESCRIPTORS = "process_open_fds" [] "Open file descriptors";
+    CPU = "process_cpu_seconds" [] "User and system time";
+    INFO = "dualgate_build_info" ["version"] "1, with the version of this binary";
+}

@@ -1,0 +1,41 @@
+//! One endpoint of an entry.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderValue;
+
+use super::gate::Gate;
+use crate::config::EndpointAuthority;
+use crate::domain::machine::EndpointSpec;
+
+/// An endpoint, shared by all workers and kept across snapshots for as long as it is configured.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Unique in this process; connections are kept by it.
+    pub id: u64,
+    /// The stable name that session ids carry.
+    pub name: String,
+    /// Where it listens.
+    pub authority: EndpointAuthority,
+    /// What it sees as `Host` by default.
+    pub host: HeaderValue,
+    /// Admission, and how much it holds.
+    pub gate: Gate,
+}
+
+impl Endpoint {
+    /// From its configuration, which has been checked.
+    pub fn new(spec: &EndpointSpec) -> Result<Arc<Self>, String> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let authority = EndpointAuthority::parse(&spec.url)?;
+        let host = HeaderValue::try_from(authority.to_string()).map_err(|error| format!("{}: {error}", spec.url))?;
+        Ok(Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            name: spec.name.clone(),
+            authority,
+            host,
+            gate: Gate::default(),
+        }))
+    }
+}

@@ -1,0 +1,12 @@
+//! What talks to an entry: endpoints with their admission, connections, and checks.
+
+pub mod endpoint;
+pub mod gate;
+pub mod probe;
+pub mod tally;
+pub mod wire;
+
+pub use endpoint::Endpoint;
+pub use gate::{Gate, Ticket};
+pub use tally::{EntryTally, ServiceTally, StreamGuard, StreamKind};
+pub use wire::{Lease, Reply, Trouble, Wire};

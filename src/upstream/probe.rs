@@ -1,0 +1,226 @@
+//! Active checks: what a client would meet, asked every `interval`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use super::endpoint::Endpoint;
+use crate::config::{Health, HealthKind};
+use crate::mcp::names;
+
+/// The most of an answer that a check reads.
+const MOST_READ: usize = 1 << 20;
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether it passed.
+    pub success: bool,
+    /// What the endpoint said of itself, or what went wrong.
+    pub detail: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Checks one endpoint again and again. Knows which era the endpoint answered in, so that a modern
+/// server is asked the stateless way and a legacy one is not asked twice.
+pub struct Prober {
+    endpoint: Arc<Endpoint>,
+    health: Health,
+    era: Option<Era>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Era {
+    Legacy,
+    Modern,
+}
+
+impl Prober {
+    /// A prober that knows nothing yet.
+    pub fn new(endpoint: Arc<Endpoint>, health: Health) -> Self {
+        Self { endpoint, health, era: None }
+    }
+
+    /// One check.
+    pub async fn check(&mut self) -> Finding {
+        let started = tokio::time::Instant::now();
+        let timeout = self.health.timeout;
+        let result = match tokio::time::timeout(timeout, self.ask()).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no answer within {timeout:?}")),
+        };
+        if result.is_err() {
+            // A new version may have come up here, of another era.
+            self.era = None;
+        }
+        let (success, detail) = match result {
+            Ok(detail) => (true, detail),
+            Err(detail) => (false, detail),
+        };
+        Finding { success, detail, took: started.elapsed() }
+    }
+
+    async fn ask(&mut self) -> Result<String, String> {
+        match self.health.kind {
+            HealthKind::Tcp => connect(&self.endpoint).await.map(|_| "accepts connections".to_owned()),
+            HealthKind::Http => self.ask_http().await,
+            HealthKind::Mcp => self.ask_mcp().await,
+        }
+    }
+
+    async fn ask_http(&self) -> Result<String, String> {
+        let status = self.send(Method::GET, &[], Bytes::new()).await?.status();
+        if status.is_success() { Ok(format!("answers {status}")) } else { Err(format!("answers {status}")) }
+    }
+
+    async fn ask_mcp(&mut self) -> Result<String, String> {
+        if self.era != Some(Era::Legacy) {
+            match self.discover().await? {
+                Some(detail) => {
+                    self.era = Some(Era::Modern);
+                    return Ok(detail);
+                }
+                None if self.era == Some(Era::Modern) => return Err("answered server/discover before and does no more".to_owned()),
+                None => {}
+            }
+        }
+        let detail = self.initialize().await?;
+        self.era = Some(Era::Legacy);
+        Ok(detail)
+    }
+
+    /// `server/discover` (2026-07-28): stateless and cheap. Nothing if the endpoint is not modern.
+    async fn discover(&self) -> Result<Option<String>, String> {
+        let version = names::FIRST_MODERN;
+        let body = json!({ "jsonrpc": "2.0", "id": "dualgate-health", "method": names::DISCOVER, "params": { "_meta": {
+            "io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": { "name": "dualgate-health", "version": env!("CARGO_PKG_VERSION") },
+        } } });
+        let headers = [("mcp-protocol-version", version), ("mcp-method", names::DISCOVER)];
+        let answer = self.send(Method::POST, &headers, body.to_string().into()).await?;
+        if answer.status() != StatusCode::OK {
+            return Ok(None);
+        }
+        let message = read_message(answer).await?;
+        Ok(message["result"]["supportedVersions"].as_array().map(|versions| {
+            let versions: Vec<&str> = versions.iter().filter_map(Value::as_str).collect();
+            format!("serves {}", versions.join(", "))
+        }))
+    }
+
+    /// The legacy handshake, ended with DELETE so that sessions do not pile up at the server.
+    async fn initialize(&self) -> Result<String, String> {
+        let body = json!({ "jsonrpc": "2.0", "id": "dualgate-health", "method": names::INITIALIZE, "params": {
+            "protocolVersion": names::LAST_LEGACY,
+            "capabilities": {},
+            "clientInfo": { "name": "dualgate-health", "version": env!("CARGO_PKG_VERSION") },
+        } });
+        let answer = self.send(Method::POST, &[], body.to_string().into()).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            // Alive, and it guards its sessions: the check has no credential of a client.
+            StatusCode::UNAUTHORIZED => return Ok("answers 401: it wants a credential".to_owned()),
+            status => return Err(format!("answers initialize with {status}")),
+        }
+        let session = answer.headers().get(names::SESSION_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let message = read_message(answer).await?;
+        if let Some(session) = session {
+            let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", names::LAST_LEGACY)];
+            // Servers may refuse to end sessions (405); that says nothing about their health.
+            let _ = self.send(Method::DELETE, &headers, Bytes::new()).await;
+        }
+        let info = &message["result"]["serverInfo"];
+        match (info["name"].as_str(), info["version"].as_str()) {
+            (Some(name), version) => Ok(format!("{name} {}", version.unwrap_or("")).trim_end().to_owned()),
+            (None, _) => Err(match message["error"]["message"].as_str() {
+                Some(error) => format!("answers initialize with the error `{error}`"),
+                None => "answers initialize without serverInfo".to_owned(),
+            }),
+        }
+    }
+
+    /// A request over a connection of its own, with the Host and the path that traffic uses: a
+    /// server that refuses the Host of traffic must not look healthy.
+    async fn send(&self, method: Method, headers: &[(&str, &str)], body: Bytes) -> Result<Response<Incoming>, String> {
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(connect(&self.endpoint).await?)).await.map_err(|error| error.to_string())?;
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(self.health.path.as_str())
+            .header(HOST, self.endpoint.host.clone())
+            .header(CONNECTION, "close")
+            .header(ACCEPT, "application/json, text/event-stream");
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
+        sender.send_request(request).await.map_err(|error| error.to_string())
+    }
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<TcpStream, String> {
+    let address = (endpoint.authority.host.as_str(), endpoint.authority.port);
+    TcpStream::connect(address).await.map_err(|error| error.to_string())
+}
+
+/// The first JSON-RPC response in an answer, be it JSON or an event stream.
+async fn read_message(answer: Response<Incoming>) -> Result<Value, String> {
+    let is_stream = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("text/event-stream"));
+    let mut body = answer.into_body();
+    let mut text = BytesMut::new();
+    loop {
+        if is_stream && let Some(message) = first_response(&text) {
+            return Ok(message);
+        }
+        match body.frame().await {
+            Some(Ok(frame)) => text.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+            Some(Err(error)) => return Err(error.to_string()),
+            None if is_stream => return Err("the event stream ends without an answer".to_owned()),
+            None => return serde_json::from_slice(&text).map_err(|error| format!("the answer is not JSON: {error}")),
+        }
+        if text.len() > MOST_READ {
+            return Err("the answer is longer than 1 MiB".to_owned());
+        }
+    }
+}
+
+fn first_response(stream: &[u8]) -> Option<Value> {
+    let text = std::str::from_utf8(stream).ok()?.replace("\r\n", "\n");
+    let (complete, _) = text.rsplit_once("\n\n")?;
+    complete.split("\n\n").find_map(|event| {
+        let lines: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
+        let message: Value = serde_json::from_str(&lines.join("\n")).ok()?;
+        (message.get("result").is_some() || message.get("error").is_some()).then_some(message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_found_behind_pings_primings_and_notifications() {
+        let stream = b": ping\n\nid: 1\ndata:\n\nevent: message\r\ndata: {\"method\":\"x\"}\r\n\r\ndata: {\"id\":1,\ndata: \"result\":{}}\n\n";
+        assert_eq!(first_response(stream), Some(json!({ "id": 1, "result": {} })));
+        assert_eq!(first_response(&stream[..stream.len() - 1]), None, "not complete yet");
+    }
+}

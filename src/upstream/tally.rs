@@ -1,0 +1,217 @@
+//! Counters that traffic writes and control reads. They outlive every snapshot.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::domain::skew::Skew;
+use crate::domain::{ClientKey, Outcome};
+
+/// Upper bounds of the first-byte histogram in seconds.
+pub const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// What one entry has seen.
+#[derive(Debug, Default)]
+pub struct EntryTally {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    births: AtomicU64,
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    micros: AtomicU64,
+    streams: [AtomicI64; 2],
+    sessions: Roster,
+}
+
+/// What kind of event stream it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    /// A GET: what the server has to say by itself.
+    Listen,
+    /// A POST answered by a stream.
+    Call,
+}
+
+impl StreamKind {
+    /// Both kinds.
+    pub const ALL: [Self; 2] = [Self::Listen, Self::Call];
+
+    /// The value of the label `kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Listen => "listen",
+            Self::Call => "call",
+        }
+    }
+}
+
+impl EntryTally {
+    /// One request ended so.
+    pub fn note(&self, outcome: Outcome) {
+        self.outcomes[outcome.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One answer began after so long.
+    pub fn note_first_byte(&self, after: Duration) {
+        let seconds = after.as_secs_f64();
+        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// One session was born.
+    pub fn note_birth(&self) {
+        self.births.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that ended so.
+    pub fn outcomes(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome.index()].load(Ordering::Relaxed)
+    }
+
+    /// Requests that ended, however.
+    pub fn requests(&self) -> u64 {
+        Outcome::ALL.iter().map(|outcome| self.outcomes(*outcome)).sum()
+    }
+
+    /// Sessions born here.
+    pub fn births(&self) -> u64 {
+        self.births.load(Ordering::Relaxed)
+    }
+
+    /// Open streams of a kind.
+    pub fn streams(&self, kind: StreamKind) -> u64 {
+        u64::try_from(self.streams[kind as usize].load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The first-byte histogram: counts per bucket (the last has no bound) and the sum in seconds.
+    pub fn first_byte(&self) -> ([u64; BOUNDS.len() + 1], f64) {
+        let counts = std::array::from_fn(|at| self.buckets[at].load(Ordering::Relaxed));
+        (counts, self.micros.load(Ordering::Relaxed) as f64 / 1e6)
+    }
+
+    /// The sessions seen here.
+    pub fn sessions(&self) -> &Roster {
+        &self.sessions
+    }
+}
+
+/// Counts a stream for as long as it lives.
+#[derive(Debug)]
+pub struct StreamGuard(Arc<EntryTally>, StreamKind);
+
+impl StreamGuard {
+    /// One more stream.
+    pub fn open(tally: &Arc<EntryTally>, kind: StreamKind) -> Self {
+        tally.streams[kind as usize].fetch_add(1, Ordering::Relaxed);
+        Self(tally.clone(), kind)
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.streams[self.1 as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Which sessions are alive, for counting only: nothing is routed by it, so losing it in a restart
+/// loses a figure for some minutes and nothing else.
+#[derive(Debug, Default)]
+pub struct Roster {
+    shards: [Mutex<HashMap<u64, Duration>>; SHARDS],
+}
+
+const SHARDS: usize = 16;
+
+/// Sessions counted per entry; beyond, the figure stands still.
+const MOST: usize = 1 << 20;
+
+/// A session not seen for so long is taken for abandoned (the idle expiry of SDK servers).
+const IDLE: Duration = Duration::from_secs(30 * 60);
+
+impl Roster {
+    /// A session was used. `id` is a hash of it, `now` the time since the start.
+    pub fn seen(&self, id: u64, now: Duration) {
+        let mut shard = self.shard(id);
+        if shard.len() < MOST / SHARDS || shard.contains_key(&id) {
+            shard.insert(id, now);
+        }
+    }
+
+    /// A session ended.
+    pub fn ended(&self, id: u64) {
+        self.shard(id).remove(&id);
+    }
+
+    /// Forgets the abandoned.
+    pub fn sweep(&self, now: Duration) {
+        for shard in &self.shards {
+            lock(shard).retain(|_, seen| now.saturating_sub(*seen) < IDLE);
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    fn shard(&self, id: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Duration>> {
+        lock(&self.shards[id as usize % SHARDS])
+    }
+}
+
+/// Counts that belong to a service as a whole.
+#[derive(Debug, Default)]
+pub struct ServiceTally {
+    /// Session ids that did not open.
+    pub unknown_ids: AtomicU64,
+    /// Bodies over the peek limit.
+    pub unpeeked: AtomicU64,
+    /// Messages of clients that could not be delivered.
+    pub undelivered: AtomicU64,
+    skew: Mutex<(Skew, Option<f64>)>,
+}
+
+/// A window of the skew is over after so many requests; its verdict holds until the next one's.
+const SKEW_WINDOW: u64 = 10_000;
+
+impl ServiceTally {
+    /// A request was placed by this key.
+    pub fn note_key(&self, key: ClientKey) {
+        // A worker that finds another one counting goes on: every request matters less than the
+        // next one's latency.
+        let Ok(mut skew) = self.skew.try_lock() else { return };
+        skew.0.note(key);
+        if skew.0.total() >= SKEW_WINDOW {
+            skew.1 = skew.0.dominant();
+            skew.0.reset();
+        }
+    }
+
+    /// The share of keyed requests that one key carries, when that is more than half.
+    pub fn dominant_key(&self) -> Option<f64> {
+        let skew = lock(&self.skew);
+        skew.0.dominant().or(skew.1)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Counters stay usable after a panic elsewhere.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_counted_until_they_end_or_are_abandoned() {
+        let roster = Roster::default();
+        let at = Duration::from_secs;
+        (0..100).for_each(|id| roster.seen(id, at(0)));
+        roster.seen(1, at(1800));
+        roster.ended(2);
+        assert_eq!(roster.count(), 99);
+        roster.sweep(at(1800));
+        assert_eq!(roster.count(), 1);
+    }
+}

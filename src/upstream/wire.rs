@@ -1,0 +1,180 @@
+//! Connections to endpoints, one set per traffic worker, behind a face narrow enough to be
+//! replaced by a codec of our own: a request goes in, an answer and a lease of its connection come
+//! out, or the trouble says how far the request got.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::endpoint::Endpoint;
+
+/// A parked connection is not used again after this time: SDK servers close idle ones after 5 s,
+/// and one that is just being closed loses the request.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Parked connections per endpoint and worker; more are closed.
+const MOST_PARKED: usize = 256;
+
+/// Bound on a read buffer, and so on the head of an answer.
+const MOST_BUFFERED: usize = 64 << 10;
+
+/// The connections of one worker.
+pub struct Wire<B> {
+    parked: RefCell<HashMap<u64, Vec<Parked<B>>>>,
+}
+
+struct Parked<B> {
+    sender: SendRequest<B>,
+    since: Instant,
+}
+
+/// An answer, and the connection that it is still coming over.
+pub struct Reply<B> {
+    /// Head and running body.
+    pub response: Response<Incoming>,
+    /// To be given back when the body has ended well.
+    pub lease: Lease<B>,
+}
+
+/// A connection in use. Dropped without being given back, it is closed, which is how an endpoint
+/// learns that a client has left.
+pub struct Lease<B> {
+    wire: Rc<Wire<B>>,
+    endpoint: u64,
+    sender: SendRequest<B>,
+}
+
+/// Why there is no answer, by how far the request got.
+#[derive(Debug)]
+pub enum Trouble<B> {
+    /// No byte of the request left: it may go elsewhere. The request comes back.
+    Unsent(Request<B>, String),
+    /// Some of it may have been read and acted upon. `reused` tells whether the connection had
+    /// been parked, so that the endpoint may have closed it before the request came.
+    Lost {
+        /// What happened.
+        cause: hyper::Error,
+        /// Whether the connection had carried a request before.
+        reused: bool,
+    },
+}
+
+impl<B> Wire<B>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// No connections yet.
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self { parked: RefCell::default() })
+    }
+
+    /// Sends a request over a parked connection or a new one. A parked one that turns out dead
+    /// before a byte was written costs nothing but the next try.
+    pub async fn send(
+        self: &Rc<Self>,
+        endpoint: &Arc<Endpoint>,
+        mut request: Request<B>,
+        connect_timeout: Duration,
+    ) -> Result<Reply<B>, Trouble<B>> {
+        loop {
+            let (mut sender, reused) = match self.unpark(endpoint.id) {
+                Some(sender) => (sender, true),
+                None => match connect(endpoint, connect_timeout).await {
+                    Ok(sender) => (sender, false),
+                    Err(cause) => return Err(Trouble::Unsent(request, cause)),
+                },
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let lease = Lease { wire: self.clone(), endpoint: endpoint.id, sender };
+                    return Ok(Reply { response, lease });
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if reused => request = unsent,
+                    Some(unsent) => return Err(Trouble::Unsent(unsent, error.into_error().to_string())),
+                    None => return Err(Trouble::Lost { cause: error.into_error(), reused }),
+                },
+            }
+        }
+    }
+
+    /// Closes connections that have been idle for too long; to be called every second or so.
+    pub fn sweep(&self) {
+        self.parked.borrow_mut().retain(|_, parked| {
+            parked.retain(|one| !one.sender.is_closed() && one.since.elapsed() < IDLE);
+            !parked.is_empty()
+        });
+    }
+
+    /// The connection parked last that is alive and ready; the last one is the least likely to be
+    /// closed by the endpoint just now.
+    fn unpark(&self, endpoint: u64) -> Option<SendRequest<B>> {
+        let mut parked = self.parked.borrow_mut();
+        let parked = parked.get_mut(&endpoint)?;
+        let mut at = parked.len();
+        while at > 0 {
+            at -= 1;
+            let one = &parked[at];
+            if one.sender.is_closed() || one.since.elapsed() >= IDLE {
+                parked.swap_remove(at);
+            } else if one.sender.is_ready() {
+                return Some(parked.swap_remove(at).sender);
+            }
+        }
+        None
+    }
+}
+
+impl<B> Lease<B> {
+    /// The answer has ended well: the connection may carry the next request.
+    pub fn give_back(self) {
+        if self.sender.is_closed() {
+            return;
+        }
+        let mut parked = self.wire.parked.borrow_mut();
+        let parked = parked.entry(self.endpoint).or_default();
+        if parked.len() < MOST_PARKED {
+            parked.push(Parked { sender: self.sender, since: Instant::now() });
+        }
+    }
+}
+
+async fn connect<B>(endpoint: &Endpoint, within: Duration) -> Result<SendRequest<B>, String>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let address = (endpoint.authority.host.as_str(), endpoint.authority.port);
+    let stream = match tokio::time::timeout(within, TcpStream::connect(address)).await {
+        Err(_) => return Err(format!("no connection within {within:?}")),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Ok(Ok(stream)) => stream,
+    };
+    // A small request must not wait for an acknowledgement of the one before it.
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(MOST_BUFFERED)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection to endpoint ended");
+        }
+    });
+    poll_fn(|context| sender.poll_ready(context)).await.map_err(|error| error.to_string())?;
+    Ok(sender)
+}

@@ -1,0 +1,326 @@
+#!/usr/bin/env python3
+"""A thousand sessions while the split marches 10, 50, 100, 0, and what a killed proxy or a killed server does to them."""
+
+import argparse
+import asyncio
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.gate import Gate
+from harness.install import WORK, Tools
+from harness.matrix import start_server
+from harness.procs import free_ports, unwind_on_terminate
+from harness.session import EventStream, Refused, Session
+from harness.verify import Journals
+from harness.wire import Connection, Gone
+
+WORKERS = 16
+MARCH = ("50:50", "0:100", "100:0")
+FAILURES = (Gone, Refused, TimeoutError)
+# The default health rule: how long until a dead entry is down, and until a living one is up again.
+INTERVAL, PROBE_TIMEOUT, FALL, RISE = 2, 1, 3, 2
+SLACK = 1.5
+DOWN_WITHIN = FALL * INTERVAL + PROBE_TIMEOUT + SLACK
+UP_WITHIN = RISE * INTERVAL + PROBE_TIMEOUT + SLACK
+BIRTH_PAUSE = 0.1
+
+
+class Checks:
+    def __init__(self):
+        self.results = []
+
+    def check(self, name, ok, figures=""):
+        self.results.append(bool(ok))
+        print(f"{'ok' if ok else 'FAIL'} {name}{': ' if figures != '' else ''}{figures}", flush=True)
+
+
+class Scene:
+    """Two servers, dualgate before them, and their journals."""
+
+    def __init__(self, tools, args, split, running):
+        self.work = args.work / "runs" / "march"
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+        self._tools, self._kind, self._running = tools, args.server, running
+        self.ports = dict(zip(("v1", "v2"), free_ports(2)))
+        self.logs, self.servers = {}, {}
+        for name in self.ports:
+            self.start(name)
+        self.gate = Gate(args.dualgate, self.ports["v1"], self.ports["v2"], split, self.work)
+        running.callback(self.gate.stop)
+
+    def start(self, name):
+        process, self.logs[name] = start_server(self._tools, self._kind, self.ports[name], name, self.work)
+        self.servers[name] = process
+        self._running.callback(process.stop)
+
+    def journals(self):
+        return Journals(self.logs.values())
+
+
+@dataclass(frozen=True)
+class Fault:
+    session: Session
+    calls: list
+    problem: Exception
+
+    def __repr__(self):
+        return f"session {self.session.number}: {self.problem!r}"
+
+
+class Crowd:
+    """Sessions served by a few connections that take turns."""
+
+    def __init__(self, port, count):
+        self.sessions = [Session(number) for number in range(count)]
+        self._connections = [Connection(port) for _ in range(WORKERS)]
+        self.errors = []
+        self.in_flight = set()
+        self.may_call = asyncio.Event()
+        self.may_call.set()
+
+    async def each(self, act, on_progress=None):
+        """`act(session, connection)` once for every session; failures are kept, not raised."""
+        queue = list(reversed(self.sessions))
+
+        async def work(connection):
+            while queue:
+                await self.may_call.wait()
+                if not queue:
+                    return
+                session = queue.pop()
+                self.in_flight.add(session)
+                try:
+                    await act(session, connection)
+                except FAILURES as problem:
+                    self.errors.append(Fault(session, session.calls[-1:], problem))
+                self.in_flight.discard(session)
+                if on_progress:
+                    await on_progress(len(self.sessions) - len(queue))
+
+        await asyncio.gather(*(work(connection) for connection in self._connections))
+
+
+async def birth(session, connection):
+    await session.open(connection)
+    await session.call(connection)
+
+
+async def call(session, connection):
+    await session.call(connection)
+
+
+def homes_of(journals, sessions):
+    return {session: journals.homes(session.calls) for session in sessions}
+
+
+def parsed_split(text):
+    found = re.search(r"primary\D*([\d.]+).*?secondary\D*([\d.]+)", text, re.S)
+    return f"{float(found[1]):g}:{float(found[2]):g}" if found else text.strip()
+
+
+def check_executions(checks, journals, sessions, excused=frozenset()):
+    """`excused`: calls that were in flight at a kill; those may be lost, but not doubled."""
+    calls = [made for session in sessions for made in session.calls]
+    wrong = [made for made in calls if len(journals.executed[made]) not in ((0, 1) if made in excused else (1,))]
+    checks.check("every call executed exactly once", not wrong, f"{len(calls)} calls, {len(wrong)} wrong {wrong[:3]}")
+    moved = [session.number for session, homes in homes_of(journals, sessions).items() if len(homes) > 1]
+    checks.check("no session moved", not moved, f"{len(moved)} of {len(sessions)} {moved[:3]}")
+
+
+async def open_streams(scene, crowd, per_server):
+    """Event streams on the first sessions of each server."""
+    streams, taken = [], Counter()
+    for session, homes in homes_of(scene.journals(), crowd.sessions).items():
+        for server, _ in homes:
+            if taken[server] < per_server:
+                taken[server] += 1
+                streams.append(EventStream(scene.gate.listen, session))
+                await streams[-1].open()
+    return streams
+
+
+async def check_streams(checks, scene, streams):
+    connection = Connection(scene.gate.listen)
+    broken = [f"session {stream.session.number}: {stream.broken}" for stream in streams if stream.broken]
+    silent = []
+    for stream in streams:
+        try:
+            await stream.wait_for(await stream.session.call(connection, "announce"))
+        except FAILURES as problem:
+            silent.append(f"session {stream.session.number}: {problem!r}")
+    checks.check("no stream broken", not broken, f"{len(streams)} held, {len(broken)} broken {broken[:3]}")
+    checks.check("every stream still delivers", not silent, f"{len(silent)} silent {silent[:3]}")
+
+
+class ProxyKill:
+    """Kills dualgate in the middle of a round, right after a change of split was acknowledged, and starts it again."""
+
+    def __init__(self, scene, crowd, split):
+        self._scene, self._crowd, self._split = scene, crowd, split
+        self.excused, self.shown, self.took = set(), "", 0.0
+
+    async def strike(self):
+        gate, crowd = self._scene.gate, self._crowd
+        await asyncio.to_thread(gate.split, self._split)
+        crowd.may_call.clear()
+        self.excused = {session.calls[-1] for session in crowd.in_flight}
+        began = time.monotonic()
+        gate.kill()
+        await asyncio.to_thread(gate.start)
+        self.took = time.monotonic() - began
+        self.shown = parsed_split(await asyncio.to_thread(gate.split))
+        crowd.may_call.set()
+
+
+async def march(checks, scene, args):
+    crowd = Crowd(scene.gate.listen, args.sessions)
+    began = time.monotonic()
+    await crowd.each(birth)
+    checks.check("sessions opened", not crowd.errors, f"{args.sessions} in {time.monotonic() - began:.1f} s {crowd.errors[:3]}")
+    births = scene.journals().births()
+    wanted = args.sessions / 10
+    checks.check("births at 90:10", abs(births["v2"] - wanted) <= 1, dict(births))
+    streams = await open_streams(scene, crowd, args.streams // 2)
+
+    kill = ProxyKill(scene, crowd, MARCH[0]) if args.kill_proxy else None
+    began = time.monotonic()
+    for number in range(args.calls):
+        due = [MARCH[number]] if number < len(MARCH) else []
+
+        async def halfway(done):
+            if due and done >= args.sessions // 2:
+                split = due.pop()
+                if kill and number == 0:
+                    await kill.strike()
+                else:
+                    await asyncio.to_thread(scene.gate.split, split)
+
+        await crowd.each(call, halfway)
+    seconds = time.monotonic() - began
+    made = args.calls * args.sessions
+    excused = kill.excused if kill else set()
+    errors = [fault for fault in crowd.errors if not excused.intersection(fault.calls)]
+    checks.check("calls during the march", not errors, f"{made} in {seconds:.1f} s, {len(errors)} errors {errors[:3]}")
+    if kill:
+        checks.check("the acknowledged split survived the kill", kill.shown == MARCH[0], f"{kill.shown}")
+        checks.check("ready again after the kill", True, f"{kill.took:.2f} s, {len(excused)} calls were in flight")
+        for stream in streams:
+            await stream.close()
+        streams = await open_streams(scene, crowd, args.streams // 2)
+    check_executions(checks, scene.journals(), crowd.sessions, excused)
+    await check_streams(checks, scene, streams)
+    for stream in streams:
+        await stream.close()
+
+
+class Births:
+    """New clients, one after the other, and where they were born."""
+
+    def __init__(self, scene):
+        self._scene = scene
+        self._connection = Connection(scene.gate.listen)
+        self._number = 0
+
+    async def one(self):
+        """The server's name, or the failure."""
+        session = Session(f"new-{self._number}")
+        self._number += 1
+        try:
+            await birth(session, self._connection)
+        except FAILURES as problem:
+            return repr(problem)
+        return next(iter(self._scene.journals().homes(session.calls)))[0]
+
+    async def many(self, count):
+        return Counter([await self.one() for _ in range(count)])
+
+    async def until(self, wanted, within):
+        """Seconds until a client was born at `wanted` (None: not in time), and what came before."""
+        began = time.monotonic()
+        seen = Counter()
+        while time.monotonic() - began < within:
+            home = await self.one()
+            if home == wanted:
+                return time.monotonic() - began, seen
+            seen[home] += 1
+            await asyncio.sleep(BIRTH_PAUSE)
+        return None, seen
+
+
+async def kill_server(checks, scene, args):
+    births = Births(scene)
+    born = await births.many(20)
+    checks.check("births at 50:50", abs(born["v2"] - 10) <= 1, dict(born))
+    crowd = Crowd(scene.gate.listen, 40)
+    await crowd.each(birth)
+    at_primary = [s for s, homes in homes_of(scene.journals(), crowd.sessions).items() if "v1" in dict(homes)]
+    others = len(crowd.sessions) - len(at_primary)
+
+    scene.servers["v2"].kill()
+    killed = time.monotonic()
+    window, last_fault = Counter(), 0
+    while time.monotonic() - killed < DOWN_WITHIN:
+        home = await births.one()
+        window[home] += 1
+        if home != "v1":
+            last_fault = time.monotonic() - killed
+        await asyncio.sleep(BIRTH_PAUSE)
+    print(f"new clients while the secondary was dying: {dict(window)}, the last failed after {last_fault:.1f} s")
+    born = await births.many(20)
+    checks.check(f"all new clients at the primary {DOWN_WITHIN} s after the kill", born["v1"] == 20, dict(born))
+
+    crowd.errors.clear()
+    await crowd.each(call)
+    faults = [fault for fault in crowd.errors if fault.session in at_primary]
+    checks.check("sessions of the primary go on", not faults, f"{len(at_primary)} sessions {faults[:3]}")
+    print(f"sessions of the killed server: {others}, of which {len(crowd.errors) - len(faults)} got an error")
+
+    await asyncio.to_thread(scene.start, "v2")
+    took, seen = await births.until("v2", UP_WITHIN)
+    checks.check(f"the secondary gets clients again within {UP_WITHIN} s", took is not None, f"{took and round(took, 1)} s, {dict(seen)}")
+    born = await births.many(20)
+    checks.check("births at 50:50 again", abs(born["v2"] - 10) <= 1, dict(born))
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dualgate", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=WORK, help="packages, logs, journals (default: interop in target)")
+    parser.add_argument("--server", choices=("py1", "py2", "ts"), default="py2")
+    parser.add_argument("--sessions", type=int, default=1000)
+    parser.add_argument("--calls", type=int, default=4, help="rounds of one call per session")
+    parser.add_argument("--streams", type=int, default=20)
+    kills = parser.add_mutually_exclusive_group()
+    kills.add_argument("--kill-proxy", action="store_true")
+    kills.add_argument("--kill-server", action="store_true")
+    args = parser.parse_args()
+    args.work = args.work.resolve()
+    return args
+
+
+def main():
+    args = arguments()
+    unwind_on_terminate()
+    tools = Tools(args.work)
+    checks = Checks()
+    began = time.monotonic()
+    try:
+        with ExitStack() as running:
+            scene = Scene(tools, args, "50:50" if args.kill_server else "90:10", running)
+            asyncio.run((kill_server if args.kill_server else march)(checks, scene, args))
+    except (*FAILURES, RuntimeError) as problem:
+        checks.check("the run came to its end", False, repr(problem))
+    print(f"\ntook {time.monotonic() - began:.0f} s")
+    print(f"{checks.results.count(True)} passed, {checks.results.count(False)} failed")
+    sys.exit(0 if all(checks.results) else 1)
+
+
+if __name__ == "__main__":
+    main()
