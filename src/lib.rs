@@ -18,3 +18,6 @@ pub mod config;
 pub mod live;
 pub mod telemetry;
 pub mod upstream;
+pub mod proxy;
+pub mod cli;
+pub mod demo;

@@ -1,9 +1,12 @@
 //! Counters that traffic writes and control reads. They outlive every snapshot.
 
 use std::collections::HashMap;
+use std::hash::Hasher;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
 
 use crate::domain::skew::Skew;
 use crate::domain::{ClientKey, Outcome};
@@ -129,8 +132,9 @@ const MOST: usize = 1 << 20;
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
 impl Roster {
-    /// A session was used. `id` is a hash of it, `now` the time since the start.
-    pub fn seen(&self, id: u64, now: Duration) {
+    /// A session was used, by the id that its client holds; `now` is the time since the start.
+    pub fn seen(&self, id: &[u8], now: Duration) {
+        let id = hash(id);
         let mut shard = self.shard(id);
         if shard.len() < MOST / SHARDS || shard.contains_key(&id) {
             shard.insert(id, now);
@@ -138,7 +142,8 @@ impl Roster {
     }
 
     /// A session ended.
-    pub fn ended(&self, id: u64) {
+    pub fn ended(&self, id: &[u8]) {
+        let id = hash(id);
         self.shard(id).remove(&id);
     }
 
@@ -194,6 +199,13 @@ impl ServiceTally {
     }
 }
 
+/// Ids are not kept, only told apart.
+fn hash(id: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(b"dualgate.roster.");
+    hasher.write(id);
+    hasher.finish()
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Counters stay usable after a panic elsewhere.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -207,9 +219,9 @@ mod tests {
     fn sessions_are_counted_until_they_end_or_are_abandoned() {
         let roster = Roster::default();
         let at = Duration::from_secs;
-        (0..100).for_each(|id| roster.seen(id, at(0)));
-        roster.seen(1, at(1800));
-        roster.ended(2);
+        (0..100u8).for_each(|id| roster.seen(&[id], at(0)));
+        roster.seen(&[1], at(1800));
+        roster.ended(&[2]);
         assert_eq!(roster.count(), 99);
         roster.sweep(at(1800));
         assert_eq!(roster.count(), 1);

@@ -3,126 +3,26 @@
 
 import argparse
 import asyncio
-import re
-import shutil
 import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-from harness.gate import Gate
+from harness.crowd import FAILURES, Crowd, birth, call, homes_of
 from harness.install import WORK, Tools
-from harness.matrix import start_server
-from harness.procs import free_ports, unwind_on_terminate
-from harness.session import EventStream, Refused, Session
-from harness.verify import Journals
-from harness.wire import Connection, Gone
+from harness.procs import unwind_on_terminate
+from harness.scene import Checks, Scene
+from harness.session import EventStream, Session
+from harness.wire import Connection
 
-WORKERS = 16
 MARCH = ("50:50", "0:100", "100:0")
-FAILURES = (Gone, Refused, TimeoutError)
 # The default health rule: how long until a dead entry is down, and until a living one is up again.
 INTERVAL, PROBE_TIMEOUT, FALL, RISE = 2, 1, 3, 2
 SLACK = 1.5
 DOWN_WITHIN = FALL * INTERVAL + PROBE_TIMEOUT + SLACK
 UP_WITHIN = RISE * INTERVAL + PROBE_TIMEOUT + SLACK
 BIRTH_PAUSE = 0.1
-
-
-class Checks:
-    def __init__(self):
-        self.results = []
-
-    def check(self, name, ok, figures=""):
-        self.results.append(bool(ok))
-        print(f"{'ok' if ok else 'FAIL'} {name}{': ' if figures != '' else ''}{figures}", flush=True)
-
-
-class Scene:
-    """Two servers, dualgate before them, and their journals."""
-
-    def __init__(self, tools, args, split, running):
-        self.work = args.work / "runs" / "march"
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(parents=True)
-        self._tools, self._kind, self._running = tools, args.server, running
-        self.ports = dict(zip(("v1", "v2"), free_ports(2)))
-        self.logs, self.servers = {}, {}
-        for name in self.ports:
-            self.start(name)
-        self.gate = Gate(args.dualgate, self.ports["v1"], self.ports["v2"], split, self.work)
-        running.callback(self.gate.stop)
-
-    def start(self, name):
-        process, self.logs[name] = start_server(self._tools, self._kind, self.ports[name], name, self.work)
-        self.servers[name] = process
-        self._running.callback(process.stop)
-
-    def journals(self):
-        return Journals(self.logs.values())
-
-
-@dataclass(frozen=True)
-class Fault:
-    session: Session
-    calls: list
-    problem: Exception
-
-    def __repr__(self):
-        return f"session {self.session.number}: {self.problem!r}"
-
-
-class Crowd:
-    """Sessions served by a few connections that take turns."""
-
-    def __init__(self, port, count):
-        self.sessions = [Session(number) for number in range(count)]
-        self._connections = [Connection(port) for _ in range(WORKERS)]
-        self.errors = []
-        self.in_flight = set()
-        self.may_call = asyncio.Event()
-        self.may_call.set()
-
-    async def each(self, act, on_progress=None):
-        """`act(session, connection)` once for every session; failures are kept, not raised."""
-        queue = list(reversed(self.sessions))
-
-        async def work(connection):
-            while queue:
-                await self.may_call.wait()
-                if not queue:
-                    return
-                session = queue.pop()
-                self.in_flight.add(session)
-                try:
-                    await act(session, connection)
-                except FAILURES as problem:
-                    self.errors.append(Fault(session, session.calls[-1:], problem))
-                self.in_flight.discard(session)
-                if on_progress:
-                    await on_progress(len(self.sessions) - len(queue))
-
-        await asyncio.gather(*(work(connection) for connection in self._connections))
-
-
-async def birth(session, connection):
-    await session.open(connection)
-    await session.call(connection)
-
-
-async def call(session, connection):
-    await session.call(connection)
-
-
-def homes_of(journals, sessions):
-    return {session: journals.homes(session.calls) for session in sessions}
-
-
-def parsed_split(text):
-    found = re.search(r"primary\D*([\d.]+).*?secondary\D*([\d.]+)", text, re.S)
-    return f"{float(found[1]):g}:{float(found[2]):g}" if found else text.strip()
 
 
 def check_executions(checks, journals, sessions, excused=frozenset()):
@@ -175,7 +75,7 @@ class ProxyKill:
         gate.kill()
         await asyncio.to_thread(gate.start)
         self.took = time.monotonic() - began
-        self.shown = parsed_split(await asyncio.to_thread(gate.split))
+        self.shown = await asyncio.to_thread(gate.current_split)
         crowd.may_call.set()
 
 

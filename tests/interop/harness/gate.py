@@ -1,5 +1,6 @@
 """dualgate under test: started with flags, its split set by its own command."""
 
+import re
 import subprocess
 import threading
 import urllib.error
@@ -49,6 +50,12 @@ class Gate:
         if done.returncode != 0:
             raise RuntimeError(f"split {wanted or ''} exited with {done.returncode}: {done.stderr.strip()}")
         return done.stdout
+
+    def current_split(self):
+        """As `primary:secondary` in percent, whatever the command prints around the two figures."""
+        text = self.split()
+        found = re.search(r"primary\D*([\d.]+).*?secondary\D*([\d.]+)", text, re.S)
+        return f"{float(found[1]):g}:{float(found[2]):g}" if found else text.strip()
 
     def kill(self):
         self._process.kill()

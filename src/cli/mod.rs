@@ -1,0 +1,1 @@
+//! The command line: talks to the admin API only, prints for people or as JSON.

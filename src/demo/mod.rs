@@ -1,0 +1,1 @@
+//! `dualgate demo`: two embedded MCP servers, the proxy, and live traffic.

@@ -1,0 +1,200 @@
+//! The proxy's own words: from what went wrong and what was asked to an answer, in one place.
+//!
+//! | asked | what the proxy cannot do | answer |
+//! |---|---|---|
+//! | legacy request, id known | deliver it, or get its answer | 200, JSON-RPC error with the id (`error_shape = "http"`: the status) |
+//! | `initialize` | find an entry for it | 503 |
+//! | notification, or a response of the client | deliver it | 202, counted |
+//! | GET stream | open it | 503 |
+//! | DELETE | deliver it | 200: the session is gone for the client either way |
+//! | modern request, not MCP, id unknown | anything | the status |
+//! | session id that does not open, or whose endpoint is gone | – | 404 (2025-03-26, session management, rule 3) |
+//! | what the client must not send | – | 4xx, before any endpoint is touched |
+//!
+//! Measured with five clients: 200 with a JSON-RPC error is the only shape that none of them turns
+//! into a dead session.
+
+use std::fmt;
+
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::body::ToClient;
+use super::facts::{Asker, Era, Kind};
+use crate::config::ErrorShape;
+use crate::domain::{Blame, Entry, Outcome};
+use crate::mcp::words;
+
+/// Why the proxy answers by itself.
+#[derive(Debug)]
+pub(super) enum ProxyError {
+    /// A head that is malformed or ambiguous; the connection is closed after it.
+    Form(&'static str),
+    /// The target is longer than 8 KiB.
+    TargetTooLong,
+    /// CONNECT and TRACE.
+    Method,
+    /// An expectation other than `100-continue`.
+    Expectation,
+    /// No service for host and path.
+    NoService,
+    /// Not one of `allowed_hosts`.
+    HostRefused,
+    /// Not one of `allowed_origins`.
+    OriginRefused,
+    /// The request has been here before.
+    Loop,
+    /// The tester header names no entry.
+    Tester,
+    /// A session id that was not sealed here.
+    UnknownSession,
+    /// The session's endpoint is not configured any more.
+    SessionLost,
+    /// The client's body broke off or is malformed.
+    ClientBody,
+    /// The client's body paused for too long.
+    ClientBodySlow,
+    /// Too many requests in flight.
+    Overloaded,
+    /// The process is stopping.
+    Stopping,
+    /// No entry can take the request.
+    NothingUsable(Entry),
+    /// The endpoint cannot be reached; it has not seen the request.
+    Unreachable(String),
+    /// The connection was lost after the request had been sent.
+    Lost(String),
+    /// No answer in time.
+    TimedOut,
+    /// The answer is not one.
+    BadAnswer(String),
+}
+
+impl ProxyError {
+    /// Whose doing it was.
+    pub(super) fn blame(&self) -> Blame {
+        match self {
+            Self::Overloaded | Self::Stopping => Blame::Proxy,
+            Self::SessionLost
+            | Self::NothingUsable(_)
+            | Self::Unreachable(_)
+            | Self::Lost(_)
+            | Self::TimedOut
+            | Self::BadAnswer(_) => Blame::Entry,
+            _ => Blame::Client,
+        }
+    }
+
+    /// How it is counted.
+    pub(super) fn outcome(&self) -> Outcome {
+        Outcome::Failed(self.blame())
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Form(_) | Self::Tester | Self::ClientBody => StatusCode::BAD_REQUEST,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::NoService | Self::UnknownSession | Self::SessionLost => StatusCode::NOT_FOUND,
+            Self::HostRefused => StatusCode::MISDIRECTED_REQUEST,
+            Self::OriginRefused => StatusCode::FORBIDDEN,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::ClientBodySlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Overloaded | Self::Stopping | Self::NothingUsable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unreachable(_) | Self::Lost(_) | Self::BadAnswer(_) => StatusCode::BAD_GATEWAY,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Whether the request was in order and could not be served, so that the answer must spare the
+    /// client's session.
+    fn spares_the_session(&self) -> bool {
+        !matches!(self.blame(), Blame::Client) && !matches!(self, Self::SessionLost)
+    }
+}
+
+/// For the client: what happened, without addresses of ours.
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form(what) => write!(f, "malformed request: {what}"),
+            Self::TargetTooLong => f.write_str("the request target is longer than 8 KiB"),
+            Self::Method => f.write_str("this method is not served"),
+            Self::Expectation => f.write_str("the only expectation that is met is 100-continue"),
+            Self::NoService => f.write_str("no service here for this host and path"),
+            Self::HostRefused => f.write_str("this host is not served here"),
+            Self::OriginRefused => f.write_str("this origin is not allowed"),
+            Self::Loop => f.write_str("the request has come through here before"),
+            Self::Tester => f.write_str("the tester header names no entry: primary or secondary"),
+            Self::UnknownSession => f.write_str("session not found: the id was not issued here or is no longer valid"),
+            Self::SessionLost => f.write_str("session not found: the server that held it is gone"),
+            Self::ClientBody => f.write_str("the request's body broke off or is malformed"),
+            Self::ClientBodySlow => f.write_str("the request's body came too slowly"),
+            Self::Overloaded => f.write_str("too many requests in flight; try again"),
+            Self::Stopping => f.write_str("the proxy is stopping; try again"),
+            Self::NothingUsable(_) => f.write_str("no server is available; try again"),
+            Self::Unreachable(_) => f.write_str("the server could not be reached; the request was not delivered"),
+            Self::Lost(_) => f.write_str("the connection to the server was lost; the request may have been carried out"),
+            Self::TimedOut => f.write_str("the server did not answer in time; the request may have been carried out"),
+            Self::BadAnswer(_) => f.write_str("the server's answer was not valid"),
+        }
+    }
+}
+
+/// The table above.
+pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Response<ToClient> {
+    let status = error.status();
+    let spared = error.spares_the_session() && asker.era == Era::Legacy;
+    let spared_status = match asker.kind {
+        Kind::Initialize if matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_)) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Kind::Initialize | Kind::Call if !asker.ids.is_empty() => match shape {
+            ErrorShape::JsonRpc => StatusCode::OK,
+            ErrorShape::Http => status,
+        },
+        Kind::Message => return empty(StatusCode::ACCEPTED),
+        Kind::Listen => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::End => return empty(StatusCode::OK),
+        _ => status,
+    };
+    let status = if spared { spared_status } else { status };
+    let mut response = match asker.era {
+        Era::None => text(format!("{error}\n"), "text/plain; charset=utf-8"),
+        Era::Legacy | Era::Modern if asker.ids.is_empty() => {
+            text(words::error_body(&["null"], false, &error.to_string()), "application/json")
+        }
+        Era::Legacy | Era::Modern => {
+            text(words::error_body(&asker.ids, asker.is_batch, &error.to_string()), "application/json")
+        }
+    };
+    *response.status_mut() = status;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if matches!(error, ProxyError::Form(_) | ProxyError::TargetTooLong | ProxyError::ClientBody | ProxyError::ClientBodySlow) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if matches!(error, ProxyError::Method) {
+        response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("GET, POST, DELETE, OPTIONS, HEAD, PUT, PATCH"));
+    }
+    response
+}
+
+/// Whether an error was hidden from the client, so that somebody should count it.
+pub(super) fn is_hidden(error: &ProxyError, asker: &Asker) -> bool {
+    error.spares_the_session() && asker.era == Era::Legacy && asker.kind == Kind::Message
+}
+
+fn text(body: String, kind: &'static str) -> Response<ToClient> {
+    let mut response = Response::new(ToClient::full(body.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn empty(status: StatusCode) -> Response<ToClient> {
+    let mut response = Response::new(ToClient::full(bytes::Bytes::new()));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,118 @@
+//! Traffic: from a client's connection to an endpoint's and back.
+//!
+//! ```text
+//! listen ── rim ── forward ─────────────────────────────────── body
+//!                     │ facts      headers, and a bounded peek at the body
+//!                     │ seat       snapshot + pure decision + ticket
+//!                     │ wire       send; the trouble says how far it got
+//!                     └ headers    session id sealed; the body keeps the ticket to its end
+//! ```
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use http::HeaderValue;
+use tokio::sync::watch;
+
+use crate::config::Limits;
+use crate::live::Reader;
+use crate::mcp::SealKeys;
+use crate::telemetry::clock::Clock;
+use crate::upstream::Wire;
+
+mod body;
+mod error;
+mod facts;
+mod forward;
+mod headers;
+mod listen;
+mod peek;
+mod peer;
+mod rim;
+mod seat;
+mod stream;
+
+pub use listen::{Front, Load};
+
+use body::ToEntry;
+
+/// How far the process is with stopping. Only ever goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Serving.
+    Running,
+    /// Not accepting; what runs may finish.
+    Draining,
+    /// The drain is over: what still runs is ended in the way its client survives.
+    Parting,
+    /// Connections are dropped.
+    Ended,
+}
+
+/// What all traffic workers share.
+pub struct Site {
+    /// The snapshot.
+    pub reader: Reader,
+    /// Opens and makes session ids.
+    pub keys: Arc<SealKeys>,
+    /// Bounds on what clients may do.
+    pub limits: Limits,
+    /// Whether only this machine can reach the listener: then browsers of other origins are
+    /// refused unless allowed (MCP 2025-11-25, transports, security warning).
+    pub is_local: bool,
+    /// What is put into `Via`, and by which a loop is known.
+    pub via: HeaderValue,
+    /// How far the process is with stopping.
+    pub stage: watch::Receiver<Stage>,
+    /// Refusals that no service sees.
+    pub refused: Refused,
+    /// Requests and streams in flight.
+    pub in_flight: Arc<AtomicUsize>,
+    /// The clock of session counts.
+    pub clock: Clock,
+}
+
+/// Refusals by reason.
+#[derive(Debug, Default)]
+pub struct Refused {
+    /// Malformed or ambiguous heads.
+    pub form: AtomicU64,
+    /// Over the limit of requests in flight.
+    pub overload: AtomicU64,
+    /// Host or Origin not allowed.
+    pub origin: AtomicU64,
+    /// No service for host and path.
+    pub no_service: AtomicU64,
+}
+
+impl Refused {
+    /// The counts with the values of the label `reason`.
+    pub fn counts(&self) -> [(&'static str, u64); 4] {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("form", read(&self.form)),
+            ("overload", read(&self.overload)),
+            ("origin", read(&self.origin)),
+            ("no_service", read(&self.no_service)),
+        ]
+    }
+}
+
+/// One traffic worker: a thread, a runtime, and its own connections to endpoints.
+struct Worker {
+    site: Arc<Site>,
+    wire: Rc<Wire<ToEntry>>,
+    turn: Cell<u64>,
+}
+
+impl Worker {
+    fn new(site: Arc<Site>) -> Rc<Self> {
+        Rc::new(Self { site, wire: Wire::new(), turn: Cell::new(0) })
+    }
+
+    fn next_turn(&self) -> u64 {
+        self.turn.replace(self.turn.get().wrapping_add(1))
+    }
+}

@@ -1,0 +1,100 @@
+//! A bounded look at a request's body.
+//!
+//! A JSON body whose length is announced and within `peek_limit` is gathered: no server can act on
+//! half a JSON text, so nothing is delayed, and the whole of it in hand means that `initialize` is
+//! recognised whatever its headers say, that a safe request can be sent again, and that an error
+//! can name the request's id. Everything else streams through.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{Method, request};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use super::error::ProxyError;
+use crate::mcp::names;
+
+/// A body as far as it has been looked at.
+pub(super) enum Peeked {
+    /// All of it is here.
+    Whole(Bytes),
+    /// It runs on behind what has been read.
+    Running {
+        /// What has been read.
+        prefix: Bytes,
+        /// What is to come.
+        rest: Incoming,
+        /// Whether it is JSON and longer than the limit.
+        over_limit: bool,
+    },
+}
+
+impl Peeked {
+    /// The whole body, if it is here.
+    pub(super) fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Self::Whole(bytes) => Some(bytes),
+            Self::Running { .. } => None,
+        }
+    }
+}
+
+pub(super) async fn look(head: &request::Parts, body: Incoming, limit: usize, pause: Duration) -> Result<Peeked, ProxyError> {
+    if body.is_end_stream() {
+        return Ok(Peeked::Whole(Bytes::new()));
+    }
+    let running = |rest, over_limit| Ok(Peeked::Running { prefix: Bytes::new(), rest, over_limit });
+    if head.method != Method::POST || !is_json(head) {
+        return running(body, false);
+    }
+    match body.size_hint().exact() {
+        Some(length) if length > limit as u64 => running(body, true),
+        Some(_) => gather(body, limit, pause).await,
+        // Without an announced length, wait only where nothing but the body can say where to.
+        None if head.headers.contains_key(names::SESSION_ID) || head.headers.contains_key(names::METHOD) => running(body, false),
+        None => gather(body, limit, pause).await,
+    }
+}
+
+fn is_json(head: &request::Parts) -> bool {
+    head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let essence = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    })
+}
+
+async fn gather(mut body: Incoming, limit: usize, pause: Duration) -> Result<Peeked, ProxyError> {
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    loop {
+        let frame = match tokio::time::timeout(pause, body.frame()).await {
+            Err(_) => return Err(ProxyError::ClientBodySlow),
+            Ok(None) => break,
+            Ok(Some(Err(_))) => return Err(ProxyError::ClientBody),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        // The common body comes in one piece and is not copied.
+        if first.is_empty() && more.is_empty() {
+            first = data;
+        } else {
+            if more.is_empty() {
+                more.extend_from_slice(&std::mem::take(&mut first));
+            }
+            more.extend_from_slice(&data);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+        if first.len() + more.len() > limit {
+            return Ok(Peeked::Running { prefix: join(first, more), rest: body, over_limit: true });
+        }
+    }
+    Ok(Peeked::Whole(join(first, more)))
+}
+
+fn join(first: Bytes, more: BytesMut) -> Bytes {
+    if more.is_empty() { first } else { more.freeze() }
+}

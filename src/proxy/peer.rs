@@ -1,0 +1,71 @@
+//! Who is at the other end.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+
+use crate::config::Limits;
+
+/// The header in which proxies list the clients they speak for.
+pub(super) const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// A client connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    /// The address of the connection.
+    pub(super) address: SocketAddr,
+    /// Whether it is one of `trusted_proxies`.
+    pub(super) trusted: bool,
+}
+
+impl Peer {
+    pub(super) fn new(address: SocketAddr, limits: &Limits) -> Self {
+        Self { address, trusted: trusts(limits, address.ip()) }
+    }
+
+    /// The client's address: behind trusted proxies, the last one in `X-Forwarded-For` that is not
+    /// itself trusted. What stands further left was written by the client and counts for nothing.
+    pub(super) fn client(&self, headers: &HeaderMap, limits: &Limits) -> IpAddr {
+        let connected = self.address.ip().to_canonical();
+        if !self.trusted {
+            return connected;
+        }
+        let listed = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<IpAddr> = listed.flat_map(|list| list.split(',')).map_while(|hop| hop.trim().parse().ok()).collect();
+        let client = hops.iter().rev().find(|hop| !trusts(limits, **hop)).or(hops.first());
+        client.map_or(connected, |client| client.to_canonical())
+    }
+}
+
+fn trusts(limits: &Limits, address: IpAddr) -> bool {
+    limits.trusted_proxies.iter().any(|network| network.contains(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Network;
+    use std::time::Duration;
+
+    fn client(peer: &str, listed: &str) -> String {
+        let limits = Limits {
+            header_timeout: Duration::ZERO,
+            body_timeout: Duration::ZERO,
+            connections: 1,
+            requests: 1,
+            trusted_proxies: vec![Network::parse("10.0.0.0/8").unwrap()],
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(X_FORWARDED_FOR, listed.parse().unwrap());
+        Peer::new(SocketAddr::new(peer.parse().unwrap(), 1), &limits).client(&headers, &limits).to_string()
+    }
+
+    #[test]
+    fn only_what_trusted_proxies_wrote_counts() {
+        assert_eq!(client("192.0.2.1", "1.1.1.1"), "192.0.2.1", "a stranger may write what it likes");
+        assert_eq!(client("10.0.0.1", "1.1.1.1"), "1.1.1.1");
+        assert_eq!(client("10.0.0.1", "6.6.6.6, 1.1.1.1, 10.0.0.9"), "1.1.1.1", "the client cannot prepend itself away");
+        assert_eq!(client("10.0.0.1", "10.0.0.7, 10.0.0.9"), "10.0.0.7");
+        assert_eq!(client("10.0.0.1", "nonsense"), "10.0.0.1");
+    }
+}

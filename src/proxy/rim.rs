@@ -1,0 +1,129 @@
+//! The rim: what is refused before any service is looked up.
+//!
+//! The limit of requests in flight is held by the body of the answer, to the end of the stream: a
+//! limit that ends with the head of the answer, as a middleware's would, does not see open streams.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, VIA};
+use http::{Method, Version, request};
+
+use super::error::{self, ProxyError};
+use super::facts::Asker;
+use super::{Site, Worker, headers};
+
+const MOST_TARGET: usize = 8 << 10;
+
+/// One of the requests in flight, counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct Permit(Arc<AtomicUsize>);
+
+impl Permit {
+    pub(super) fn take(site: &Site) -> Result<Self, ProxyError> {
+        let before = site.in_flight.fetch_add(1, Ordering::Relaxed);
+        let permit = Self(site.in_flight.clone());
+        if before >= site.limits.requests { Err(ProxyError::Overloaded) } else { Ok(permit) }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    /// Counts a request that the proxy answered by itself.
+    pub(super) fn count(&self, error: &ProxyError, asker: &Asker) {
+        let refused = &self.site.refused;
+        match (&asker.service, asker.entry, error) {
+            (None, _, ProxyError::NoService) => refused.no_service.fetch_add(1, Ordering::Relaxed),
+            (_, _, ProxyError::Overloaded) => refused.overload.fetch_add(1, Ordering::Relaxed),
+            (_, _, ProxyError::HostRefused | ProxyError::OriginRefused) => refused.origin.fetch_add(1, Ordering::Relaxed),
+            (None, _, _) => refused.form.fetch_add(1, Ordering::Relaxed),
+            (Some(_), _, _) => 0,
+        };
+        let Some(service) = &asker.service else { return };
+        let meant = match error {
+            ProxyError::NothingUsable(entry) => Some(*entry),
+            _ => asker.entry,
+        };
+        if let Some(entry) = meant {
+            service.entries[entry].tally.note(error.outcome());
+        }
+        if error::is_hidden(error, asker) {
+            service.tally.undelivered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Checks a head for what hyper lets pass and no endpoint should have to interpret (RFC 9112, 3.2,
+/// 6.1 and 6.3; RFC 9110, 7.2). Gives the host that was asked for: lower case, without port.
+pub(super) fn check(head: &request::Parts, site: &Site) -> Result<String, ProxyError> {
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        return Err(ProxyError::Method);
+    }
+    if head.uri.path_and_query().map_or(0, |target| target.as_str().len()) > MOST_TARGET {
+        return Err(ProxyError::TargetTooLong);
+    }
+    let lengths = head.headers.get_all(CONTENT_LENGTH).iter().count();
+    let codings = head.headers.get_all(TRANSFER_ENCODING).iter().count();
+    if lengths > 1 || codings > 1 || (lengths == 1 && codings == 1) {
+        return Err(ProxyError::Form("more than one statement of the body's length"));
+    }
+    if let Some(expectation) = head.headers.get(EXPECT)
+        && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(ProxyError::Expectation);
+    }
+    let passed_here = |via: &http::HeaderValue| headers::mentions(via.as_bytes(), site.via.as_bytes());
+    if head.headers.get_all(VIA).iter().any(passed_here) {
+        return Err(ProxyError::Loop);
+    }
+    host(head)
+}
+
+/// The authority of an absolute target replaces the Host field (RFC 9112, 3.2.2).
+fn host(head: &request::Parts) -> Result<String, ProxyError> {
+    let mut fields = head.headers.get_all(HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(ProxyError::Form("more than one Host"));
+    }
+    if let Some(authority) = head.uri.authority() {
+        return Ok(authority.host().to_ascii_lowercase());
+    }
+    match field {
+        None if head.version == Version::HTTP_10 => Ok(String::new()),
+        None => Err(ProxyError::Form("no Host")),
+        Some(field) => {
+            let authority: Option<http::uri::Authority> = field.to_str().ok().and_then(|text| text.parse().ok());
+            let valid = authority.filter(|authority| !authority.as_str().contains('@'));
+            valid.map(|authority| authority.host().to_ascii_lowercase()).ok_or(ProxyError::Form("the Host is not valid"))
+        }
+    }
+}
+
+/// Host and Origin, checked on behalf of endpoints, which see their own authority as Host and so
+/// cannot tell a rebound name any more.
+pub(super) fn guard(head: &request::Parts, host: &str, service: &crate::config::Service, site: &Site) -> Result<(), ProxyError> {
+    let traffic = &service.traffic;
+    if !traffic.allowed_hosts.is_empty() && !traffic.allowed_hosts.iter().any(|allowed| allowed == host) {
+        return Err(ProxyError::HostRefused);
+    }
+    let Some(origin) = head.headers.get(http::header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().map_err(|_| ProxyError::OriginRefused)?.to_ascii_lowercase();
+    let allowed = if traffic.allowed_origins.is_empty() {
+        !site.is_local || is_local_origin(&origin)
+    } else {
+        traffic.allowed_origins.contains(&origin)
+    };
+    if allowed { Ok(()) } else { Err(ProxyError::OriginRefused) }
+}
+
+fn is_local_origin(origin: &str) -> bool {
+    let Some((_, authority)) = origin.split_once("://") else { return false };
+    let host = authority.parse::<http::uri::Authority>().map(|authority| authority.host().to_owned()).unwrap_or_default();
+    matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]")
+}

@@ -1,0 +1,143 @@
+//! From facts to a seat at an endpoint: snapshot, decision, ticket.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::error::ProxyError;
+use super::facts::Facts;
+use super::{Stage, Worker};
+use crate::domain::{Choice, Entry, Standing, Why};
+use crate::live::{EntryView, ServiceView};
+use crate::upstream::Ticket;
+
+/// New clients wait at most so long for the first checks after a start.
+const START_WAIT: Duration = Duration::from_secs(1);
+
+/// A place at an endpoint.
+pub(super) struct Seat {
+    /// The service as it was when the seat was taken.
+    pub(super) service: Arc<ServiceView>,
+    /// The entry.
+    pub(super) entry: Entry,
+    /// Why this one.
+    pub(super) why: Why,
+    /// The right to be there.
+    pub(super) ticket: Ticket,
+}
+
+/// What has been tried for one request. The choice of the entry is made once, so that a second try
+/// does not use up a second birth.
+#[derive(Default)]
+pub(super) struct Search {
+    choice: Option<Choice>,
+    tried: Vec<u64>,
+    failed_over: bool,
+}
+
+impl Search {
+    /// Notes an endpoint that could not be reached.
+    pub(super) fn note_unreachable(&mut self, seat: &Seat) {
+        self.tried.push(seat.ticket.endpoint().id);
+    }
+}
+
+impl Worker {
+    /// A seat for the request, at an endpoint that has not been tried yet.
+    pub(super) async fn seat(&self, service: Arc<ServiceView>, facts: &Facts, search: &mut Search) -> Result<Seat, ProxyError> {
+        let mut service = if facts.pin.is_none() { self.started(service).await? } else { service };
+        loop {
+            let choice = match search.choice {
+                Some(choice) => choice,
+                None => {
+                    let next_birth = || service.births.fetch_add(1, Ordering::Relaxed);
+                    let chosen = service.scene.decide(facts.asked, next_birth);
+                    *search.choice.insert(chosen.map_err(|unusable| ProxyError::NothingUsable(unusable.0))?)
+                }
+            };
+            let Choice { entry, why } = self.choose_endpoint_side(&service, facts, search, choice)?;
+            let view = &service.entries[entry];
+            let found = self.find_endpoint(view, facts, search, entry)?;
+            if let Some(ticket) = Ticket::take(&found) {
+                return Ok(Seat { service, entry, why, ticket });
+            }
+            // The gate has closed since the snapshot was made: the endpoint is being replaced, and
+            // the snapshot that knows is in force already, as gates are closed after a publish.
+            let newer = self.latest(&service)?;
+            if Arc::ptr_eq(&newer, &service) {
+                return Err(ProxyError::NothingUsable(entry));
+            }
+            service = newer;
+        }
+    }
+
+    /// The entry of the choice, or the other one when every endpoint of it has been tried in vain.
+    fn choose_endpoint_side(
+        &self,
+        service: &ServiceView,
+        facts: &Facts,
+        search: &mut Search,
+        choice: Choice,
+    ) -> Result<Choice, ProxyError> {
+        let is_bound = facts.pin.as_ref().is_some_and(|pin| pin.upstream.is_some()) || choice.why == Why::Tester;
+        let exhausted = |entry: Entry| service.entries[entry].pick(None, &search.tried, 0).is_none();
+        if is_bound || !exhausted(choice.entry) {
+            return Ok(choice);
+        }
+        let other = choice.entry.other();
+        // The checks may not know yet what this request has just learnt, so the standing of the
+        // entry that failed does not count here; that of the other does.
+        let open = service.scene.failover && !service.scene.condemned[other] && service.scene.standing[other] != Standing::Down;
+        if search.failed_over || !open || exhausted(other) {
+            return Err(ProxyError::NothingUsable(choice.entry));
+        }
+        search.failed_over = true;
+        Ok(*search.choice.insert(Choice { entry: other, why: Why::Failover }))
+    }
+
+    fn find_endpoint(
+        &self,
+        view: &EntryView,
+        facts: &Facts,
+        search: &Search,
+        entry: Entry,
+    ) -> Result<Arc<crate::upstream::Endpoint>, ProxyError> {
+        if let Some(pin) = facts.pin.as_ref().filter(|pin| pin.entry == entry) {
+            match view.named(&pin.endpoint) {
+                Some(found) if pin.upstream.is_some() || found.standing != Standing::Down => return Ok(found.endpoint.clone()),
+                // The server keeps nothing of this session: any endpoint of its version will do.
+                Some(_) | None if pin.upstream.is_none() => {}
+                Some(_) | None => return Err(ProxyError::SessionLost),
+            }
+        }
+        let found = view.pick(facts.key, &search.tried, self.next_turn());
+        found.map(|found| found.endpoint.clone()).ok_or(ProxyError::NothingUsable(entry))
+    }
+
+    /// The service once its start is over: until then nobody knows which entries can be used.
+    async fn started(&self, service: Arc<ServiceView>) -> Result<Arc<ServiceView>, ProxyError> {
+        if !service.starting {
+            return Ok(service);
+        }
+        let mut changes = self.site.reader.changes();
+        let mut stage = self.site.stage.clone();
+        let deadline = tokio::time::Instant::now() + START_WAIT;
+        loop {
+            let service = self.latest(&service)?;
+            if !service.starting {
+                return Ok(service);
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return Ok(service) },
+                _ = stage.wait_for(|stage| *stage >= Stage::Parting) => return Err(ProxyError::Stopping),
+                () = tokio::time::sleep_until(deadline) => return Ok(service),
+            }
+        }
+    }
+
+    fn latest(&self, service: &ServiceView) -> Result<Arc<ServiceView>, ProxyError> {
+        let snapshot = self.site.reader.current();
+        let found = snapshot.services.iter().find(|view| view.config.name == service.config.name);
+        found.cloned().ok_or(ProxyError::NoService)
+    }
+}

@@ -1,0 +1,111 @@
+//! What a running event stream needs beside its bytes: comments while it is quiet, and last words
+//! that its client survives.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use super::Stage;
+use super::error::ProxyError;
+use crate::mcp::sse::{Boundary, KEEP_ALIVE};
+use crate::mcp::words;
+use crate::upstream::{StreamGuard, StreamKind};
+
+/// The state of an open event stream.
+pub(super) struct EventStream {
+    boundary: Boundary,
+    quiet: Option<Quiet>,
+    kind: StreamKind,
+    ids: Vec<String>,
+    has_event_ids: bool,
+    parting: Pin<Box<dyn Future<Output = ()>>>,
+    _open: StreamGuard,
+}
+
+struct Quiet {
+    interval: Duration,
+    last: Instant,
+    alarm: Pin<Box<Sleep>>,
+}
+
+/// What a stream has to say for itself.
+pub(super) enum Saying {
+    /// A comment, to keep it alive.
+    Comment(Bytes),
+    /// The process is stopping: this, and then the end.
+    Parting(Bytes),
+}
+
+impl EventStream {
+    /// A stream that begins now. `interval` of zero sends no comments; `ids` are the requests that
+    /// wait for their answers on it.
+    pub(super) fn new(
+        kind: StreamKind,
+        interval: Duration,
+        ids: Vec<String>,
+        stage: watch::Receiver<Stage>,
+        open: StreamGuard,
+    ) -> Self {
+        let quiet = (!interval.is_zero()).then(|| Quiet {
+            interval,
+            last: Instant::now(),
+            alarm: Box::pin(tokio::time::sleep(interval)),
+        });
+        let mut stage = stage;
+        let parting = Box::pin(async move {
+            // An error means that the sender is gone, and the process with it.
+            let _ = stage.wait_for(|stage| *stage >= Stage::Parting).await;
+        });
+        Self { boundary: Boundary::default(), quiet, kind, ids, has_event_ids: false, parting, _open: open }
+    }
+
+    /// Takes note of bytes that pass.
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
+        if !self.has_event_ids {
+            self.has_event_ids = bytes.starts_with(b"id:") || bytes.windows(4).any(|window| window == b"\nid:");
+        }
+        self.boundary.feed(bytes);
+        if let Some(quiet) = &mut self.quiet {
+            quiet.last = Instant::now();
+        }
+    }
+
+    /// Something of its own, when it is time for that.
+    pub(super) fn poll_saying(&mut self, context: &mut Context<'_>) -> Poll<Saying> {
+        if self.parting.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Saying::Parting(self.last_words(&ProxyError::Stopping).unwrap_or_default()));
+        }
+        let Some(quiet) = &mut self.quiet else { return Poll::Pending };
+        while quiet.alarm.as_mut().poll(context).is_ready() {
+            // The alarm is not moved with every event: that would cost more than the event.
+            let quiet_for = quiet.last.elapsed();
+            if quiet_for < quiet.interval {
+                let due = quiet.last + quiet.interval;
+                quiet.alarm.as_mut().reset(due);
+                continue;
+            }
+            quiet.last = Instant::now();
+            let due = quiet.last + quiet.interval;
+            quiet.alarm.as_mut().reset(due);
+            if self.boundary.is_between_events() {
+                return Poll::Ready(Saying::Comment(Bytes::from_static(KEEP_ALIVE)));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// What ends the stream so that its client knows where it stands; nothing where the client is
+    /// better served by a cut: a GET stream is opened again, and one with event ids resumed.
+    pub(super) fn last_words(&self, error: &ProxyError) -> Option<Bytes> {
+        if self.kind == StreamKind::Listen || self.has_event_ids || self.ids.is_empty() {
+            return None;
+        }
+        let events = words::error_events(&self.ids, &error.to_string());
+        Some(Bytes::from([self.boundary.abandon_event(), events.as_bytes()].concat()))
+    }
+}
