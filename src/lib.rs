@@ -21,3 +21,6 @@ pub mod upstream;
 pub mod proxy;
 pub mod cli;
 pub mod demo;
+pub mod control;
+pub mod admin;
+pub mod app;

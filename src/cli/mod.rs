@@ -1,1 +1,57 @@
 //! The command line: talks to the admin API only, prints for people or as JSON.
+//!
+//! Data goes to stdout, talk to stderr, and the exit code says how it ended ([`Exit`]).
+
+mod answers;
+mod args;
+mod change;
+mod client;
+mod deploy;
+mod events;
+mod failure;
+mod health;
+mod print;
+mod run;
+mod sse;
+mod status;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use args::{
+    AuditArgs, CheckArgs, Cli, Command, Common, DemoArgs, DeployArgs, EventsArgs, HealthArgs, Output, RollbackArgs, RunArgs,
+    SplitArgs, StatusArgs, TokenArgs, TokenCommand,
+};
+pub use failure::{Exit, Failure};
+pub use run::config_of;
+
+/// Carries out a command and gives its exit code. `run` and `demo` need the whole house and are
+/// `main`'s.
+pub fn execute(command: &Command) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::new(Exit::Unexpected, format!("cannot start: {error}")).report(),
+    };
+    let done = runtime.block_on(carry_out(command));
+    // Not dropped: that would wait for a look-up of a name that has been given up.
+    runtime.shutdown_background();
+    match done {
+        Ok(exit) => exit as u8,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn carry_out(command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(_) | Command::Demo(_) => Err(Failure::new(Exit::Unexpected, "run and demo are not carried out here")),
+        Command::Check(args) => run::check(args),
+        Command::Status(args) => status::status(args).await,
+        Command::Split(args) => change::split(args).await,
+        Command::Rollback(args) => change::rollback(args).await,
+        Command::Deploy(args) => deploy::deploy(args).await,
+        Command::HealthCheck(args) => health::health_check(args).await,
+        Command::Events(args) => events::events(args).await,
+        Command::Audit(args) => events::audit(args).await,
+        Command::Token(TokenArgs { command: TokenCommand::New }) => token::print_new(),
+    }
+}

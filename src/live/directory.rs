@@ -145,6 +145,10 @@ impl Store for Directory {
         Ok(state.map(|state| state.braked(brake)))
     }
 
+    fn stored_revision(&self, service: &str) -> u64 {
+        lock(&self.revisions).get(service).copied().unwrap_or(0)
+    }
+
     fn save(&self, service: &str, state: &Durable, expected: u64) -> Result<(), StoreError> {
         let mut revisions = lock(&self.revisions);
         let found = revisions.get(service).copied().unwrap_or(0);

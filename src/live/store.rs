@@ -13,6 +13,9 @@ pub trait Store: Send + Sync {
     /// The newest state of a service, state and brake taken together; nothing at first start.
     fn load(&self, service: &str) -> Result<Option<Durable>, StoreError>;
 
+    /// The revision that was stored last, 0 where none was; known once a service is loaded.
+    fn stored_revision(&self, service: &str) -> u64;
+
     /// Stores a state, if the revision stored before is still `expected` (0: none). When it
     /// returns, the state survives a loss of power.
     fn save(&self, service: &str, state: &Durable, expected: u64) -> Result<(), StoreError>;
@@ -81,6 +84,10 @@ const MOST_LINES: usize = 10_000;
 impl Store for Memory {
     fn load(&self, service: &str) -> Result<Option<Durable>, StoreError> {
         Ok(lock(&self.states).get(service).cloned())
+    }
+
+    fn stored_revision(&self, service: &str) -> u64 {
+        lock(&self.states).get(service).map_or(0, |state| state.revision)
     }
 
     fn save(&self, service: &str, state: &Durable, expected: u64) -> Result<(), StoreError> {

@@ -1,0 +1,197 @@
+//! The stable outside names: what goes over the wire.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::config::Service;
+use crate::control::Status;
+use crate::domain::machine::{Change, EntrySpec, Machine};
+use crate::domain::{Entry, Outcome, PerEntry, Split};
+use crate::live::{EntryView, ServiceView};
+use crate::upstream::StreamKind;
+
+/// `PUT …/split`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SplitBody {
+    pub(super) primary: Value,
+    pub(super) secondary: Value,
+    pub(super) reason: Option<String>,
+}
+
+/// `POST …/rollback`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RollbackBody {
+    pub(super) reason: Option<String>,
+}
+
+/// `PUT …/entries/{e}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeployBody {
+    pub(super) version: String,
+    pub(super) endpoints: Vec<String>,
+    pub(super) reason: Option<String>,
+    #[serde(default)]
+    pub(super) force: bool,
+}
+
+/// Both shares in per cent.
+pub(super) fn shares(split: Split) -> Value {
+    json!({ "primary": split.share(Entry::Primary).percent(), "secondary": split.share(Entry::Secondary).percent() })
+}
+
+/// The split with its revision, as a stale caller is told.
+pub(super) fn split_now(split: Split, revision: u64) -> Value {
+    let mut now = shares(split);
+    now["revision"] = json!(revision);
+    now
+}
+
+/// `GET …/split`.
+pub(super) fn split(service: &str, machine: &Machine) -> Value {
+    let mut now = split_now(machine.state().split, machine.state().revision);
+    now["service"] = json!(service);
+    now["durable"] = json!(machine.is_durable());
+    now
+}
+
+/// The answer to a change.
+pub(super) fn change(service: &str, change: &Change, dry_run: bool) -> Value {
+    json!({
+        "service": service,
+        "old": shares(change.old),
+        "new": shares(change.new),
+        "revision": change.revision,
+        "changed": change.changed,
+        "durable": change.durable,
+        "dry_run": dry_run,
+        "warnings": change.warnings,
+    })
+}
+
+/// The answer to a deploy.
+pub(super) fn deployed(service: &str, entry: Entry, spec: &EntrySpec, made: &Change, dry_run: bool) -> Value {
+    json!({
+        "service": service,
+        "entry": entry,
+        "version": spec.version,
+        "endpoints": spec.endpoints,
+        "revision": made.revision,
+        "changed": made.changed,
+        "durable": made.durable,
+        "dry_run": dry_run,
+        "warnings": made.warnings,
+    })
+}
+
+/// Everything about a service.
+pub(super) fn service(view: &ServiceView, status: &Status) -> Value {
+    let machine = &status.machine;
+    let state = machine.state();
+    json!({
+        "name": view.config.name,
+        "hosts": view.config.hosts,
+        "path": if view.config.path.is_empty() { "/" } else { &view.config.path },
+        "revision": state.revision,
+        "durable": machine.is_durable(),
+        "authority": format!("{:?}", machine.rules().authority).to_lowercase(),
+        "stable": state.stable,
+        "candidate": machine.candidate(),
+        "starting": machine.is_starting(),
+        "split": { "target": shares(state.split), "achieved": achieved(view, status) },
+        "entries": PerEntry::from_fn(|entry| entry_json(&view.entries[entry], status, entry)),
+        "health": health(&view.config),
+        "drift": drift(machine),
+        "dominant_key": view.tally.dominant_key(),
+        "rollout": null,
+        "warnings": warnings(view, machine),
+    })
+}
+
+fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
+    let state = status.machine.state();
+    let outcomes: serde_json::Map<String, Value> =
+        Outcome::ALL.iter().map(|outcome| (outcome.as_str().to_owned(), json!(view.tally.outcomes(*outcome)))).collect();
+    let streams: serde_json::Map<String, Value> =
+        StreamKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), json!(view.tally.streams(*kind)))).collect();
+    let endpoints: Vec<Value> = status.machine.entry(entry).endpoints.iter().map(|spec| {
+        let in_flight = view.named(&spec.name).map_or(0, |view| view.endpoint.gate.inside());
+        let finding = status.checks[entry].iter().find(|(name, _)| *name == spec.name).and_then(|(_, finding)| finding.as_ref());
+        json!({
+            "name": spec.name,
+            "url": spec.url,
+            "standing": status.machine.standing_of(entry, &spec.name),
+            "in_flight": in_flight,
+            "check": finding.map(|finding| json!({
+                "success": finding.success,
+                "detail": finding.detail,
+                "took_ms": finding.took.as_secs_f64() * 1e3,
+            })),
+        })
+    }).collect();
+    json!({
+        "version": status.machine.entry(entry).version,
+        "share": state.split.share(entry).percent(),
+        "standing": status.machine.standing(entry),
+        "condemned": state.condemned[entry],
+        "overlay": state.overlay[entry].is_some(),
+        "sessions": view.tally.sessions().count(),
+        "streams": streams,
+        "requests": outcomes,
+        "endpoints": endpoints,
+    })
+}
+
+/// What the split has achieved: births and requests since it was set, sessions and streams now.
+fn achieved(view: &ServiceView, status: &Status) -> Value {
+    let in_unit = |count: &dyn Fn(Entry) -> u64| {
+        let both = PerEntry::from_fn(count);
+        let total = both.primary + both.secondary;
+        (total > 0).then(|| PerEntry::from_fn(|entry| (both[entry] as f64 * 10_000.0 / total as f64).round() / 100.0))
+    };
+    let tally = |entry: Entry| &view.entries[entry].tally;
+    json!({
+        "births": in_unit(&|entry| tally(entry).births().saturating_sub(status.births_before[entry])),
+        "requests": in_unit(&|entry| tally(entry).requests().saturating_sub(status.requests_before[entry])),
+        "sessions": in_unit(&|entry| tally(entry).sessions().count() as u64),
+        "streams": in_unit(&|entry| StreamKind::ALL.iter().map(|kind| tally(entry).streams(*kind)).sum()),
+    })
+}
+
+fn health(config: &Service) -> Value {
+    json!({
+        "kind": format!("{:?}", config.health.kind).to_lowercase(),
+        "path": config.health.path,
+        "interval_ms": config.health.interval.as_millis() as u64,
+        "timeout_ms": config.health.timeout.as_millis() as u64,
+    })
+}
+
+/// Where the file and the state in force differ.
+fn drift(machine: &Machine) -> Vec<String> {
+    let mut drift = Vec::new();
+    if machine.rules().split != machine.state().split {
+        drift.push(format!("split: the file says {}, in force is {}", machine.rules().split, machine.state().split));
+    }
+    for entry in Entry::BOTH {
+        let (file, now) = (&machine.rules().entries[entry], machine.entry(entry));
+        if file != now {
+            let urls = |spec: &EntrySpec| spec.endpoints.iter().map(|endpoint| endpoint.url.clone()).collect::<Vec<_>>().join(", ");
+            drift.push(format!("{entry}: the file says {} at {}, deployed is {} at {}", file.version, urls(file), now.version, urls(now)));
+        }
+    }
+    drift
+}
+
+fn warnings(view: &ServiceView, machine: &Machine) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !machine.is_durable() {
+        warnings.push("the state in force is not on the disk: a restart would lose it".to_owned());
+    }
+    if let Some(share) = view.tally.dominant_key() {
+        warnings.push(format!("one client key carries {:.0} % of the keyed requests: the split of load follows it", share * 100.0));
+    }
+    warnings
+}

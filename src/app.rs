@@ -1,0 +1,378 @@
+//! The wiring: the only place that knows everyone.
+//!
+//! ```text
+//! threads   acceptor            accepts, hands out
+//!           traffic-0 … -N      one runtime and one set of endpoint connections each
+//!           control             admin, control, checks, metrics: traffic never waits for it
+//! ```
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderValue;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+use crate::admin::{self, Office, Token};
+use crate::config::{Config, ConfigError};
+use crate::control::{Audit, Conductor, Setup};
+use crate::domain::Phase;
+use crate::live::{Directory, Memory, Reader, Store};
+use crate::mcp::{SealKeys, Secret};
+use crate::proxy::{Front, Site, Stage};
+use crate::telemetry::clock::Clock;
+
+mod demo;
+
+pub use demo::run_demo;
+
+/// After the last words of streams, connections have so long to take them.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// The shortest token that is no invitation.
+const SHORTEST_TOKEN: usize = 32;
+
+/// Why dualgate does not start, or did not end well.
+#[derive(Debug)]
+pub enum AppError {
+    /// The configuration is wrong.
+    Config(Vec<String>),
+    /// Anything else.
+    Other(String),
+}
+
+impl AppError {
+    /// 3 for the configuration, 1 for anything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 3,
+            Self::Other(_) => 1,
+        }
+    }
+
+    fn config(what: impl fmt::Display) -> Self {
+        Self::Config(vec![what.to_string()])
+    }
+
+    fn other(what: impl fmt::Display) -> Self {
+        Self::Other(what.to_string())
+    }
+}
+
+impl From<Vec<ConfigError>> for AppError {
+    fn from(errors: Vec<ConfigError>) -> Self {
+        Self::Config(errors.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(errors) => f.write_str(&errors.join("\nerror: ")),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for AppError {}
+
+/// Where everything listens; ports that were 0 are known now.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The traffic listener.
+    pub traffic: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// The metrics listener.
+    pub metrics: Option<SocketAddr>,
+    /// The admin token.
+    pub token: String,
+}
+
+/// A running dualgate.
+pub struct App {
+    bound: Bound,
+    reader: Reader,
+    stop: watch::Sender<u8>,
+    control: JoinHandle<Result<(), AppError>>,
+}
+
+impl App {
+    /// Starts everything, and returns when all listeners are bound and serving.
+    pub fn start(config: Config) -> Result<Self, AppError> {
+        let (stop, asked) = watch::channel(0);
+        let (started, ready) = oneshot::channel();
+        let control = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::other)?;
+            runtime.block_on(control(config, asked, started))
+        });
+        let control = control.map_err(AppError::other)?;
+        match ready.blocking_recv() {
+            Ok((bound, reader)) => Ok(Self { bound, reader, stop, control }),
+            Err(_) => Err(match control.join() {
+                Ok(Err(error)) => error,
+                Ok(Ok(())) | Err(_) => AppError::other("the control thread ended at once"),
+            }),
+        }
+    }
+
+    /// Where everything listens.
+    pub fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// The snapshot in force.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Asks for a graceful stop; asked twice, the drain is cut short.
+    pub fn stop(&self) {
+        self.stop.send_modify(|times| *times = times.saturating_add(1));
+    }
+
+    /// Waits until everything has ended. Blocks.
+    pub fn join(self) -> Result<(), AppError> {
+        self.control.join().map_err(|_| AppError::other("the control thread panicked"))?
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, then stops gracefully.
+pub fn run(config: Config) -> Result<(), AppError> {
+    let app = App::start(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::other)?;
+    let App { stop, control, .. } = app;
+    runtime.spawn(async move {
+        while signalled().await.is_ok() {
+            stop.send_modify(|times| *times = times.saturating_add(1));
+        }
+    });
+    // The signals are waited for beside the control thread, which may end by itself.
+    let ended = runtime.block_on(tokio::task::spawn_blocking(move || control.join()));
+    ended.map_err(AppError::other)?.map_err(|_| AppError::other("the control thread panicked"))?
+}
+
+async fn signalled() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn control(
+    config: Config,
+    asked: watch::Receiver<u8>,
+    started: oneshot::Sender<(Bound, Reader)>,
+) -> Result<(), AppError> {
+    for warning in &config.warnings {
+        tracing::warn!(warning, "configuration");
+    }
+    // Addresses first: what cannot listen must not touch the state.
+    let traffic = bind_traffic(config.listen)?;
+    let admin = bind(config.admin.listen).await?;
+    let metrics = match config.metrics {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let vault = Vault::open(&config)?;
+    let bound = Bound {
+        traffic: traffic.local_addr().map_err(AppError::other)?,
+        admin: admin.local_addr().map_err(AppError::other)?,
+        metrics: metrics.as_ref().map(TcpListener::local_addr).transpose().map_err(AppError::other)?,
+        token: vault.token.clone(),
+    };
+    let clock = Clock::start();
+    let run = hex(random::<4>()?);
+    let audit = Audit::start(vault.store.clone());
+    let setup = Setup {
+        services: config.services.clone(),
+        store: vault.store,
+        keys: vault.keys.clone(),
+        clock,
+        phase: Phase::from_random(u64::from_be_bytes(random()?)),
+        run: run.clone(),
+        audit: audit.clone(),
+    };
+    let (conductor, handle, reader) = Conductor::start(setup).map_err(AppError::other)?;
+    tokio::spawn(conductor.run());
+    let (stage, stage_seen) = watch::channel(Stage::Running);
+    let (leaving, leaving_seen) = watch::channel(false);
+    let site = Arc::new(Site {
+        reader: reader.clone(),
+        keys: vault.keys,
+        limits: config.limits.clone(),
+        is_local: bound.traffic.ip().is_loopback(),
+        via: HeaderValue::try_from(format!("1.1 dualgate-{run}")).map_err(AppError::other)?,
+        stage: stage_seen.clone(),
+        refused: Default::default(),
+        in_flight: Default::default(),
+        clock,
+    });
+    let front = Front::start(traffic, workers(config.threads), &site).map_err(AppError::other)?;
+    let office = Arc::new(Office {
+        control: handle,
+        reader: reader.clone(),
+        audit,
+        token: Token::new(&bound.token),
+        hosts: own_hosts(bound.admin, &config.admin.allowed_hosts),
+        site,
+        load: front.load(),
+        leaving: leaving_seen,
+    });
+    tokio::spawn(admin::serve(admin, admin::admin_routes(office.clone()), stage_seen.clone()));
+    if let Some(metrics) = metrics {
+        tokio::spawn(admin::serve(metrics, admin::metrics_routes(office), stage_seen));
+    }
+    tracing::info!(traffic = %bound.traffic, admin = %bound.admin, "dualgate serves");
+    let _ = started.send((bound, reader));
+    stop_gracefully(&config, asked, &stage, &leaving, front).await
+}
+
+/// Not ready, but accepting; then no new connections; then last words; then the end.
+async fn stop_gracefully(
+    config: &Config,
+    mut asked: watch::Receiver<u8>,
+    stage: &watch::Sender<Stage>,
+    leaving: &watch::Sender<bool>,
+    front: Front,
+) -> Result<(), AppError> {
+    // An error means that nobody is left who could ask: that is a wish to stop, too.
+    let _ = asked.wait_for(|times| *times >= 1).await;
+    let mut hurry = asked.clone();
+    let mut hurried = async move || {
+        let _ = hurry.wait_for(|times| *times >= 2).await;
+    };
+    tracing::info!(delay = ?config.shutdown.delay, "stopping: not ready, still accepting");
+    leaving.send_replace(true);
+    tokio::select! {
+        () = tokio::time::sleep(config.shutdown.delay) => {}
+        () = hurried() => {}
+    }
+    tracing::info!(drain = ?config.shutdown.drain, "stopping: not accepting, draining");
+    stage.send_replace(Stage::Draining);
+    let load = front.load();
+    tokio::select! {
+        () = all_closed(&load) => {}
+        () = tokio::time::sleep(config.shutdown.drain) => {}
+        () = hurried() => {}
+    }
+    stage.send_replace(Stage::Parting);
+    let _ = tokio::time::timeout(PARTING, all_closed(&load)).await;
+    stage.send_replace(Stage::Ended);
+    tokio::task::spawn_blocking(move || front.join()).await.map_err(AppError::other)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn all_closed(load: &crate::proxy::Load) {
+    while load.connections().iter().any(|count| *count > 0) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What is kept and what is secret.
+struct Vault {
+    store: Arc<dyn Store>,
+    keys: Arc<SealKeys>,
+    token: String,
+}
+
+impl Vault {
+    fn open(config: &Config) -> Result<Self, AppError> {
+        let directory = config.state_dir.as_deref().map(Directory::open).transpose().map_err(AppError::other)?;
+        let mut secrets = Vec::new();
+        for path in &config.seal_key_files {
+            secrets.push(Secret::parse(&read_secret(path)?).map_err(|what| AppError::config(format!("{}: {what}", path.display())))?);
+        }
+        if let (true, Some(directory)) = (secrets.is_empty(), &directory) {
+            let fresh = Secret::new(random()?);
+            let line = directory.secret("seal.key", || fresh.to_line()).map_err(AppError::other)?;
+            let path = directory.secret_path("seal.key");
+            secrets.push(Secret::parse(&line).map_err(|what| AppError::other(format!("{}: {what}", path.display())))?);
+        }
+        if secrets.is_empty() {
+            return Err(AppError::config("seal.key_files: a key file is needed where there is no state directory"));
+        }
+        let token = match (&config.admin.token_file, &directory) {
+            (Some(path), _) => read_secret(path)?,
+            (None, Some(directory)) => {
+                let fresh = new_token()?;
+                directory.secret("admin-token", || format!("{fresh}\n")).map_err(AppError::other)?
+            }
+            (None, None) => return Err(AppError::config("admin.token_file: needed where there is no state directory")),
+        };
+        let token = token.trim().to_owned();
+        if token.len() < SHORTEST_TOKEN {
+            let what = format!("the admin token has {} characters and needs {SHORTEST_TOKEN} (dualgate token new)", token.len());
+            return Err(AppError::config(what));
+        }
+        let keys = Arc::new(SealKeys::new(&secrets, random()?));
+        let store: Arc<dyn Store> = match directory {
+            Some(directory) => Arc::new(directory),
+            None => Arc::new(Memory::default()),
+        };
+        Ok(Self { store, keys, token })
+    }
+}
+
+fn read_secret(path: &Path) -> Result<String, AppError> {
+    std::fs::read_to_string(path).map_err(|error| AppError::config(format!("cannot read {}: {error}", path.display())))
+}
+
+/// A token of 32 random bytes.
+fn new_token() -> Result<String, AppError> {
+    Ok(URL_SAFE_NO_PAD.encode(random::<32>()?))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], AppError> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| AppError::other("the system gives no random numbers"))?;
+    Ok(bytes)
+}
+
+fn hex(bytes: [u8; 4]) -> String {
+    format!("{:08x}", u32::from_be_bytes(bytes))
+}
+
+fn workers(threads: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if threads == 0 { cores() } else { threads }
+}
+
+fn bind_traffic(address: SocketAddr) -> Result<std::net::TcpListener, AppError> {
+    // A long queue: an acceptor that waits at its limit must not refuse connections.
+    const QUEUE: u32 = 4096;
+    let listen = || -> std::io::Result<std::net::TcpListener> {
+        let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(QUEUE)?.into_std()
+    };
+    listen().map_err(|error| cannot_listen(address, &error))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))
+}
+
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> AppError {
+    AppError::other(format!("cannot listen on {address}: {error}"))
+}
+
+fn own_hosts(admin: SocketAddr, more: &[String]) -> Vec<String> {
+    let port = admin.port();
+    let mut hosts = vec![admin.to_string()];
+    hosts.extend(["localhost", "127.0.0.1", "[::1]"].map(|name| format!("{name}:{port}")));
+    hosts.extend(more.iter().flat_map(|name| [name.clone(), format!("{name}:{port}")]));
+    hosts
+}

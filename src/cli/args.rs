@@ -1,0 +1,283 @@
+//! What can be asked on the command line. The doc comments are the help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::failure::{Exit, Failure};
+use crate::config;
+use crate::domain::{Entry, Split};
+
+const EXITS: &str = "\
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 invalid configuration, 4 not found, 5 conflict or stale, 6 denied,
+7 unhealthy, 8 rolled back or aborted, 9 timed out, 10 admin API unreachable.";
+
+/// Traffic-splitting reverse proxy for dual-entry deploys of MCP servers.
+#[derive(Debug, Parser)]
+#[command(name = "dualgate", version, after_help = EXITS, max_term_width = 120)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the proxy, from a file or from two URLs.
+    Run(Box<RunArgs>),
+    /// Two embedded MCP servers (v1 and v2), the proxy in front, and live traffic.
+    Demo(DemoArgs),
+    /// Validate a configuration: every error with file, line, key and what would be right.
+    Check(CheckArgs),
+    /// One look at the services: split, entries, health, traffic.
+    Status(StatusArgs),
+    /// Show the split, or set it: `90:10` or `primary:90 secondary:10`.
+    #[command(visible_alias = "set-traffic-split")]
+    Split(SplitArgs),
+    /// The candidate to 0, now; legal in every state.
+    Rollback(RollbackArgs),
+    /// Fill the idle entry with a version, at 0 %, and wait until it is up.
+    Deploy(DeployArgs),
+    /// Ask the endpoints themselves, as a client would, and time it; exit 0 or 7.
+    HealthCheck(HealthArgs),
+    /// What happens, one line per event, until interrupted.
+    Events(EventsArgs),
+    /// Who changed what.
+    Audit(AuditArgs),
+    /// Tokens for the admin API.
+    Token(TokenArgs),
+}
+
+/// `run`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunArgs {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "DUALGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Endpoint of the primary entry, like http://127.0.0.1:3000; may be repeated.
+    #[arg(long, value_name = "URL", env = "DUALGATE_PRIMARY", value_delimiter = ',')]
+    pub primary: Vec<String>,
+    /// Endpoint of the secondary entry; may be repeated.
+    #[arg(long, value_name = "URL", env = "DUALGATE_SECONDARY", value_delimiter = ',')]
+    pub secondary: Vec<String>,
+    /// Version label of the primary entry [default: 1].
+    #[arg(long, value_name = "V", env = "DUALGATE_PRIMARY_VERSION")]
+    pub primary_version: Option<String>,
+    /// Version label of the secondary entry [default: 2].
+    #[arg(long, value_name = "V", env = "DUALGATE_SECONDARY_VERSION")]
+    pub secondary_version: Option<String>,
+    /// Split at first start, like 90:10 [default: 100:0].
+    #[arg(long, value_parser = Split::parse, env = "DUALGATE_SPLIT")]
+    pub split: Option<Split>,
+    /// Address for traffic [default: the file's, or 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR", env = "DUALGATE_LISTEN")]
+    pub listen: Option<String>,
+    /// Address of the admin API [default: the file's, or 127.0.0.1:9900].
+    #[arg(long, value_name = "ADDR", env = "DUALGATE_ADMIN")]
+    pub admin: Option<String>,
+    /// Where durable state lives [default: the file's, or ~/.local/state/dualgate].
+    #[arg(long, value_name = "DIR", env = "DUALGATE_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Traffic workers; 0 is one per core.
+    #[arg(long, value_name = "N", env = "DUALGATE_THREADS")]
+    pub threads: Option<usize>,
+}
+
+/// `demo`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DemoArgs {
+    /// Address for traffic.
+    #[arg(long, value_name = "ADDR", env = "DUALGATE_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Address of the admin API.
+    #[arg(long, value_name = "ADDR", env = "DUALGATE_ADMIN", default_value = "127.0.0.1:9900")]
+    pub admin: SocketAddr,
+}
+
+/// `check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Configuration file (TOML).
+    pub file: PathBuf,
+}
+
+/// `status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub common: Common,
+}
+
+/// `split`.
+#[derive(Args, Clone, Debug)]
+pub struct SplitArgs {
+    /// `90:10` (primary:secondary) or `primary:90 secondary:10`; nothing: show.
+    #[arg(num_args = 0..=2, value_name = "SPLIT")]
+    pub split: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see StatusArgs")]
+    pub common: Common,
+}
+
+impl SplitArgs {
+    /// The split that is asked for; nothing: it is to be shown.
+    pub fn target(&self) -> Result<Option<Split>, Failure> {
+        if self.split.is_empty() {
+            return Ok(None);
+        }
+        Split::parse(&self.split.join(" ")).map(Some).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+    }
+}
+
+/// `rollback`.
+#[derive(Args, Clone, Debug)]
+pub struct RollbackArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see StatusArgs")]
+    pub common: Common,
+}
+
+/// `deploy`.
+#[derive(Args, Clone, Debug)]
+pub struct DeployArgs {
+    /// Version label of what is deployed.
+    #[arg(long, value_name = "V")]
+    pub version: String,
+    /// Where it listens, like http://127.0.0.1:3001; one or more.
+    #[arg(long = "endpoint", value_name = "URL", required = true, num_args = 1..)]
+    pub endpoints: Vec<String>,
+    /// The entry to fill, primary or secondary [default: the idle one].
+    #[arg(long, value_name = "ENTRY")]
+    pub to: Option<Entry>,
+    /// Even while that entry has a share.
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see StatusArgs")]
+    pub common: Common,
+}
+
+/// `health-check`.
+#[derive(Args, Clone, Debug)]
+pub struct HealthArgs {
+    /// One entry only, primary or secondary.
+    #[arg(long)]
+    pub entry: Option<Entry>,
+    /// Whether dualgate itself is ready; no token, for container health checks.
+    #[arg(long = "self", conflicts_with = "entry")]
+    pub own: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see StatusArgs")]
+    pub common: Common,
+}
+
+/// `events`.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see StatusArgs")]
+    pub common: Common,
+}
+
+/// `audit`.
+#[derive(Args, Clone, Debug)]
+pub struct AuditArgs {
+    /// At most so many entries, the newest.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see StatusArgs")]
+    pub common: Common,
+}
+
+/// `token`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct TokenArgs {
+    /// What about tokens.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// The commands about tokens.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Print a fresh random token, for a token file.
+    New,
+}
+
+/// The form of the data on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs: what the admin API answered.
+    Json,
+}
+
+/// What every command understands that talks to the admin API, so that a script can pass one set
+/// of flags to all of them. Those about changes mean nothing to a command that changes nothing.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Common options")]
+pub struct Common {
+    /// The service [default: the only one].
+    #[arg(long, value_name = "NAME", env = "DUALGATE_SERVICE")]
+    service: Option<String>,
+    /// Where the admin API is.
+    #[arg(long, value_name = "URL", env = "DUALGATE_ADMIN_URL", default_value = "http://127.0.0.1:9900")]
+    pub admin_url: String,
+    /// File with the admin token [default: admin-token in the state directory].
+    #[arg(long, value_name = "FILE", env = "DUALGATE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Form of the data on stdout.
+    #[arg(short, long, env = "DUALGATE_OUTPUT", value_enum, default_value = "table")]
+    pub output: Output,
+    /// Until it is true: the API answers, a change is on disk, a check passes.
+    #[arg(long, env = "DUALGATE_WAIT", value_parser = FalseyValueParser::new())]
+    pub wait: bool,
+    /// For each call, each check, and all of a wait.
+    #[arg(long, value_name = "TIME", env = "DUALGATE_TIMEOUT", value_parser = timeout, default_value = "30s")]
+    pub timeout: Duration,
+    /// Changes: why, for the audit.
+    #[arg(long, value_name = "TEXT", env = "DUALGATE_REASON")]
+    pub reason: Option<String>,
+    /// Changes: only if this is still the revision.
+    #[arg(long, value_name = "REV", env = "DUALGATE_IF_MATCH", value_parser = revision)]
+    pub if_match: Option<u64>,
+    /// Changes: do not ask.
+    #[arg(long, env = "DUALGATE_YES", value_parser = FalseyValueParser::new())]
+    pub yes: bool,
+    /// Changes: only say what would happen.
+    #[arg(long, env = "DUALGATE_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub dry_run: bool,
+}
+
+impl Common {
+    /// The service, where one is named; an empty variable names none.
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref().filter(|name| !name.is_empty())
+    }
+
+    /// Whether programs read what is printed.
+    pub fn json(&self) -> bool {
+        self.output == Output::Json
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match config::parse_duration(text)? {
+        Duration::ZERO => Err("must be longer than 0".to_owned()),
+        timeout => Ok(timeout),
+    }
+}
+
+/// A revision as `status` prints it, or as an ETag has it, in quotes.
+fn revision(text: &str) -> Result<u64, String> {
+    text.trim_matches('"')
+        .parse()
+        .map_err(|_| format!("`{text}` is not a revision: a whole number, as `dualgate status` shows it"))
+}

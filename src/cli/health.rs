@@ -1,0 +1,165 @@
+//! `health-check`: asks the endpoints itself, so that the answer is what this machine meets now and
+//! not what dualgate met a while ago.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::answers::{EndpointState, Service, Services};
+use super::args::{Common, HealthArgs};
+use super::client::{Admin, POLL};
+use super::failure::{Exit, Failure};
+use super::print::{left, put, right, say, table};
+use super::status::fetch;
+use crate::config::Health;
+use crate::domain::Entry;
+use crate::domain::machine::EndpointSpec;
+use crate::upstream::Endpoint;
+use crate::upstream::probe::{Finding, Prober};
+
+/// `health-check`.
+pub(super) async fn health_check(args: &HealthArgs) -> Result<Exit, Failure> {
+    let deadline = Instant::now() + args.common.timeout;
+    loop {
+        let passed = if args.own { own(&args.common).await? } else { endpoints(args).await? };
+        match passed {
+            true => return Ok(Exit::Done),
+            false if args.common.wait && Instant::now() + POLL < deadline => sleep(POLL).await,
+            false => return Ok(Exit::Unhealthy),
+        }
+    }
+}
+
+/// Whether dualgate is ready. Whatever is wrong with it, an orchestrator gets the one answer.
+async fn own(common: &Common) -> Result<bool, Failure> {
+    match Admin::without_token(common)?.ready().await {
+        Ok(()) => Ok(true),
+        Err(failure) => {
+            say(&format!("not ready: {failure}"));
+            Ok(false)
+        }
+    }
+}
+
+async fn endpoints(args: &HealthArgs) -> Result<bool, Failure> {
+    let admin = Admin::new(&args.common)?;
+    let services: Services = fetch(&admin, args.common.service()).await?.read()?;
+    let rows = check_all(&services.services, args).await?;
+    let passed = rows.iter().all(|row| row.finding.success);
+    put(&if args.common.json() { json_of(&rows, passed) } else { page(&rows) })?;
+    Ok(passed)
+}
+
+/// One endpoint and what was found there.
+struct Row {
+    service: String,
+    entry: Entry,
+    version: String,
+    endpoint: String,
+    url: String,
+    finding: Finding,
+}
+
+/// Checks every endpoint at the same time: the slowest sets how long it takes, not their number.
+async fn check_all(services: &[Service], args: &HealthArgs) -> Result<Vec<Row>, Failure> {
+    let mut checks = JoinSet::new();
+    for service in services {
+        let health = service.health.with_timeout(args.common.timeout).ok_or_else(|| {
+            Failure::new(
+                Exit::Unexpected,
+                format!("{} has a health check of a kind not known here: {}", service.name, service.health.kind),
+            )
+        })?;
+        for (entry, state) in service.entries.iter().filter(|(entry, _)| args.entry.is_none_or(|wanted| wanted == *entry)) {
+            for endpoint in &state.endpoints {
+                let (at, row) = (checks.len(), row(service, entry, &state.version, endpoint));
+                let (spec, health) = (EndpointSpec { name: endpoint.name.clone(), url: endpoint.url.clone() }, health.clone());
+                checks.spawn(async move { (at, Row { finding: check(&spec, health).await, ..row }) });
+            }
+        }
+    }
+    let mut rows = checks.join_all().await;
+    rows.sort_by_key(|(at, _)| *at);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+fn row(service: &Service, entry: Entry, version: &str, endpoint: &EndpointState) -> Row {
+    Row {
+        service: service.name.clone(),
+        entry,
+        version: version.to_owned(),
+        endpoint: endpoint.name.clone(),
+        url: endpoint.url.clone(),
+        finding: Finding { success: false, detail: String::new(), took: Duration::ZERO },
+    }
+}
+
+async fn check(spec: &EndpointSpec, health: Health) -> Finding {
+    match Endpoint::new(spec) {
+        Ok(endpoint) => Prober::new(endpoint, health).check().await,
+        Err(detail) => Finding { success: false, detail, took: Duration::ZERO },
+    }
+}
+
+fn page(rows: &[Row]) -> String {
+    let columns =
+        [left("SERVICE"), left("ENTRY"), left("VERSION"), left("ENDPOINT"), left("RESULT"), right("TIME"), left("DETAIL")];
+    let cells = |row: &Row| {
+        let result = if row.finding.success { "pass" } else { "FAIL" };
+        vec![
+            row.service.clone(),
+            row.entry.to_string(),
+            row.version.clone(),
+            row.url.clone(),
+            result.to_owned(),
+            format!("{:.1} ms", milliseconds(row)),
+            row.finding.detail.clone(),
+        ]
+    };
+    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+}
+
+fn json_of(rows: &[Row], healthy: bool) -> String {
+    let one = |row: &Row| {
+        json!({
+            "service": row.service, "entry": row.entry, "version": row.version, "endpoint": row.endpoint, "url": row.url,
+            "success": row.finding.success, "detail": row.finding.detail, "took_ms": milliseconds(row),
+        })
+    };
+    format!("{}\n", json!({ "healthy": healthy, "checks": rows.iter().map(one).collect::<Vec<_>>() }))
+}
+
+fn milliseconds(row: &Row) -> f64 {
+    (row.finding.took.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(success: bool, detail: &str, took: u64) -> Row {
+        Row {
+            service: "notes".into(),
+            entry: Entry::Secondary,
+            version: "2".into(),
+            endpoint: "a".into(),
+            url: "http://127.0.0.1:3001".into(),
+            finding: Finding { success, detail: detail.into(), took: Duration::from_micros(took) },
+        }
+    }
+
+    #[test]
+    fn each_endpoint_has_a_row_with_its_time_and_detail() {
+        let rows = [found(true, "notes 2", 3_210), found(false, "Connection refused", 12_040)];
+        let expected = "  \
+  SERVICE  ENTRY      VERSION  ENDPOINT               RESULT     TIME  DETAIL
+  notes    secondary  2        http://127.0.0.1:3001  pass     3.2 ms  notes 2
+  notes    secondary  2        http://127.0.0.1:3001  FAIL    12.0 ms  Connection refused
+";
+        assert_eq!(page(&rows), expected);
+        let json: serde_json::Value = serde_json::from_str(&json_of(&rows, false)).unwrap();
+        assert_eq!((&json["healthy"], &json["checks"][0]["took_ms"]), (&json!(false), &json!(3.2)));
+    }
+}

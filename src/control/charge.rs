@@ -1,0 +1,135 @@
+//! One service in the actor's charge: its machine, and what lives as long as the process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::{OrderError, Status};
+use crate::config;
+use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
+use crate::domain::{Entry, PerEntry};
+use crate::live::{EndpointView, EntryView, ServiceView};
+use crate::upstream::probe::Finding;
+use crate::upstream::{Endpoint, EntryTally, ServiceTally};
+
+pub(super) struct Charge {
+    pub(super) config: Arc<config::Service>,
+    pub(super) machine: Machine,
+    pub(super) waiting: HashMap<Ticket, oneshot::Sender<Result<Change, OrderError>>>,
+    pub(super) stored_revision: u64,
+    pub(super) rollbacks: u64,
+    endpoints: PerEntry<Vec<Kept>>,
+    tallies: PerEntry<Arc<EntryTally>>,
+    tally: Arc<ServiceTally>,
+    births: (u64, Arc<AtomicU64>),
+    before: PerEntry<(u64, u64)>,
+}
+
+struct Kept {
+    spec: EndpointSpec,
+    endpoint: Arc<Endpoint>,
+    prober: AbortHandle,
+    finding: Option<Finding>,
+}
+
+impl Charge {
+    pub(super) fn new(config: Arc<config::Service>, machine: Machine, stored_revision: u64) -> Self {
+        Self {
+            births: (machine.state().revision, Arc::default()),
+            config,
+            machine,
+            waiting: HashMap::new(),
+            stored_revision,
+            rollbacks: 0,
+            endpoints: PerEntry::default(),
+            tallies: PerEntry::default(),
+            tally: Arc::default(),
+            before: PerEntry::default(),
+        }
+    }
+
+    /// Brings the endpoints in line with the machine: known ones are kept with all their counts,
+    /// new ones made and checked at once. Gives those that went, to be closed after the publish.
+    pub(super) fn reconcile(&mut self, probe: impl Fn(Entry, &Arc<Endpoint>) -> AbortHandle) -> Vec<Arc<Endpoint>> {
+        let mut gone = Vec::new();
+        for entry in Entry::BOTH {
+            let wanted = self.machine.entry(entry).endpoints.clone();
+            let mut known = std::mem::take(&mut self.endpoints[entry]);
+            for spec in wanted {
+                let found = known.iter().position(|kept| kept.spec == spec);
+                let kept = match found {
+                    Some(at) => Some(known.swap_remove(at)),
+                    // What is deployed has been checked; an endpoint that cannot be made is a bug,
+                    // and the others must not suffer from it.
+                    None => match Endpoint::new(&spec) {
+                        Ok(endpoint) => Some(Kept { prober: probe(entry, &endpoint), spec, endpoint, finding: None }),
+                        Err(error) => {
+                            tracing::error!(error, "an endpoint is left out");
+                            None
+                        }
+                    },
+                };
+                self.endpoints[entry].extend(kept);
+            }
+            for kept in known {
+                kept.prober.abort();
+                gone.push(kept.endpoint);
+            }
+        }
+        gone
+    }
+
+    /// Notes a check. The endpoint's name, if it is still configured.
+    pub(super) fn note_check(&mut self, entry: Entry, endpoint: u64, finding: &Finding) -> Option<String> {
+        let kept = self.endpoints[entry].iter_mut().find(|kept| kept.endpoint.id == endpoint)?;
+        kept.finding = Some(finding.clone());
+        Some(kept.spec.name.clone())
+    }
+
+    /// The service as it is in force from now on.
+    pub(super) fn view(&mut self) -> ServiceView {
+        let revision = self.machine.state().revision;
+        if self.births.0 != revision {
+            self.births = (revision, Arc::default());
+            self.before = PerEntry::from_fn(|entry| (self.tallies[entry].requests(), self.tallies[entry].births()));
+        }
+        ServiceView {
+            config: self.config.clone(),
+            revision,
+            scene: self.machine.scene(),
+            births: self.births.1.clone(),
+            starting: self.machine.is_starting(),
+            entries: PerEntry::from_fn(|entry| EntryView {
+                version: self.machine.entry(entry).version.clone(),
+                endpoints: self.endpoints[entry]
+                    .iter()
+                    .map(|kept| EndpointView {
+                        standing: self.machine.standing_of(entry, &kept.spec.name),
+                        endpoint: kept.endpoint.clone(),
+                    })
+                    .collect(),
+                tally: self.tallies[entry].clone(),
+            }),
+            tally: self.tally.clone(),
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        Status {
+            machine: self.machine.clone(),
+            checks: PerEntry::from_fn(|entry| {
+                self.endpoints[entry].iter().map(|kept| (kept.spec.name.clone(), kept.finding.clone())).collect()
+            }),
+            requests_before: PerEntry::from_fn(|entry| self.before[entry].0),
+            births_before: PerEntry::from_fn(|entry| self.before[entry].1),
+            rollbacks: self.rollbacks,
+        }
+    }
+
+    pub(super) fn tallies(&self) -> &PerEntry<Arc<EntryTally>> {
+        &self.tallies
+    }
+}

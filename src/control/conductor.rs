@@ -1,0 +1,336 @@
+//! The actor: mailbox and ticks in, effects out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use super::charge::Charge;
+use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
+use crate::config;
+use crate::domain::machine::{Brake, Change, Command, Durable, Effect, Event, Machine, Note, Order, Ticket};
+use crate::domain::{Entry, Phase};
+use crate::live::{Publisher, ServiceView, Snapshot, Store, StoreError, cell};
+use crate::mcp::SealKeys;
+use crate::telemetry::clock::Clock;
+use crate::upstream::Endpoint;
+use crate::upstream::probe::{Finding, Prober};
+
+/// Messages that wait for the actor.
+const MAILBOX: usize = 4096;
+
+/// A rollback's answer waits so long for the brake, and then says `durable: false`. It is in force
+/// before either.
+const BRAKE_WAIT: Duration = Duration::from_millis(80);
+
+/// Answers wait so long for their audit line.
+const AUDIT_WAIT: Duration = Duration::from_millis(500);
+
+const TICK: Duration = Duration::from_millis(250);
+
+/// Session counts are swept every so many ticks.
+const SWEEP_EVERY: u64 = 240;
+
+/// What comes into the mailbox.
+pub(super) enum Mail {
+    /// Somebody wants a change.
+    Order {
+        service: String,
+        command: Command,
+        by: By,
+        reply: oneshot::Sender<Result<Change, OrderError>>,
+    },
+    /// Somebody wants to know.
+    Look { service: String, reply: oneshot::Sender<Option<Box<Status>>> },
+    /// A check ended.
+    Checked(Checked, Finding),
+    /// A save ended.
+    Saved { service: usize, revision: u64, failure: Option<String> },
+    /// A brake was written, or its bound ran out.
+    Braked { service: usize, revision: u64, written: bool },
+}
+
+/// What the actor needs to start.
+pub struct Setup {
+    /// The services.
+    pub services: Vec<config::Service>,
+    /// What survives.
+    pub store: Arc<dyn Store>,
+    /// Makes the salts.
+    pub keys: Arc<SealKeys>,
+    /// Time.
+    pub clock: Clock,
+    /// φ of the birth dealing.
+    pub phase: Phase,
+    /// Names this run of the process in event ids.
+    pub run: String,
+    /// The audit.
+    pub audit: Audit,
+}
+
+/// The actor.
+pub struct Conductor {
+    charges: Vec<Charge>,
+    views: Vec<Arc<ServiceView>>,
+    publisher: Publisher,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    audit: Audit,
+    events: Arc<EventLog>,
+    mailbox: mpsc::Receiver<Mail>,
+    // Weak, so that the actor ends when every handle is gone.
+    own_box: mpsc::WeakSender<Mail>,
+    tickets: u64,
+}
+
+impl Conductor {
+    /// Loads what survived, puts a first snapshot in force, and starts the checks on the current
+    /// runtime. May block on the disk.
+    pub fn start(setup: Setup) -> Result<(Self, Handle, crate::live::Reader), StoreError> {
+        let (own_box, mailbox) = mpsc::channel(MAILBOX);
+        let (publisher, reader) = cell::cell(Snapshot { number: 0, services: Vec::new() });
+        let events = EventLog::new(setup.run.clone());
+        let handle = Handle { mailbox: own_box.clone(), events: events.clone() };
+        let mut conductor = Self {
+            charges: Vec::new(),
+            views: Vec::new(),
+            publisher,
+            store: setup.store,
+            clock: setup.clock,
+            audit: setup.audit,
+            events,
+            mailbox,
+            own_box: own_box.downgrade(),
+            tickets: 0,
+        };
+        for service in setup.services {
+            conductor.take_charge(service, &setup.keys, setup.phase)?;
+        }
+        Ok((conductor, handle, reader))
+    }
+
+    fn take_charge(&mut self, service: config::Service, keys: &SealKeys, phase: Phase) -> Result<(), StoreError> {
+        let found = self.store.load(&service.name)?;
+        let stored = self.store.stored_revision(&service.name);
+        let fresh = Durable::first(service.rules.split, 1, keys.salt(&service.name, 1));
+        let (machine, effects) = Machine::start(self.clock.now(), service.rules.clone(), found, fresh, phase);
+        let at = self.charges.len();
+        let mut charge = Charge::new(Arc::new(service), machine, stored);
+        self.views.push(Arc::new(charge.view()));
+        self.charges.push(charge);
+        self.carry_out(at, effects);
+        Ok(())
+    }
+
+    /// Runs until every handle is gone.
+    pub async fn run(mut self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut count = 0u64;
+        loop {
+            tokio::select! {
+                mail = self.mailbox.recv() => match mail {
+                    Some(mail) => self.receive(mail),
+                    None => return,
+                },
+                _ = ticks.tick() => {
+                    count += 1;
+                    for at in 0..self.charges.len() {
+                        self.step(at, Event::Tick);
+                    }
+                    if count.is_multiple_of(SWEEP_EVERY) {
+                        self.sweep();
+                    }
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, mail: Mail) {
+        match mail {
+            Mail::Order { service, command, by, reply } => self.order(&service, command, by, reply),
+            Mail::Look { service, reply } => {
+                let status = self.place(&service).map(|at| Box::new(self.charges[at].status()));
+                let _ = reply.send(status);
+            }
+            Mail::Checked(Checked { service, entry, endpoint }, finding) => {
+                let Some(name) = self.charges[service].note_check(entry, endpoint, &finding) else { return };
+                if !finding.success {
+                    tracing::debug!(%entry, endpoint = name, detail = finding.detail, "check failed");
+                }
+                self.step(service, Event::Probed { entry, endpoint: name, success: finding.success });
+            }
+            Mail::Saved { service, revision, failure } => {
+                match &failure {
+                    None => self.charges[service].stored_revision = revision,
+                    Some(reason) => tracing::error!(service = self.charges[service].config.name, reason, "state not stored"),
+                }
+                self.step(service, Event::Saved { revision, failure });
+            }
+            Mail::Braked { service, revision, written } => self.step(service, Event::Braked { revision, written }),
+        }
+    }
+
+    fn order(&mut self, service: &str, command: Command, by: By, reply: oneshot::Sender<Result<Change, OrderError>>) {
+        let Some(at) = self.place(service) else {
+            let _ = reply.send(Err(OrderError::NoService(service.to_owned())));
+            return;
+        };
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.charges[at].waiting.insert(ticket, reply);
+        let By { actor, reason, if_match, dry_run } = by;
+        self.step(at, Event::Ordered(Order { ticket, actor, reason, if_match, dry_run, command }));
+    }
+
+    fn place(&self, service: &str) -> Option<usize> {
+        self.charges.iter().position(|charge| charge.config.name == service)
+    }
+
+    fn step(&mut self, at: usize, event: Event) {
+        let effects = self.charges[at].machine.step(self.clock.now(), event);
+        self.carry_out(at, effects);
+    }
+
+    /// In the order of the list: a rollback is in force before anything else is begun.
+    fn carry_out(&mut self, at: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Publish => self.publish(at),
+                Effect::Brake(brake) => self.brake(at, brake),
+                Effect::Save(state) => self.save(at, state),
+                Effect::Answer(ticket, answer) => self.answer(at, ticket, answer.map_err(OrderError::from)),
+                Effect::Tell(note) => self.tell(at, note),
+            }
+        }
+    }
+
+    fn publish(&mut self, at: usize) {
+        let own_box = self.own_box.clone();
+        let config = self.charges[at].config.clone();
+        let probe = |entry, endpoint: &Arc<Endpoint>| check_for_ever(at, entry, endpoint.clone(), &config, own_box.clone());
+        let gone = self.charges[at].reconcile(probe);
+        self.views[at] = Arc::new(self.charges[at].view());
+        let services = self.views.clone();
+        let number = self.publisher.publish(|number| Snapshot { number, services });
+        // After the publish: who finds a gate closed must find a snapshot without it.
+        gone.iter().for_each(|endpoint| endpoint.gate.close());
+        let state = self.charges[at].machine.state();
+        tracing::info!(
+            service = self.charges[at].config.name, snapshot = number, revision = state.revision,
+            split = %state.split, stable = %state.stable, "in force",
+        );
+    }
+
+    fn brake(&mut self, at: usize, brake: Brake) {
+        let (store, own_box) = (self.store.clone(), self.own_box.clone());
+        let service = self.charges[at].config.name.clone();
+        let revision = brake.revision;
+        tokio::spawn(async move {
+            let say = async |written| {
+                if let Some(own_box) = own_box.upgrade() {
+                    let _ = own_box.send(Mail::Braked { service: at, revision, written }).await;
+                }
+            };
+            let mut writing = tokio::task::spawn_blocking(move || store.brake(&service, &brake).map(|()| store.is_durable()));
+            let in_time = tokio::time::timeout(BRAKE_WAIT, &mut writing).await;
+            let result = match in_time {
+                Ok(result) => result,
+                Err(_) => {
+                    tracing::error!("the brake is not written yet: the rollback is in force and not durable");
+                    say(false).await;
+                    writing.await
+                }
+            };
+            match result {
+                Ok(Ok(durable)) => say(durable).await,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the brake cannot be written: the rollback is in force and not durable");
+                    say(false).await;
+                }
+                Err(error) => tracing::error!(%error, "the brake's task failed"),
+            }
+        });
+    }
+
+    fn save(&mut self, at: usize, state: Durable) {
+        let (store, own_box) = (self.store.clone(), self.own_box.clone());
+        let service = self.charges[at].config.name.clone();
+        let expected = self.charges[at].stored_revision;
+        let revision = state.revision;
+        tokio::spawn(async move {
+            let saving = tokio::task::spawn_blocking(move || store.save(&service, &state, expected));
+            let failure = match saving.await {
+                Ok(result) => result.err().map(|error| error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(own_box) = own_box.upgrade() {
+                let _ = own_box.send(Mail::Saved { service: at, revision, failure }).await;
+            }
+        });
+    }
+
+    fn answer(&mut self, at: usize, ticket: Ticket, answer: Result<Change, OrderError>) {
+        let Some(reply) = self.charges[at].waiting.remove(&ticket) else { return };
+        let audit = self.audit.clone();
+        tokio::spawn(async move {
+            // A change is acknowledged when its audit line is written; one that could not even be
+            // made durable does not wait for a disk that is in trouble.
+            if answer.as_ref().is_ok_and(|change| change.changed && change.durable) {
+                audit.flush(AUDIT_WAIT).await;
+            }
+            let _ = reply.send(answer);
+        });
+    }
+
+    fn tell(&mut self, at: usize, note: Note) {
+        let service = self.charges[at].config.name.clone();
+        self.charges[at].rollbacks += u64::from(matches!(note, Note::Rollback { .. }));
+        if note.is_change() {
+            let mut line = json!(note);
+            line["service"] = json!(service);
+            line["result"] = json!("done");
+            self.audit.write(line);
+        } else {
+            tracing::info!(service, note = %json!(note), "control");
+        }
+        self.events.tell(&service, note);
+    }
+
+    fn sweep(&self) {
+        let now = self.clock.now().since(crate::domain::Moment::default());
+        for charge in &self.charges {
+            for (_, tally) in charge.tallies().iter() {
+                tally.sessions().sweep(now);
+            }
+        }
+    }
+}
+
+/// Checks an endpoint every interval until aborted; the first check runs at once.
+fn check_for_ever(
+    service: usize,
+    entry: Entry,
+    endpoint: Arc<Endpoint>,
+    config: &config::Service,
+    own_box: mpsc::WeakSender<Mail>,
+) -> AbortHandle {
+    let health = config.health.clone();
+    let task = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(health.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let id = endpoint.id;
+        let mut prober = Prober::new(endpoint, health);
+        loop {
+            ticks.tick().await;
+            let finding = prober.check().await;
+            let Some(own_box) = own_box.upgrade() else { return };
+            if own_box.send(Mail::Checked(Checked { service, entry, endpoint: id }, finding)).await.is_err() {
+                return;
+            }
+        }
+    });
+    task.abort_handle()
+}

@@ -1,0 +1,235 @@
+use serde_json::{Value, json};
+
+use crate::support::{Client, Fake, Options, TestApp, eventually};
+
+async fn app() -> (Fake, Fake, TestApp) {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let app = TestApp::start(&v1, &v2, "90:10", "").await;
+    (v1, v2, app)
+}
+
+const SPLIT: &str = "/v1/services/notes/split";
+
+#[tokio::test]
+async fn the_split_is_read_and_set_with_its_revision_as_etag() {
+    let (_v1, _v2, app) = app().await;
+    let response = app.admin.request("GET", SPLIT).send().await.unwrap();
+    assert_eq!(response.headers()["etag"], "\"1\"");
+    let now: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(now, json!({ "service": "notes", "primary": 90.0, "secondary": 10.0, "revision": 1, "durable": true }));
+    let (status, answer) = app.admin.send("PUT", SPLIT, Some(json!({ "primary": 87.5, "secondary": 12.5, "reason": "step" }))).await;
+    assert_eq!(status, 200);
+    assert_eq!(answer["old"], json!({ "primary": 90.0, "secondary": 10.0 }));
+    assert_eq!(answer["new"], json!({ "primary": 87.5, "secondary": 12.5 }));
+    assert_eq!((answer["revision"].as_u64(), &answer["durable"]), (Some(2), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_nothing() {
+    let (_v1, _v2, app) = app().await;
+    let path = format!("{SPLIT}?dry_run=true");
+    let (status, answer) = app.admin.send("PUT", &path, Some(json!({ "primary": 0, "secondary": 100 }))).await;
+    assert_eq!((status, &answer["changed"], &answer["dry_run"]), (200, &json!(true), &json!(true)));
+    assert_eq!(app.admin.send("GET", SPLIT, None).await.1["secondary"], 10.0);
+}
+
+#[tokio::test]
+async fn of_sixty_writers_who_compare_as_many_win_as_the_revision_rises() {
+    let (_v1, _v2, app) = app().await;
+    let mut writers = Vec::new();
+    for at in 0..60 {
+        let admin = app.admin.clone();
+        writers.push(tokio::spawn(async move {
+            let now = admin.send("GET", SPLIT, None).await.1["revision"].as_u64().unwrap();
+            let body = json!({ "primary": at, "secondary": 100 - at }).to_string();
+            let request = admin.request("PUT", SPLIT).header("if-match", format!("\"{now}\"")).header("content-type", "application/json");
+            let status = request.body(body).send().await.unwrap().status().as_u16();
+            assert!(status == 200 || status == 412, "{status}");
+            u64::from(status == 200)
+        }));
+    }
+    let mut wins = 0;
+    for writer in writers {
+        wins += writer.await.unwrap();
+    }
+    assert!(wins >= 1);
+    assert_eq!(app.admin.send("GET", SPLIT, None).await.1["revision"].as_u64().unwrap(), 1 + wins);
+}
+
+#[tokio::test]
+async fn a_stale_writer_is_told_what_is_current() {
+    let (_v1, _v2, app) = app().await;
+    let request = app.admin.request("PUT", SPLIT).header("if-match", "\"9\"").header("content-type", "application/json");
+    let response = request.body(json!({ "primary": 0, "secondary": 100 }).to_string()).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["content-type"]), (412, &"application/problem+json".parse().unwrap()));
+    let problem: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(problem["type"], "urn:dualgate:problem:stale-revision");
+    assert_eq!(problem["current"], json!({ "primary": 90.0, "secondary": 10.0, "revision": 1 }));
+}
+
+#[tokio::test]
+async fn every_bad_body_is_refused_by_name_and_changes_nothing() {
+    let (_v1, _v2, app) = app().await;
+    let table = [
+        (r#"{"primary":90,"secondary":20}"#, 422, "split-sum", "primary 90 and secondary 20 make 110, but must make 100"),
+        (r#"{"primary":101,"secondary":-1}"#, 422, "share", "/primary: `101` is not a share: a number from 0 to 100 with at most two decimals"),
+        (r#"{"primary":100,"secondary":-1}"#, 422, "share", "/secondary: `-1` is not a share: a number from 0 to 100 with at most two decimals"),
+        (r#"{"primary":"90","secondary":10}"#, 422, "share", "/primary: `\"90\"` is not a share: a number from 0 to 100 with at most two decimals"),
+        (r#"{"primary":99.999,"secondary":0.001}"#, 422, "share", "/primary: `99.999` is not a share: a number from 0 to 100 with at most two decimals"),
+        (r#"{"primary":null,"secondary":10}"#, 422, "share", "/primary: `null` is not a share: a number from 0 to 100 with at most two decimals"),
+        (r#"{"primary":90}"#, 400, "invalid-body", "missing field `secondary` at line 1 column 14"),
+        (r#"{"primary":90,"secondary":10,"x":1}"#, 400, "invalid-body", "unknown field `x`, expected one of `primary`, `secondary`, `reason` at line 1 column 32"),
+        (r#"{"primary":90,"primary":90,"secondary":10}"#, 400, "invalid-body", "duplicate field `primary` at line 1 column 23"),
+        (r#"{"primary":90,"secondary":10} x"#, 400, "invalid-body", "trailing characters at line 1 column 31"),
+        ("", 400, "invalid-body", "EOF while parsing a value at line 1 column 0"),
+        ("nonsense", 400, "invalid-body", "expected ident at line 1 column 2"),
+    ];
+    for (body, status, slug, detail) in table {
+        let request = app.admin.request("PUT", SPLIT).header("content-type", "application/json").body(body);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{body}");
+        let problem: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        assert_eq!((problem["type"].as_str().unwrap(), problem["detail"].as_str().unwrap()), (&*format!("urn:dualgate:problem:{slug}"), detail));
+    }
+    let nested = format!("{}{}", "[".repeat(50_000), "]".repeat(14_000));
+    let deep = app.admin.request("PUT", SPLIT).header("content-type", "application/json").body(nested).send().await.unwrap();
+    assert_eq!(deep.status(), 400);
+    let large = app.admin.request("PUT", SPLIT).header("content-type", "application/json").body("x".repeat(1 << 20)).send().await;
+    assert!(large.is_err() || large.unwrap().status() == 413);
+    let text = app.admin.request("PUT", SPLIT).header("content-type", "text/plain").body("{}").send().await.unwrap();
+    assert_eq!(text.status(), 415);
+    let bad_condition = app.admin.request("PUT", SPLIT).header("if-match", "7").header("content-type", "application/json");
+    assert_eq!(bad_condition.body(r#"{"primary":90,"secondary":10}"#).send().await.unwrap().status(), 400);
+    assert_eq!(app.admin.send("GET", SPLIT, None).await.1["revision"], 1);
+}
+
+#[tokio::test]
+async fn wrong_paths_methods_services_and_entries_are_named() {
+    let (_v1, _v2, app) = app().await;
+    for (method, path, status) in [
+        ("GET", "/v1/services/nothing", 404),
+        ("GET", "/v2", 404),
+        ("POST", SPLIT, 405),
+        ("GET", "/v1/services/notes/rollback", 405),
+        ("PUT", "/v1/services/notes/entries/tertiary", 404),
+        ("GET", "/v1/services/notes/../notes", 200),
+    ] {
+        let response = app.admin.request(method, path).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{method} {path}");
+        if status == 405 {
+            assert!(response.headers().contains_key("allow"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_comes_in_without_the_token_and_every_attempt_is_on_record() {
+    let (_v1, _v2, app) = app().await;
+    let offered = ["", "Bearer", "Bearer wrong", &format!("Bearer {}x", app.admin.token), &format!("Basic {}", app.admin.token)];
+    for token in offered {
+        let request = app.admin.http.put(format!("{}{SPLIT}", app.admin.url)).header("authorization", token);
+        let response = request.header("content-type", "application/json").body(r#"{"primary":0,"secondary":100}"#).send().await.unwrap();
+        assert_eq!(response.status(), 401, "{token}");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+    }
+    let rebound = app.admin.request("GET", SPLIT).header("host", "evil.example").send().await.unwrap();
+    assert_eq!(rebound.status(), 421);
+    let page = app.admin.request("GET", SPLIT).header("origin", "https://evil.example").send().await.unwrap();
+    assert_eq!(page.status(), 403);
+    let own_page = app.admin.request("GET", SPLIT).header("origin", app.admin.url.clone()).send().await.unwrap();
+    assert_eq!(own_page.status(), 200);
+    let entries = app.admin.send("GET", "/v1/audit?limit=50", None).await.1["entries"].clone();
+    let denied: Vec<u64> = entries.as_array().unwrap().iter().filter(|entry| entry["type"] == "denied").map(|entry| entry["result"].as_u64().unwrap()).collect();
+    assert_eq!(denied, [401, 401, 401, 401, 401, 421, 403]);
+    assert_eq!(app.admin.send("GET", SPLIT, None).await.1["revision"], 1);
+}
+
+#[tokio::test]
+async fn every_change_is_in_the_audit_before_it_is_acknowledged() {
+    let (_v1, _v2, app) = app().await;
+    app.admin.send("PUT", SPLIT, Some(json!({ "primary": 50, "secondary": 50, "reason": "step two" }))).await;
+    app.admin.send("POST", "/v1/services/notes/rollback", Some(json!({ "reason": "errors" }))).await;
+    let entries = app.admin.send("GET", "/v1/audit", None).await.1["entries"].clone();
+    let of = |kind: &str| entries.as_array().unwrap().iter().find(|entry| entry["type"] == kind).unwrap().clone();
+    let (split, rollback) = (of("split"), of("rollback"));
+    assert_eq!((&split["before"], &split["after"], &split["reason"]), (&json!("90:10"), &json!("50:50"), &json!("step two")));
+    assert_eq!((&rollback["candidate"], &rollback["after"]), (&json!("secondary"), &json!("100:0")));
+    assert!(split["actor"].as_str().unwrap().starts_with("token@127.0.0.1") && split["time"].is_string());
+}
+
+#[tokio::test]
+async fn events_are_told_as_they_happen_and_a_listener_can_come_back() {
+    let (_v1, _v2, app) = app().await;
+    let mut stream = app.admin.request("GET", "/v1/events").send().await.unwrap();
+    stream.chunk().await.unwrap();
+    app.admin.split("50:50").await;
+    let event = String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(event.contains("event: split\n") && event.contains("\"after\":\"50:50\""), "{event}");
+    let id = event.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+    drop(stream);
+    app.admin.split("40:60").await;
+    let mut again = app.admin.request("GET", "/v1/events").header("last-event-id", id).send().await.unwrap();
+    let mut missed = String::new();
+    while !missed.contains("\n\nid:") && !missed.contains("data:") {
+        missed.push_str(&String::from_utf8_lossy(&again.chunk().await.unwrap().unwrap()));
+    }
+    assert!(missed.contains("\"after\":\"40:60\"") && !missed.contains("\"after\":\"50:50\""), "{missed}");
+}
+
+#[tokio::test]
+async fn a_deploy_fills_the_idle_slot_and_is_kept_over_the_file() {
+    let (v1, v2, app) = app().await;
+    let v3 = Fake::start("v3", Options::default()).await;
+    let entry = "/v1/services/notes/entries/secondary";
+    let body = json!({ "version": "3.0", "endpoints": [v3.url()], "reason": "next" });
+    let (status, problem) = app.admin.send("PUT", entry, Some(body.clone())).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:dualgate:problem:entry-in-use")));
+    app.admin.split("100:0").await;
+    let (status, answer) = app.admin.send("PUT", entry, Some(body)).await;
+    assert_eq!((status, &answer["changed"], &answer["durable"]), (200, &json!(true), &json!(true)));
+    eventually("it is proven", async || (app.admin.service().await["entries"]["secondary"]["standing"] == "up").then_some(())).await;
+    let service = app.admin.service().await;
+    assert!(service["drift"].as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("deployed is 3.0")), "{service}");
+    app.admin.split("0:100").await;
+    assert_eq!(Client::new(&app).open().await.who().await, "v3");
+    let shared = json!({ "version": "4.0", "endpoints": [v3.url()] });
+    assert_eq!(app.admin.send("PUT", "/v1/services/notes/entries/primary", Some(shared)).await.0, 422);
+    let wrong = json!({ "version": "4.0", "endpoints": ["https://x:1"] });
+    let (status, problem) = app.admin.send("PUT", "/v1/services/notes/entries/primary", Some(wrong)).await;
+    assert_eq!((status, &problem["type"]), (422, &json!("urn:dualgate:problem:endpoint")));
+    drop((v1, v2));
+}
+
+#[tokio::test]
+async fn where_the_file_is_the_authority_the_split_is_not_the_apis_to_set() {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let folder = crate::support::Folder::new();
+    let text = TestApp::file(folder.path(), &[&v1], &[&v2], "90:10", "");
+    let app = TestApp::from_text(text.replace("secondary = 10 }", "secondary = 10, authority = \"config\" }")).await;
+    let (status, problem) = app.admin.send("PUT", SPLIT, Some(json!({ "primary": 50, "secondary": 50 }))).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:dualgate:problem:file-is-authority")));
+    assert_eq!(app.admin.send("POST", "/v1/services/notes/rollback", None).await.0, 200, "legal in every state");
+}
+
+#[tokio::test]
+async fn the_metrics_listener_shows_figures_and_nothing_else() {
+    let (_v1, _v2, app) = app().await;
+    Client::new(&app).open().await.who().await;
+    let get = async |path: &str| reqwest::get(format!("http://{}{path}", app.metrics)).await.unwrap();
+    assert_eq!(get("/health").await.status(), 200);
+    assert_eq!(get("/v1/services").await.status(), 404);
+    let page = get("/metrics").await.text().await.unwrap();
+    for line in [
+        "dualgate_split_target{service=\"notes\",entry=\"secondary\"} 0.1",
+        "dualgate_endpoint_up{service=\"notes\",entry=\"primary\",endpoint=",
+        "dualgate_revision{service=\"notes\"} 1",
+        "dualgate_state_durable{service=\"notes\"} 1",
+        "dualgate_request_duration_seconds_bucket{le=\"+Inf\",service=\"notes\",entry=\"primary\"}",
+        "dualgate_sessions{service=\"notes\",entry=\"primary\"}",
+    ] {
+        assert!(page.contains(line), "{line} is missing in\n{page}");
+    }
+    for metric in dualgate::telemetry::names::ALL {
+        assert!(page.contains(&format!("# HELP {} ", metric.name)), "{}", metric.name);
+    }
+}

@@ -1,0 +1,12 @@
+//! The app by real sockets: in process, port zero, scripted servers behind it.
+
+mod admin;
+mod form;
+mod health;
+mod restart;
+mod rollback;
+mod sessions;
+mod split;
+mod stop;
+mod streams;
+mod support;

@@ -1,0 +1,93 @@
+use crate::support::{Client, Fake, Folder, Options, Process, TestApp, call, eventually, initialize};
+
+/// A file for the binary on fixed ports, since it must come back where its clients look for it.
+fn file(folder: &Folder, v1: &Fake, v2: &Fake, ports: [u16; 2]) -> String {
+    let text = TestApp::file(&folder.path().join("state"), &[v1], &[v2], "90:10", "");
+    let text = text.replacen("127.0.0.1:0", &format!("127.0.0.1:{}", ports[0]), 1);
+    text.replacen("127.0.0.1:0", &format!("127.0.0.1:{}", ports[1]), 1)
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn after_kill_9_the_split_is_the_last_acknowledged_and_every_session_goes_on() {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let folder = Folder::new();
+    let ports = [free_port(), free_port()];
+    let path = folder.path().join("dualgate.toml");
+    std::fs::write(&path, file(&folder, &v1, &v2, ports)).unwrap();
+    let url = format!("http://127.0.0.1:{}/mcp", ports[0]);
+    let http = reqwest::Client::new();
+    let post = async |id: Option<&str>, body: serde_json::Value| {
+        let mut request = http.post(&url).header("content-type", "application/json").body(body.to_string());
+        if let Some(id) = id {
+            request = request.header("mcp-session-id", id);
+        }
+        request.send().await
+    };
+    let split = async |percent: Option<u8>| {
+        let token = std::fs::read_to_string(folder.path().join("state/admin-token")).ok()?;
+        let admin = format!("http://127.0.0.1:{}/v1/services/notes/split", ports[1]);
+        let request = match percent {
+            Some(secondary) => http.put(admin).header("content-type", "application/json").body(
+                serde_json::json!({ "primary": 100 - secondary, "secondary": secondary }).to_string(),
+            ),
+            None => http.get(admin),
+        };
+        let answer = request.bearer_auth(token.trim()).send().await.ok()?;
+        serde_json::from_slice::<serde_json::Value>(&answer.bytes().await.ok()?).ok()
+    };
+    let mut process = Process::start(&["run", "--config", path.to_str().unwrap()]);
+    let ready = async || split(None).await;
+    eventually("the first start", ready).await;
+    let mut sessions = Vec::new();
+    for _ in 0..10 {
+        let answer = post(None, initialize()).await.unwrap();
+        sessions.push(answer.headers()["mcp-session-id"].to_str().unwrap().to_owned());
+    }
+    let home = async |id: &str| {
+        let answer = post(Some(id), call(1, "echo")).await.unwrap().text().await.unwrap();
+        serde_json::from_str::<serde_json::Value>(&answer).unwrap()["result"]["server"].clone()
+    };
+    let mut homes = Vec::new();
+    for id in &sessions {
+        homes.push(home(id).await);
+    }
+    for secondary in [10, 50, 100, 0, 25] {
+        assert_eq!(split(Some(secondary)).await.unwrap()["durable"], true);
+        process.kill();
+        process = Process::start(&["run", "--config", path.to_str().unwrap()]);
+        let now = eventually("the next start", ready).await;
+        assert_eq!(now["secondary"], f64::from(secondary), "the file says 10, the last acknowledged change {secondary}");
+        for (id, before) in sessions.iter().zip(&homes) {
+            assert_eq!(&home(id).await, before);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_dualgate_on_the_same_state_is_refused() {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let folder = Folder::new();
+    let _app = TestApp::from_text(TestApp::file(folder.path(), &[&v1], &[&v2], "90:10", "")).await;
+    let config = dualgate::config::load("second", &TestApp::file(folder.path(), &[&v1], &[&v2], "90:10", ""), None).unwrap();
+    let error = tokio::task::spawn_blocking(move || dualgate::app::App::start(config).err().unwrap()).await.unwrap();
+    assert!(error.to_string().contains("is in use by process"), "{error}");
+    assert_eq!(error.exit_code(), 1);
+}
+
+#[tokio::test]
+async fn an_address_in_use_fails_the_start_and_touches_no_state() {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let folder = Folder::new();
+    let app = TestApp::start(&v1, &v2, "90:10", "").await;
+    let text = TestApp::file(&folder.path().join("state"), &[&v1], &[&v2], "90:10", "");
+    let text = text.replacen("127.0.0.1:0", &app.address.to_string(), 1);
+    let config = dualgate::config::load("second", &text, None).unwrap();
+    let error = tokio::task::spawn_blocking(move || dualgate::app::App::start(config).err().unwrap()).await.unwrap();
+    assert!(error.to_string().starts_with(&format!("cannot listen on {}", app.address)), "{error}");
+    assert!(!folder.path().join("state").exists());
+    assert_eq!(Client::new(&app).open().await.who().await.len(), 2);
+}

@@ -1,0 +1,187 @@
+use std::time::Duration;
+
+use bytes::BytesMut;
+use reqwest::Response;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Client, Fake, Options, TestApp, call, eventually};
+
+async fn pair() -> (Fake, Fake) {
+    (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
+}
+
+/// Reads until the text has come.
+async fn read_until(response: &mut Response, text: &str) -> String {
+    let mut read = BytesMut::new();
+    while !String::from_utf8_lossy(&read).contains(text) {
+        let chunk = tokio::time::timeout(Duration::from_secs(10), response.chunk()).await.expect("in time").unwrap();
+        read.extend_from_slice(&chunk.unwrap_or_else(|| panic!("ended after {read:?}")));
+    }
+    String::from_utf8(read.to_vec()).unwrap()
+}
+
+/// What is left, and whether the end was clean.
+async fn read_rest(mut response: Response) -> (String, bool) {
+    let mut read = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => read.extend_from_slice(&chunk),
+            Ok(None) => return (String::from_utf8(read.to_vec()).unwrap(), true),
+            Err(_) => return (String::from_utf8(read.to_vec()).unwrap(), false),
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_pass_one_by_one_and_through_every_split() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    for split in ["90:10", "50:50", "0:100", "100:0"] {
+        app.admin.split(split).await;
+        v1.say(b"id: 7\ndata: still here\n\n");
+        assert_eq!(read_until(&mut stream, "here\n\n").await, "id: 7\ndata: still here\n\n", "at {split}");
+    }
+}
+
+#[tokio::test]
+async fn the_answer_on_a_stream_comes_when_it_comes() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.post(&call(5, "stream")).await;
+    read_until(&mut stream, "progress\"}\n\n").await;
+    v1.release();
+    assert!(read_until(&mut stream, "\n\n").await.contains("\"id\":5"));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_silent_stream_is_felt_by_the_server() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    let stream = session.listen().await;
+    let streams = async || app.admin.service().await["entries"]["primary"]["streams"]["listen"].as_u64().unwrap();
+    assert_eq!(streams().await, 1);
+    drop(stream);
+    eventually("the server has felt it", async || (v1.gone() == 1).then_some(())).await;
+    eventually("and the ticket is back", async || (streams().await == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_begins_is_felt_too() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.post(&call(1, "wait")).await }
+    });
+    let in_flight = async || app.admin.service().await["entries"]["primary"]["endpoints"][0]["in_flight"].as_u64().unwrap();
+    eventually("the call is running", async || (in_flight().await == 1).then_some(())).await;
+    waiting.abort();
+    eventually("the ticket is back", async || (in_flight().await == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn quiet_streams_get_comments_between_events_and_never_inside_one() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "traffic = { keep_alive = \"50ms\" }").await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    read_until(&mut stream, ": keep-alive\n\n: keep-alive\n\n").await;
+    v1.say(b"data: half");
+    read_until(&mut stream, "data: half").await;
+    // Several intervals pass inside the event; what comes next must be its other half.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    v1.say(b" and whole\n\n");
+    let rest = read_until(&mut stream, ": keep-alive\n\n").await;
+    assert!(rest.starts_with(" and whole\n\n"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_call_whose_server_dies_ends_with_an_error_for_its_id_and_a_clean_end() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.post(&call("q-1", "stream")).await;
+    read_until(&mut stream, "progress\"}\n\n").await;
+    v1.kill();
+    let (rest, clean) = read_rest(stream).await;
+    assert!(clean && rest.starts_with("event: message\ndata: {") && rest.contains("\"id\":\"q-1\"") && rest.contains("-32603"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_half_sent_event_is_not_taken_for_a_message() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.post(&call(3, "half")).await;
+    read_until(&mut stream, "{\"met").await;
+    v1.kill();
+    let (rest, clean) = read_rest(stream).await;
+    assert!(clean && rest.starts_with("\nevent: dualgate-cut\n\nevent: message\ndata: {"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_get_stream_whose_server_dies_looks_cut() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    let stream = session.listen().await;
+    v1.kill();
+    assert!(!read_rest(stream).await.1, "a clean end would say that the server had finished");
+}
+
+#[tokio::test]
+async fn last_event_id_reaches_the_sessions_server() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "0:100", "").await;
+    let session = Client::new(&app).open().await;
+    app.admin.split("100:0").await;
+    let bound = session.client.with("mcp-session-id", &session.id).with("last-event-id", "42");
+    let stream = bound.request("GET").send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    assert_eq!(v2.last().headers["last-event-id"], "42");
+}
+
+#[tokio::test]
+async fn uploads_stream_through_before_they_are_complete() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let mut socket = tokio::net::TcpStream::connect(app.address).await.unwrap();
+    let head = "POST /plain HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\ncontent-length: 10\r\n\r\n01234";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    eventually("half the upload is there", async || (v1.uploaded() == 5).then_some(())).await;
+    socket.write_all(b"56789").await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+/// 64 MiB pushed at a client that does not read: the server must stall, not the proxy swell.
+#[tokio::test]
+async fn a_client_that_does_not_read_stalls_its_server() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    let mut socket = tokio::net::TcpStream::connect(app.address).await.unwrap();
+    let request = format!("GET /mcp HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nmcp-session-id: {}\r\n\r\n", session.id);
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let in_flight = async || app.admin.service().await["entries"]["primary"]["endpoints"][0]["in_flight"].as_u64().unwrap();
+    eventually("the stream is open", async || (in_flight().await == 1).then_some(())).await;
+    let memory = async || {
+        let page = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
+        let line = page.lines().find(|line| line.starts_with("process_resident_memory_bytes ")).unwrap().to_owned();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    let chunk: &'static [u8] = Box::leak(vec![b'x'; 1 << 20].into_boxed_slice());
+    let before = memory().await;
+    (0..64).for_each(|_| v1.say(chunk));
+    // The pushes share one megabyte; whoever buffered them would have to hold 64.
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(memory().await - before < 24e6, "the proxy buffers what the client does not read");
+    }
+}

@@ -1,0 +1,135 @@
+//! A dualgate in process.
+
+use std::net::SocketAddr;
+
+use dualgate::app::App;
+use dualgate::config;
+use serde_json::Value;
+
+use super::{Fake, Folder, eventually};
+
+pub struct TestApp {
+    pub address: SocketAddr,
+    pub metrics: SocketAddr,
+    pub admin: Admin,
+    app: Option<App>,
+    _folder: Option<Folder>,
+}
+
+/// The admin API's client.
+#[derive(Clone)]
+pub struct Admin {
+    pub url: String,
+    pub token: String,
+    pub http: reqwest::Client,
+}
+
+impl TestApp {
+    /// In front of two servers, with further lines of configuration for the service (`more`).
+    pub async fn start(primary: &Fake, secondary: &Fake, split: &str, more: &str) -> Self {
+        Self::with(&[primary], &[secondary], split, more).await
+    }
+
+    pub async fn with(primary: &[&Fake], secondary: &[&Fake], split: &str, more: &str) -> Self {
+        let folder = Folder::new();
+        let text = Self::file(folder.path(), primary, secondary, split, more);
+        let mut app = Self::from_text(text).await;
+        app._folder = Some(folder);
+        app
+    }
+
+    pub fn file(state: &std::path::Path, primary: &[&Fake], secondary: &[&Fake], split: &str, more: &str) -> String {
+        let list = |fakes: &[&Fake]| fakes.iter().map(|fake| format!("\"{}\"", fake.url())).collect::<Vec<_>>().join(", ");
+        let (first, second) = split.split_once(':').unwrap();
+        format!(
+            r#"
+            listen = "127.0.0.1:0"
+            threads = 2
+            shutdown = {{ delay = "0s", drain = "1s" }}
+            admin = {{ listen = "127.0.0.1:0" }}
+            metrics = {{ listen = "127.0.0.1:0" }}
+            state = {{ dir = '{}' }}
+            [[service]]
+            name = "notes"
+            primary = {{ version = "1.0", endpoints = [{}] }}
+            secondary = {{ version = "2.0", endpoints = [{}] }}
+            split = {{ primary = {first}, secondary = {second} }}
+            {more}
+            "#,
+            state.display(),
+            list(primary),
+            list(secondary),
+        )
+    }
+
+    pub async fn from_text(text: String) -> Self {
+        let config = config::load("test", &text, None).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let app = tokio::task::spawn_blocking(move || App::start(config)).await.unwrap().unwrap();
+        let bound = app.bound().clone();
+        let admin = Admin { url: format!("http://{}", bound.admin), token: bound.token, http: reqwest::Client::new() };
+        let started = Self {
+            address: bound.traffic,
+            metrics: bound.metrics.expect("the tests have a metrics listener"),
+            admin,
+            app: Some(app),
+            _folder: None,
+        };
+        eventually("the start is over", async || (!started.admin.service().await["starting"].as_bool().unwrap()).then_some(())).await;
+        started
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Asks for a stop, without waiting for it.
+    pub fn stop(&self) {
+        self.app.as_ref().unwrap().stop();
+    }
+
+    /// Waits until everything has ended.
+    pub async fn stopped(mut self) {
+        let app = self.app.take().unwrap();
+        tokio::task::spawn_blocking(move || app.join()).await.unwrap().unwrap();
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if let Some(app) = self.app.take() {
+            app.stop();
+            app.stop();
+            let _ = app.join();
+        }
+    }
+}
+
+impl Admin {
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = method.parse().unwrap();
+        self.http.request(method, format!("{}{path}", self.url)).header("authorization", format!("Bearer {}", self.token))
+    }
+
+    /// Status and document.
+    pub async fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default())
+    }
+
+    pub async fn service(&self) -> Value {
+        self.send("GET", "/v1/services/notes", None).await.1
+    }
+
+    pub async fn split(&self, split: &str) -> Value {
+        let (primary, secondary) = split.split_once(':').unwrap();
+        let body = serde_json::json!({ "primary": primary.parse::<f64>().unwrap(), "secondary": secondary.parse::<f64>().unwrap() });
+        let (status, answer) = self.send("PUT", "/v1/services/notes/split", Some(body)).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+}

@@ -1,0 +1,328 @@
+//! A scripted MCP server that remembers what it saw.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::channel::{Channel, Sender};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// A request as the server saw it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: Method,
+    pub target: String,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+/// How a fake server behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether it issues session ids.
+    pub sessions: bool,
+    /// Whether it answers `server/discover`.
+    pub modern: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { sessions: true, modern: false }
+    }
+}
+
+pub struct Fake {
+    pub address: SocketAddr,
+    state: Arc<State>,
+    listener: Mutex<Option<AbortHandle>>,
+}
+
+struct State {
+    name: String,
+    options: Options,
+    seen: Mutex<Vec<Seen>>,
+    sessions: Mutex<HashSet<String>>,
+    born: AtomicUsize,
+    connections: Mutex<Vec<AbortHandle>>,
+    streams: Mutex<Vec<mpsc::UnboundedSender<Bytes>>>,
+    gone: AtomicUsize,
+    uploaded: AtomicUsize,
+    pub release: Notify,
+}
+
+impl Fake {
+    pub async fn start(name: &str, options: Options) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), name, options).await
+    }
+
+    /// The same address again, as after a restart: all sessions are gone.
+    pub async fn restart(&self) -> Self {
+        Self::start_at(self.address, &self.state.name, self.state.options).await
+    }
+
+    async fn start_at(address: SocketAddr, name: &str, options: Options) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(1024).unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State {
+            name: name.to_owned(),
+            options,
+            seen: Mutex::default(),
+            sessions: Mutex::default(),
+            born: AtomicUsize::new(0),
+            connections: Mutex::default(),
+            streams: Mutex::default(),
+            gone: AtomicUsize::new(0),
+            uploaded: AtomicUsize::new(0),
+            release: Notify::new(),
+        });
+        let task = tokio::spawn(accept(listener, state.clone()));
+        Self { address, state, listener: Mutex::new(Some(task.abort_handle())) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Everything but health checks.
+    pub fn seen(&self) -> Vec<Seen> {
+        let all = self.state.seen.lock().unwrap();
+        all.iter().filter(|seen| !is_check(seen)).cloned().collect()
+    }
+
+    pub fn last(&self) -> Seen {
+        self.seen().pop().expect("a request was seen")
+    }
+
+    /// Ids of the tool calls that were executed here.
+    pub fn calls(&self) -> Vec<Value> {
+        let bodies = self.seen().into_iter().filter_map(|seen| serde_json::from_slice::<Value>(&seen.body).ok());
+        bodies.filter(|body| body["method"] == "tools/call").map(|body| body["id"].clone()).collect()
+    }
+
+    /// Sessions that clients opened.
+    pub fn births(&self) -> usize {
+        self.seen().iter().filter(|seen| seen.body.windows(12).any(|window| window == b"\"initialize\"")).count()
+    }
+
+    /// Says something on every open GET stream, byte for byte.
+    pub fn say(&self, bytes: &'static [u8]) {
+        let mut streams = self.state.streams.lock().unwrap();
+        streams.retain(|stream| stream.send(Bytes::from_static(bytes)).is_ok());
+    }
+
+    /// Streams whose client has left.
+    pub fn gone(&self) -> usize {
+        self.state.gone.load(Ordering::SeqCst)
+    }
+
+    /// Bytes of uploads that have arrived.
+    pub fn uploaded(&self) -> usize {
+        self.state.uploaded.load(Ordering::SeqCst)
+    }
+
+    /// Lets a waiting call go on.
+    pub fn release(&self) {
+        self.state.release.notify_one();
+    }
+
+    /// As by `kill -9`: connections are reset, and the port is free.
+    pub fn kill(&self) {
+        if let Some(listener) = self.listener.lock().unwrap().take() {
+            listener.abort();
+        }
+        for connection in self.state.connections.lock().unwrap().drain(..) {
+            connection.abort();
+        }
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn is_check(seen: &Seen) -> bool {
+    seen.body.windows(15).any(|window| window == b"dualgate-health") || (seen.method == Method::DELETE && seen.headers.get("via").is_none())
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let task = tokio::spawn(serve(stream, state.clone()));
+        state.connections.lock().unwrap().push(task.abort_handle());
+    }
+}
+
+async fn serve(stream: TcpStream, state: Arc<State>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let state = state.clone();
+        async move { Ok::<_, Infallible>(answer(&state, request).await) }
+    });
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body> {
+    let (head, mut incoming) = request.into_parts();
+    let mut body = Vec::new();
+    while let Some(Ok(frame)) = incoming.frame().await {
+        if let Ok(data) = frame.into_data() {
+            state.uploaded.fetch_add(data.len(), Ordering::SeqCst);
+            body.extend_from_slice(&data);
+        }
+    }
+    let target = head.uri.to_string();
+    let seen = Seen { method: head.method.clone(), target: target.clone(), headers: head.headers.clone(), body };
+    state.seen.lock().unwrap().push(seen.clone());
+    let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+    let session = head.headers.get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
+    let known = session.as_ref().is_some_and(|id| state.sessions.lock().unwrap().contains(id));
+    match (&head.method, message["method"].as_str()) {
+        _ if target.starts_with("/plain") => text(StatusCode::OK, &state.name),
+        _ if target.starts_with("/status/") => {
+            let status = target["/status/".len()..].parse().unwrap();
+            text(StatusCode::from_u16(status).unwrap(), "as you wish")
+        }
+        (_, Some("server/discover")) if state.options.modern => {
+            json_answer(&message, &json!({ "supportedVersions": ["2026-07-28"], "serverInfo": { "name": state.name } }))
+        }
+        (&Method::POST, Some("initialize")) if session.is_some() => text(StatusCode::NOT_FOUND, "initialize with a session id"),
+        (&Method::POST, Some("initialize")) => initialize(state, &message),
+        _ if session.is_some() && !known => with_session(text(StatusCode::NOT_FOUND, "no such session"), "fresh-from-error"),
+        (&Method::GET, _) => listen(state),
+        (&Method::DELETE, _) => {
+            state.sessions.lock().unwrap().remove(&session.unwrap_or_default());
+            text(StatusCode::OK, "")
+        }
+        (&Method::POST, Some("tools/call")) => {
+            let answer = call(state, &message).await;
+            match &session {
+                Some(id) => with_session(answer, id),
+                None => answer,
+            }
+        }
+        (&Method::POST, Some(_)) if !message["id"].is_null() => json_answer(&message, &json!({ "server": state.name })),
+        (&Method::POST, _) => text(StatusCode::ACCEPTED, ""),
+        _ => text(StatusCode::METHOD_NOT_ALLOWED, ""),
+    }
+}
+
+fn initialize(state: &State, message: &Value) -> Response<Body> {
+    let answer = json_answer(
+        message,
+        &json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": { "name": state.name, "version": "1" } }),
+    );
+    if !state.options.sessions {
+        return answer;
+    }
+    let id = format!("{}-session-{}", state.name, state.born.fetch_add(1, Ordering::SeqCst));
+    state.sessions.lock().unwrap().insert(id.clone());
+    with_session(answer, &id)
+}
+
+async fn call(state: &Arc<State>, message: &Value) -> Response<Body> {
+    match message["params"]["name"].as_str().unwrap_or_default() {
+        // Says nothing until released.
+        "wait" => {
+            state.release.notified().await;
+            json_answer(message, &json!({ "server": state.name }))
+        }
+        // Progress, then the answer once released.
+        "stream" => {
+            let (mut sender, response) = events();
+            let (state, message) = (state.clone(), message.clone());
+            tokio::spawn(async move {
+                let _ = sender.send_data(Bytes::from_static(b"event: message\ndata: {\"method\":\"notifications/progress\"}\n\n")).await;
+                state.release.notified().await;
+                let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "server": state.name } });
+                let _ = sender.send_data(Bytes::from(format!("event: message\ndata: {answer}\n\n"))).await;
+            });
+            response
+        }
+        // Half an event, then silence until the connection dies.
+        "half" => {
+            let (mut sender, response) = events();
+            let state = state.clone();
+            tokio::spawn(async move {
+                let _ = sender.send_data(Bytes::from_static(b"event: message\ndata: {\"met")).await;
+                watch_for_leaving(sender, state).await;
+            });
+            response
+        }
+        "encoded" => text(StatusCode::OK, "x"),
+        _ => json_answer(message, &json!({ "server": state.name })),
+    }
+}
+
+fn listen(state: &Arc<State>) -> Response<Body> {
+    let (mut sender, response) = events();
+    let (say, mut said) = mpsc::unbounded_channel();
+    state.streams.lock().unwrap().push(say);
+    let state = state.clone();
+    tokio::spawn(async move {
+        while let Some(bytes) = tokio::select! {
+            bytes = said.recv() => bytes,
+            () = closed(&mut sender) => None,
+        } {
+            if sender.send_data(bytes).await.is_err() {
+                break;
+            }
+        }
+        state.gone.fetch_add(1, Ordering::SeqCst);
+    });
+    response
+}
+
+async fn watch_for_leaving(mut sender: Sender<Bytes, std::io::Error>, state: Arc<State>) {
+    closed(&mut sender).await;
+    state.gone.fetch_add(1, Ordering::SeqCst);
+}
+
+/// Resolves when the other side has gone, without anything being sent.
+async fn closed(sender: &mut Sender<Bytes, std::io::Error>) {
+    // An empty frame never reaches the wire, but fails once the body has been dropped.
+    while sender.send_data(Bytes::new()).await.is_ok() {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+}
+
+fn events() -> (Sender<Bytes, std::io::Error>, Response<Body>) {
+    let (sender, body) = Channel::<Bytes, std::io::Error>::new(16);
+    let response = Response::builder().header("content-type", "text/event-stream").body(body.boxed_unsync()).unwrap();
+    (sender, response)
+}
+
+fn json_answer(message: &Value, result: &Value) -> Response<Body> {
+    let body = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string();
+    let mut response = text(StatusCode::OK, &body);
+    response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    response
+}
+
+fn with_session(mut response: Response<Body>, id: &str) -> Response<Body> {
+    response.headers_mut().insert("mcp-session-id", id.parse().unwrap());
+    response
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Body> {
+    let body = Full::new(Bytes::from(body.to_owned())).map_err(|never| match never {}).boxed_unsync();
+    Response::builder().status(status).body(body).unwrap()
+}
