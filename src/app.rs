@@ -155,7 +155,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         }
     });
     // The signals are waited for beside the control thread, which may end by itself.
-    let ended = runtime.block_on(tokio::task::spawn_blocking(move || control.join()));
+    let ended = runtime.block_on(async { tokio::task::spawn_blocking(move || control.join()).await });
     ended.map_err(AppError::other)?.map_err(|_| AppError::other("the control thread panicked"))?
 }
 

@@ -80,7 +80,7 @@ impl Scrape {
         for (view, _) in &self.statuses {
             for entry in Entry::BOTH {
                 let (counts, sum) = view.entries[entry].tally.first_byte();
-                let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+                let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
                 let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
                 let labels = pairs(&names::FIRST_BYTE, &[view.config.name.clone(), entry.to_string()]);
                 let mut histogram = family.encode_family(&labels)?;

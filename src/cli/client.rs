@@ -1,5 +1,6 @@
 //! One conversation with the admin API: the token, the clock, and what can go wrong in words.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(super) const POLL: Duration = Duration::from_millis(200);
 /// The admin API as one command sees it.
 pub(super) struct Admin {
     base: String,
-    token: Token,
+    token: RefCell<Token>,
     timeout: Duration,
     wait: bool,
     http: Client<HttpConnector, Full<Bytes>>,
@@ -72,12 +73,13 @@ pub(super) struct Change<'a> {
 
 impl Admin {
     pub(super) fn new(common: &Common) -> Result<Self, Failure> {
-        Self::with_token(common, Token::look(common.token_file.as_deref())?)
+        let token = common.token_file.as_deref().map_or_else(|| Ok(Token::look()), Token::named)?;
+        Self::with_token(common, token)
     }
 
     /// For what needs no token, and so must not fail for the lack of one.
     pub(super) fn without_token(common: &Common) -> Result<Self, Failure> {
-        Self::with_token(common, Token::Nowhere(Vec::new()))
+        Self::with_token(common, Token::Unneeded)
     }
 
     fn with_token(common: &Common, token: Token) -> Result<Self, Failure> {
@@ -87,7 +89,7 @@ impl Admin {
         connector.set_nodelay(true);
         Ok(Self {
             base: base(&common.admin_url)?,
-            token,
+            token: RefCell::new(token),
             timeout: common.timeout,
             wait: common.wait,
             http: Client::builder(TokioExecutor::new()).build(connector),
@@ -136,9 +138,14 @@ impl Admin {
 
     fn request(&self, method: Method, path: &str) -> http::request::Builder {
         let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
-        match &self.token {
+        let mut token = self.token.borrow_mut();
+        if matches!(*token, Token::Nowhere(_)) {
+            // A dualgate that is waited for makes its token as it starts.
+            *token = Token::look();
+        }
+        match &*token {
             Token::Found(header, _) => request.header(AUTHORIZATION, header.clone()),
-            Token::Nowhere(_) => request,
+            Token::Nowhere(_) | Token::Unneeded => request,
         }
     }
 
@@ -183,7 +190,7 @@ impl Admin {
         let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
         match status {
             status if status.is_success() => Ok(Answer { url: self.base.clone(), text }),
-            StatusCode::UNAUTHORIZED => Err(self.token.refused()),
+            StatusCode::UNAUTHORIZED => Err(self.token.borrow().refused()),
             status => Err(refusal(&self.base, status, &text)),
         }
     }

@@ -19,37 +19,43 @@ use crate::domain::machine::EndpointSpec;
 use crate::upstream::Endpoint;
 use crate::upstream::probe::{Finding, Prober};
 
-/// `health-check`.
+/// What a check came to: whether all is well, data for stdout, words for stderr.
+struct Verdict {
+    passed: bool,
+    data: String,
+    talk: Option<String>,
+}
+
+/// `health-check`. Of checks that are repeated, only the last is shown.
 pub(super) async fn health_check(args: &HealthArgs) -> Result<Exit, Failure> {
     let deadline = Instant::now() + args.common.timeout;
-    loop {
-        let passed = if args.own { own(&args.common).await? } else { endpoints(args).await? };
-        match passed {
-            true => return Ok(Exit::Done),
-            false if args.common.wait && Instant::now() + POLL < deadline => sleep(POLL).await,
-            false => return Ok(Exit::Unhealthy),
+    let verdict = loop {
+        let verdict = if args.own { own(&args.common).await? } else { endpoints(args).await? };
+        if verdict.passed || !args.common.wait || Instant::now() + POLL >= deadline {
+            break verdict;
         }
+        sleep(POLL).await;
+    };
+    put(&verdict.data)?;
+    if let Some(talk) = verdict.talk {
+        say(&talk);
     }
+    Ok(if verdict.passed { Exit::Done } else { Exit::Unhealthy })
 }
 
 /// Whether dualgate is ready. Whatever is wrong with it, an orchestrator gets the one answer.
-async fn own(common: &Common) -> Result<bool, Failure> {
-    match Admin::without_token(common)?.ready().await {
-        Ok(()) => Ok(true),
-        Err(failure) => {
-            say(&format!("not ready: {failure}"));
-            Ok(false)
-        }
-    }
+async fn own(common: &Common) -> Result<Verdict, Failure> {
+    let talk = Admin::without_token(common)?.ready().await.err().map(|failure| format!("not ready: {failure}"));
+    Ok(Verdict { passed: talk.is_none(), data: String::new(), talk })
 }
 
-async fn endpoints(args: &HealthArgs) -> Result<bool, Failure> {
+async fn endpoints(args: &HealthArgs) -> Result<Verdict, Failure> {
     let admin = Admin::new(&args.common)?;
     let services: Services = fetch(&admin, args.common.service()).await?.read()?;
     let rows = check_all(&services.services, args).await?;
     let passed = rows.iter().all(|row| row.finding.success);
-    put(&if args.common.json() { json_of(&rows, passed) } else { page(&rows) })?;
-    Ok(passed)
+    let data = if args.common.json() { json_of(&rows, passed) } else { page(&rows) };
+    Ok(Verdict { passed, data, talk: None })
 }
 
 /// One endpoint and what was found there.

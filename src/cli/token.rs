@@ -22,18 +22,22 @@ pub(super) enum Token {
     Found(HeaderValue, PathBuf),
     /// None, and where it was looked for, with what was met there.
     Nowhere(Vec<String>),
+    /// None is sent.
+    Unneeded,
 }
 
 impl Token {
-    /// The named file, which must be there; else the first state directory with a token in it.
-    pub(super) fn look(named: Option<&Path>) -> Result<Self, Failure> {
-        match named {
-            Some(path) => read(path).map(|header| Self::Found(header, path.to_owned())).map_err(|what| {
-                let error = format!("cannot read the token file {}: {what}", path.display());
-                Failure::new(Exit::Usage, error).with_hint("--token-file, DUALGATE_TOKEN_FILE")
-            }),
-            None => Ok(Self::search(&state_dirs(|name| std::env::var_os(name).map(PathBuf::from)))),
-        }
+    /// From the named file, which must be there.
+    pub(super) fn named(path: &Path) -> Result<Self, Failure> {
+        read(path).map(|header| Self::Found(header, path.to_owned())).map_err(|what| {
+            let error = format!("cannot read the token file {}: {what}", path.display());
+            Failure::new(Exit::Usage, error).with_hint("--token-file, DUALGATE_TOKEN_FILE")
+        })
+    }
+
+    /// From the first state directory with a token in it.
+    pub(super) fn look() -> Self {
+        Self::search(&state_dirs(|name| std::env::var_os(name).map(PathBuf::from)))
     }
 
     fn search(dirs: &[PathBuf]) -> Self {
@@ -57,6 +61,7 @@ impl Token {
                 "the token was refused: none was sent, as none was found in {} (--token-file, DUALGATE_TOKEN_FILE)",
                 met.join(", ")
             ),
+            Self::Unneeded => "the admin API wants a token here".to_owned(),
         };
         Failure::new(Exit::Denied, error)
     }

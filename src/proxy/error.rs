@@ -144,22 +144,11 @@ impl fmt::Display for ProxyError {
 
 /// The table above.
 pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Response<ToClient> {
-    let status = error.status();
-    let spared = error.spares_the_session() && asker.era == Era::Legacy;
-    let spared_status = match asker.kind {
-        Kind::Initialize if matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_)) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        Kind::Initialize | Kind::Call if !asker.ids.is_empty() => match shape {
-            ErrorShape::JsonRpc => StatusCode::OK,
-            ErrorShape::Http => status,
-        },
-        Kind::Message => return empty(StatusCode::ACCEPTED),
-        Kind::Listen => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::End => return empty(StatusCode::OK),
-        _ => status,
+    let status = match spared(error, asker, shape) {
+        Some(Spared::Silently(status)) => return empty(status),
+        Some(Spared::With(status)) => status,
+        None => error.status(),
     };
-    let status = if spared { spared_status } else { status };
     let mut response = match asker.era {
         Era::None => text(format!("{error}\n"), "text/plain; charset=utf-8"),
         Era::Legacy | Era::Modern if asker.ids.is_empty() => {
@@ -180,6 +169,29 @@ pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Re
         response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("GET, POST, DELETE, OPTIONS, HEAD, PUT, PATCH"));
     }
     response
+}
+
+/// How a legacy client is spared, where it must be.
+enum Spared {
+    /// With this status and an error in the body.
+    With(StatusCode),
+    /// With this status and nothing more.
+    Silently(StatusCode),
+}
+
+fn spared(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Option<Spared> {
+    if asker.era != Era::Legacy || !error.spares_the_session() {
+        return None;
+    }
+    let nobody_there = matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_));
+    match asker.kind {
+        Kind::Initialize if nobody_there => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
+        Kind::Initialize | Kind::Call if shape == ErrorShape::JsonRpc && !asker.ids.is_empty() => Some(Spared::With(StatusCode::OK)),
+        Kind::Message => Some(Spared::Silently(StatusCode::ACCEPTED)),
+        Kind::Listen => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
+        Kind::End => Some(Spared::Silently(StatusCode::OK)),
+        Kind::Initialize | Kind::Call | Kind::Plain => None,
+    }
 }
 
 /// Whether an error was hidden from the client, so that somebody should count it.

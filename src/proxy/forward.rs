@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -121,6 +121,8 @@ impl Worker {
         }
         let tally = seat.service.entries[seat.entry].tally.clone();
         tally.note_first_byte(begun.elapsed());
+        // The version is each hop's own (RFC 9110, 2.5): an endpoint of 1.0 must not cost the client its connection.
+        head.version = Version::HTTP_11;
         headers::clean_answer(&mut head.headers);
         self.seal_session(facts, &seat, head.status, &mut head.headers, asker.kind)?;
         let stream = is_event_stream(&head.headers).then(|| {

@@ -14,7 +14,7 @@ async fn the_client_sees_a_sealed_id_and_the_server_its_own() {
     assert!(!session.id.contains("v1-session") && session.id.bytes().all(|byte| byte.is_ascii_graphic()));
     let answer = session.post(&call(1, "echo")).await;
     assert_eq!(answer.headers()["mcp-session-id"].to_str().unwrap(), session.id, "on every response");
-    assert_eq!(v1.last().headers["mcp-session-id"], "v1-session-0");
+    assert!(v1.last().headers["mcp-session-id"].to_str().unwrap().starts_with("v1-session-"));
 }
 
 #[tokio::test]

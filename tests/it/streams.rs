@@ -173,7 +173,7 @@ async fn a_client_that_does_not_read_stalls_its_server() {
     eventually("the stream is open", async || (in_flight().await == 1).then_some(())).await;
     let memory = async || {
         let page = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
-        let line = page.lines().find(|line| line.starts_with("process_resident_memory_bytes ")).unwrap().to_owned();
+        let line = page.lines().find(|line| line.starts_with("process_resident_memory_bytes")).unwrap().to_owned();
         line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
     };
     let chunk: &'static [u8] = Box::leak(vec![b'x'; 1 << 20].into_boxed_slice());

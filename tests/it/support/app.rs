@@ -63,6 +63,9 @@ impl TestApp {
     }
 
     pub async fn from_text(text: String) -> Self {
+        if std::env::var_os("LOG_LEVEL").is_some() {
+            dualgate::telemetry::log::start();
+        }
         let config = config::load("test", &text, None).unwrap_or_else(|errors| panic!("{errors:?}"));
         let app = tokio::task::spawn_blocking(move || App::start(config)).await.unwrap().unwrap();
         let bound = app.bound().clone();

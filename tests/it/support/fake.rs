@@ -207,7 +207,8 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
         (&Method::POST, Some("initialize")) if session.is_some() => text(StatusCode::NOT_FOUND, "initialize with a session id"),
         (&Method::POST, Some("initialize")) => initialize(state, &message),
         _ if session.is_some() && !known => with_session(text(StatusCode::NOT_FOUND, "no such session"), "fresh-from-error"),
-        (&Method::GET, _) => listen(state),
+        (&Method::GET, _) if target == "/mcp" => listen(state),
+        (&Method::GET, _) => text(StatusCode::OK, &state.name),
         (&Method::DELETE, _) => {
             state.sessions.lock().unwrap().remove(&session.unwrap_or_default());
             text(StatusCode::OK, "")

@@ -5,9 +5,9 @@ mod client;
 mod fake;
 mod process;
 
-pub use app::{Admin, TestApp};
-pub use client::{Client, Session, call, initialize};
-pub use fake::{Fake, Options, Seen};
+pub use app::TestApp;
+pub use client::{Client, call, initialize};
+pub use fake::{Fake, Options};
 pub use process::Process;
 
 use std::time::Duration;
