@@ -185,7 +185,9 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
     let mut body = Vec::new();
     while let Some(Ok(frame)) = incoming.frame().await {
         if let Ok(data) = frame.into_data() {
-            state.uploaded.fetch_add(data.len(), Ordering::SeqCst);
+            if head.uri.path() == "/plain" {
+                state.uploaded.fetch_add(data.len(), Ordering::SeqCst);
+            }
             body.extend_from_slice(&data);
         }
     }
