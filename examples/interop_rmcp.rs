@@ -3,10 +3,7 @@
 //!
 //! `interop_rmcp URL SERVERKIND [SESSIONS]`
 
-#![allow(
-    deprecated,
-    reason = "sampling and logging are what handshake-era clients and servers speak"
-)]
+#![allow(deprecated, reason = "sampling and logging are what handshake-era clients and servers speak")]
 
 use std::{
     collections::HashMap,
@@ -22,17 +19,15 @@ use http::{HeaderName, HeaderValue};
 use rmcp::{
     ClientHandler, ErrorData, Peer, RoleClient, ServiceExt,
     model::{
-        CallToolRequestParams, ClientCapabilities, ClientConfig, ClientJsonRpcMessage,
-        CreateMessageRequestParams, CreateMessageResult, Implementation,
-        LoggingMessageNotificationParam, ProgressNotificationParam, SamplingMessage,
+        CallToolRequestParams, ClientCapabilities, ClientConfig, ClientJsonRpcMessage, CreateMessageRequestParams,
+        CreateMessageResult, Implementation, LoggingMessageNotificationParam, ProgressNotificationParam, SamplingMessage,
     },
     service::{NotificationContext, RequestContext},
     transport::{
         StreamableHttpClientTransport,
         common::client_side_sse::BoxedSseResponse,
         streamable_http_client::{
-            StreamableHttpClient, StreamableHttpClientTransportConfig, StreamableHttpError,
-            StreamableHttpPostResponse,
+            StreamableHttpClient, StreamableHttpClientTransportConfig, StreamableHttpError, StreamableHttpPostResponse,
         },
     },
 };
@@ -72,18 +67,13 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for Wire<C> {
     ) -> Result<StreamableHttpPostResponse, StreamableHttpError<C::Error>> {
         use StreamableHttpPostResponse::{Json, Sse};
         let calls_a_tool = serde_json::to_value(&message)?["method"] == "tools/call";
-        let answer = self
-            .inner
-            .post_message(uri, message, session_id, auth_header, custom_headers)
-            .await?;
+        let answer = self.inner.post_message(uri, message, session_id, auth_header, custom_headers).await?;
         if let Json(_, Some(id)) | Sse(_, Some(id)) = &answer {
             self.session_id.get_or_init(|| id.as_str().into());
         }
         Ok(match answer {
             // After the first event the client holds an id to come back with.
-            Sse(events, id) if calls_a_tool && self.cut_next.swap(false, Ordering::Relaxed) => {
-                Sse(events.take(1).boxed(), id)
-            }
+            Sse(events, id) if calls_a_tool && self.cut_next.swap(false, Ordering::Relaxed) => Sse(events.take(1).boxed(), id),
             whole => whole,
         })
     }
@@ -95,9 +85,7 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for Wire<C> {
         auth_header: Option<String>,
         custom_headers: Headers,
     ) -> Result<(), StreamableHttpError<C::Error>> {
-        self.inner
-            .delete_session(uri, session_id, auth_header, custom_headers)
-            .await
+        self.inner.delete_session(uri, session_id, auth_header, custom_headers).await
     }
 
     async fn get_stream(
@@ -108,9 +96,7 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for Wire<C> {
         auth_header: Option<String>,
         custom_headers: Headers,
     ) -> Result<BoxedSseResponse, StreamableHttpError<C::Error>> {
-        self.inner
-            .get_stream(uri, session_id, last_event_id, auth_header, custom_headers)
-            .await
+        self.inner.get_stream(uri, session_id, last_event_id, auth_header, custom_headers).await
     }
 }
 
@@ -131,31 +117,16 @@ impl ClientHandler for Handler {
         params: CreateMessageRequestParams,
         _: RequestContext<RoleClient>,
     ) -> Result<CreateMessageResult, ErrorData> {
-        let prompt = params
-            .messages
-            .iter()
-            .flat_map(|message| message.content.iter())
-            .find_map(|block| block.as_text());
+        let prompt = params.messages.iter().flat_map(|message| message.content.iter()).find_map(|block| block.as_text());
         let text = format!("answer: {}", prompt.map_or("", |text| &text.text));
-        Ok(CreateMessageResult::new(
-            SamplingMessage::assistant_text(text),
-            "none".into(),
-        ))
+        Ok(CreateMessageResult::new(SamplingMessage::assistant_text(text), "none".into()))
     }
 
-    async fn on_logging_message(
-        &self,
-        params: LoggingMessageNotificationParam,
-        _: NotificationContext<RoleClient>,
-    ) {
+    async fn on_logging_message(&self, params: LoggingMessageNotificationParam, _: NotificationContext<RoleClient>) {
         let _ = self.notices.send(params.data.to_string());
     }
 
-    async fn on_progress(
-        &self,
-        params: ProgressNotificationParam,
-        _: NotificationContext<RoleClient>,
-    ) {
+    async fn on_progress(&self, params: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
         let _ = self.progress.send(params.progress as u64);
     }
 }
@@ -202,40 +173,18 @@ impl Tally {
 
 fn filled(arguments: &Value, call: &str) -> Map<String, Value> {
     let fill = |value: &Value| {
-        if value == "$call" {
-            call.into()
-        } else {
-            value.clone()
-        }
+        if value == "$call" { call.into() } else { value.clone() }
     };
-    arguments
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), fill(value)))
-        .collect()
+    arguments.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), fill(value))).collect()
 }
 
-async fn one_call(
-    peer: &Peer<RoleClient>,
-    heard: &mut Heard,
-    step: &Value,
-    spec: &Value,
-    call: &str,
-) -> Result<(), Failure> {
+async fn one_call(peer: &Peer<RoleClient>, heard: &mut Heard, step: &Value, spec: &Value, call: &str) -> Result<(), Failure> {
     heard.cut_next.store(spec["cut"] == true, Ordering::Relaxed);
     while heard.progress.try_recv().is_ok() {}
-    let tool = step["tool"]
-        .as_str()
-        .ok_or("a step without a tool")?
-        .to_owned();
+    let tool = step["tool"].as_str().ok_or("a step without a tool")?.to_owned();
     let params = CallToolRequestParams::new(tool).with_arguments(filled(&step["arguments"], call));
     let result = timeout(CALL_TIMEOUT, peer.call_tool(params)).await??;
-    let text = result
-        .content
-        .iter()
-        .find_map(|block| block.as_text())
-        .map_or("", |text| &text.text);
+    let text = result.content.iter().find_map(|block| block.as_text()).map_or("", |text| &text.text);
     if result.is_error == Some(true) {
         return Err(text.into());
     }
@@ -249,10 +198,7 @@ async fn one_call(
         let mut seen = Vec::new();
         while seen.len() < steps as usize {
             let next = timeout(NOTICE_TIMEOUT, heard.progress.recv()).await;
-            seen.push(
-                next.map_err(|_| format!("progress was {seen:?}"))?
-                    .ok_or("the connection ended")?,
-            );
+            seen.push(next.map_err(|_| format!("progress was {seen:?}"))?.ok_or("the connection ended")?);
         }
         seen.sort_unstable();
         if seen != (1..=steps).collect::<Vec<_>>() {
@@ -261,17 +207,8 @@ async fn one_call(
     }
     if let Some(wanted) = spec["notice"].as_str() {
         let wanted = wanted.replace("$call", call);
-        let heard_it = async {
-            while heard
-                .notices
-                .recv()
-                .await
-                .is_some_and(|text| !text.contains(&wanted))
-            {}
-        };
-        timeout(NOTICE_TIMEOUT, heard_it)
-            .await
-            .map_err(|_| "the notification did not come")?;
+        let heard_it = async { while heard.notices.recv().await.is_some_and(|text| !text.contains(&wanted)) {} };
+        timeout(NOTICE_TIMEOUT, heard_it).await.map_err(|_| "the notification did not come")?;
     }
     Ok(())
 }
@@ -284,22 +221,12 @@ struct Exercise {
 }
 
 impl Exercise {
-    async fn run_feature(
-        &self,
-        peer: &Peer<RoleClient>,
-        heard: &mut Heard,
-        session: usize,
-        feature: &str,
-        spec: &Value,
-    ) {
+    async fn run_feature(&self, peer: &Peer<RoleClient>, heard: &mut Heard, session: usize, feature: &str, spec: &Value) {
         for round in 0..spec["repeat"].as_u64().unwrap_or(1) {
             for (case, step) in spec["calls"].as_array().into_iter().flatten().enumerate() {
                 let mut outcome = Ok(());
                 for attempt in 0..spec["attempts"].as_u64().unwrap_or(1) {
-                    let call = format!(
-                        "rmcp-{}-{session}-{feature}-{round}-{case}-{attempt}",
-                        self.server
-                    );
+                    let call = format!("rmcp-{}-{session}-{feature}-{round}-{case}-{attempt}", self.server);
                     self.tally.call(feature, session, &call).await;
                     let tried = one_call(peer, heard, step, spec, &call).await;
                     outcome = tried.map_err(|error| format!("{call}: {error}"));
@@ -320,65 +247,30 @@ impl Exercise {
         session: usize,
         left: &mut Vec<&String>,
     ) -> Result<(), Failure> {
-        let wire = Wire {
-            inner,
-            session_id: Arc::default(),
-            cut_next: Arc::default(),
-        };
+        let wire = Wire { inner, session_id: Arc::default(), cut_next: Arc::default() };
         let config = StreamableHttpClientTransportConfig::with_uri(Arc::clone(&self.url));
         let (notices, noticed) = mpsc::unbounded_channel();
         let (progress, progressed) = mpsc::unbounded_channel();
-        let mut heard = Heard {
-            notices: noticed,
-            progress: progressed,
-            cut_next: Arc::clone(&wire.cut_next),
-        };
+        let mut heard = Heard { notices: noticed, progress: progressed, cut_next: Arc::clone(&wire.cut_next) };
         let transport = StreamableHttpClientTransport::with_client(wire.clone(), config);
-        let service =
-            timeout(CALL_TIMEOUT, Handler { notices, progress }.serve(transport)).await??;
+        let service = timeout(CALL_TIMEOUT, Handler { notices, progress }.serve(transport)).await??;
         while let Some(feature) = left.first().copied() {
-            self.run_feature(
-                service.peer(),
-                &mut heard,
-                session,
-                feature,
-                &self.features[feature],
-            )
-            .await;
+            self.run_feature(service.peer(), &mut heard, session, feature, &self.features[feature]).await;
             left.remove(0);
         }
         service.cancel().await?;
         self.must_be_gone(&wire).await
     }
 
-    async fn must_be_gone<C: StreamableHttpClient + Sync>(
-        &self,
-        wire: &Wire<C>,
-    ) -> Result<(), Failure> {
-        let list =
-            serde_json::from_value(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))?;
-        let version = [(
-            HeaderName::from_static("mcp-protocol-version"),
-            HeaderValue::from_static("2025-11-25"),
-        )];
+    async fn must_be_gone<C: StreamableHttpClient + Sync>(&self, wire: &Wire<C>) -> Result<(), Failure> {
+        let list = serde_json::from_value(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))?;
+        let version = [(HeaderName::from_static("mcp-protocol-version"), HeaderValue::from_static("2025-11-25"))];
         let session_id = wire.session_id.get().cloned();
-        let answer = wire
-            .post_message(
-                Arc::clone(&self.url),
-                list,
-                session_id,
-                None,
-                version.into(),
-            )
-            .await;
+        let answer = wire.post_message(Arc::clone(&self.url), list, session_id, None, version.into()).await;
         match answer {
             Err(StreamableHttpError::SessionExpired) => Ok(()),
             // server-everything answers 400, which rmcp hands over as the JSON-RPC error in its body.
-            Ok(StreamableHttpPostResponse::Json(message, _))
-                if serde_json::to_value(&message)?["error"].is_object() =>
-            {
-                Ok(())
-            }
+            Ok(StreamableHttpPostResponse::Json(message, _)) if serde_json::to_value(&message)?["error"].is_object() => Ok(()),
             other => Err(format!("after DELETE: {other:?}").into()),
         }
     }
@@ -403,22 +295,11 @@ async fn main() -> Result<(), Failure> {
     };
     let sessions = arguments.next().map_or(Ok(4), |text| text.parse())?;
     let dialects: Value = serde_json::from_str(DIALECTS)?;
-    let dialect = if server == "everything" {
-        "everything"
-    } else {
-        "ours"
-    };
+    let dialect = if server == "everything" { "everything" } else { "ours" };
     let features = dialects[dialect].as_object().cloned().unwrap_or_default();
-    let exercise = Exercise {
-        url: url.into(),
-        server,
-        features,
-        tally: Tally::default(),
-    };
+    let exercise = Exercise { url: url.into(), server, features, tally: Tally::default() };
     // As rmcp's own default client: no idle connection is kept, each request opens one.
-    let client = reqwest::Client::builder()
-        .pool_max_idle_per_host(0)
-        .build()?;
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0).build()?;
     join_all((0..sessions).map(|session| exercise.run_session(client.clone(), session))).await;
     let report = json!({"client": "rmcp", "server": exercise.server, "features": exercise.tally.0.into_inner()});
     println!("{report}");

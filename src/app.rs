@@ -169,11 +169,7 @@ async fn signalled() -> std::io::Result<()> {
     Ok(())
 }
 
-async fn control(
-    config: Config,
-    asked: watch::Receiver<u8>,
-    started: oneshot::Sender<(Bound, Reader)>,
-) -> Result<(), AppError> {
+async fn control(config: Config, asked: watch::Receiver<u8>, started: oneshot::Sender<(Bound, Reader)>) -> Result<(), AppError> {
     for warning in &config.warnings {
         tracing::warn!(warning, "configuration");
     }
@@ -292,7 +288,9 @@ impl Vault {
         let directory = config.state_dir.as_deref().map(Directory::open).transpose().map_err(AppError::other)?;
         let mut secrets = Vec::new();
         for path in &config.seal_key_files {
-            secrets.push(Secret::parse(&read_secret(path)?).map_err(|what| AppError::config(format!("{}: {what}", path.display())))?);
+            secrets.push(
+                Secret::parse(&read_secret(path)?).map_err(|what| AppError::config(format!("{}: {what}", path.display())))?,
+            );
         }
         if let (true, Some(directory)) = (secrets.is_empty(), &directory) {
             let fresh = Secret::new(random()?);

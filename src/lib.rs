@@ -12,15 +12,15 @@
 //! An import points down only, and siblings do not import each other; `tests/floors.rs` holds it
 //! and lists the few exceptions.
 
-pub mod domain;
-pub mod mcp;
-pub mod config;
-pub mod live;
-pub mod telemetry;
-pub mod upstream;
-pub mod proxy;
-pub mod cli;
-pub mod demo;
-pub mod control;
 pub mod admin;
 pub mod app;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod demo;
+pub mod domain;
+pub mod live;
+pub mod mcp;
+pub mod proxy;
+pub mod telemetry;
+pub mod upstream;

@@ -65,9 +65,8 @@ pub(super) async fn deploy(
     (caller, headers, query): Asked,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let entry: Entry = entry.parse().map_err(|error: String| {
-        Problem::new(StatusCode::NOT_FOUND, "no-such-entry", "No such entry", error)
-    })?;
+    let entry: Entry =
+        entry.parse().map_err(|error: String| Problem::new(StatusCode::NOT_FOUND, "no-such-entry", "No such entry", error))?;
     let body: DeployBody = read(&headers, body)?;
     if body.version.is_empty() || body.version.len() > 128 {
         return Err(Problem::invalid("version", "/version: a version label has 1 to 128 characters"));
@@ -99,8 +98,13 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
     match (number, values.next()) {
         (Some(revision), None) => Ok(Some(revision)),
-        _ => Err(Problem::new(StatusCode::BAD_REQUEST, "if-match", "If-Match cannot be read", format!("`{text}` is not a revision"))
-            .hint("If-Match: \"7\", as the ETag says")),
+        _ => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "if-match",
+            "If-Match cannot be read",
+            format!("`{text}` is not a revision"),
+        )
+        .hint("If-Match: \"7\", as the ETag says")),
     }
 }
 

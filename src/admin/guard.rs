@@ -37,8 +37,9 @@ pub(super) async fn want_token(State(office): State<Arc<Office>>, request: Reque
         Some(offered) if office.token.is(offered) => next.run(request).await,
         offered => {
             let detail = if offered.is_some() { "the bearer token is not the right one" } else { "a bearer token is needed" };
-            let problem = Problem::new(StatusCode::UNAUTHORIZED, "no-valid-token", "Who are you?", detail)
-                .hint("Authorization: Bearer TOKEN; the token is in admin.token_file, else in `admin-token` in the state directory");
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "no-valid-token", "Who are you?", detail).hint(
+                "Authorization: Bearer TOKEN; the token is in admin.token_file, else in `admin-token` in the state directory",
+            );
             deny(&office, &request, problem)
         }
     }

@@ -97,16 +97,18 @@ impl Scrape {
         let endpoint = |figure: fn(Standing, u64) -> f64| {
             self.per_entry(move |view, _, entry| {
                 let endpoints = view.entries[entry].endpoints.iter();
-                endpoints
-                    .map(|one| (vec![one.endpoint.name.clone()], figure(one.standing, one.endpoint.gate.inside())))
-                    .collect()
+                endpoints.map(|one| (vec![one.endpoint.name.clone()], figure(one.standing, one.endpoint.gate.inside()))).collect()
             })
         };
-        gauge(out, &names::ENDPOINT_UP, endpoint(|standing, _| match standing {
-            Standing::Up => 1.0,
-            Standing::Unknown => 0.5,
-            Standing::Down => 0.0,
-        }))?;
+        gauge(
+            out,
+            &names::ENDPOINT_UP,
+            endpoint(|standing, _| match standing {
+                Standing::Up => 1.0,
+                Standing::Unknown => 0.5,
+                Standing::Down => 0.0,
+            }),
+        )?;
         gauge(out, &names::IN_FLIGHT, endpoint(|_, inside| inside as f64))
     }
 
@@ -154,7 +156,11 @@ impl Scrape {
         gauge(out, &names::CONNECTIONS, connections.map(|(at, count)| (vec![at.to_string()], count as f64)).collect())?;
         gauge(out, &names::SNAPSHOT, vec![(vec![], self.snapshot.number as f64)])?;
         let refused = self.office.site.refused.counts();
-        counter(out, &names::REFUSED, refused.into_iter().map(|(reason, count)| (vec![reason.to_owned()], count as f64)).collect())?;
+        counter(
+            out,
+            &names::REFUSED,
+            refused.into_iter().map(|(reason, count)| (vec![reason.to_owned()], count as f64)).collect(),
+        )?;
         let process = Process::read();
         gauge(out, &names::MEMORY, vec![(vec![], process.resident_bytes)])?;
         gauge(out, &names::DESCRIPTORS, vec![(vec![], process.descriptors)])?;
@@ -211,7 +217,8 @@ impl Process {
         /// The unit of times in /proc, fixed by the kernel's interface to programs.
         const TICKS_A_SECOND: f64 = 100.0;
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        let resident =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         // The second field may hold blanks; behind its bracket, user and system time are 12th and 13th.
         let times = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().skip(11).take(2);

@@ -142,4 +142,3 @@ impl Caller {
         format!("token@{}", self.0.ip())
     }
 }
-

@@ -46,31 +46,33 @@ impl From<OrderError> for Problem {
     fn from(error: OrderError) -> Self {
         let detail = error.to_string();
         match error {
-            OrderError::NoService(_) => Self::new(StatusCode::NOT_FOUND, "no-such-service", "No such service", detail)
-                .hint("GET /v1/services lists them"),
+            OrderError::NoService(_) => {
+                Self::new(StatusCode::NOT_FOUND, "no-such-service", "No such service", detail).hint("GET /v1/services lists them")
+            }
             OrderError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "dualgate is stopping", detail),
-            OrderError::Refused(refusal) => of_refusal(refusal, detail),
+            OrderError::Refused(refusal) => of_refusal(&refusal, detail),
         }
     }
 }
 
-fn of_refusal(refusal: Refusal, detail: String) -> Problem {
+fn of_refusal(refusal: &Refusal, detail: String) -> Problem {
     let conflict = |slug, title| Problem::new(StatusCode::CONFLICT, slug, title, detail.clone());
     match refusal {
         Refusal::Stale { current, split, .. } => {
             let mut problem = Problem::new(StatusCode::PRECONDITION_FAILED, "stale-revision", "Somebody was faster", detail)
                 .hint("look at the current value, and send its revision as If-Match");
-            problem.current = Some(super::wire::split_now(split, current));
+            problem.current = Some(super::wire::split_now(*split, *current));
             problem
         }
-        Refusal::Overtaken { .. } => conflict("overtaken-by-rollback", "A rollback came first").hint("look before you raise it again"),
+        Refusal::Overtaken { .. } => {
+            conflict("overtaken-by-rollback", "A rollback came first").hint("look before you raise it again")
+        }
         Refusal::NotStored { .. } => {
             Problem::new(StatusCode::INSUFFICIENT_STORAGE, "not-stored", "The state could not be stored", detail)
                 .hint("the split in force is unchanged; a rollback works without the disk")
         }
-        Refusal::FileIsAuthority => {
-            conflict("file-is-authority", "The configuration file decides").hint("split.authority = \"state\" lets the API decide")
-        }
+        Refusal::FileIsAuthority => conflict("file-is-authority", "The configuration file decides")
+            .hint("split.authority = \"state\" lets the API decide"),
         Refusal::EntryInUse { entry, .. } => conflict("entry-in-use", "The entry has clients")
             .hint(format!("deploy to {}, or set the share of {entry} to 0 first, or send \"force\": true", entry.other())),
         Refusal::EndpointOfBoth { .. } => Problem::invalid("endpoint-of-both", detail),

@@ -116,21 +116,28 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
         Outcome::ALL.iter().map(|outcome| (outcome.as_str().to_owned(), json!(view.tally.outcomes(*outcome)))).collect();
     let streams: serde_json::Map<String, Value> =
         StreamKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), json!(view.tally.streams(*kind)))).collect();
-    let endpoints: Vec<Value> = status.machine.entry(entry).endpoints.iter().map(|spec| {
-        let in_flight = view.named(&spec.name).map_or(0, |view| view.endpoint.gate.inside());
-        let finding = status.checks[entry].iter().find(|(name, _)| *name == spec.name).and_then(|(_, finding)| finding.as_ref());
-        json!({
-            "name": spec.name,
-            "url": spec.url,
-            "standing": status.machine.standing_of(entry, &spec.name),
-            "in_flight": in_flight,
-            "check": finding.map(|finding| json!({
-                "success": finding.success,
-                "detail": finding.detail,
-                "took_ms": finding.took.as_secs_f64() * 1e3,
-            })),
+    let endpoints: Vec<Value> = status
+        .machine
+        .entry(entry)
+        .endpoints
+        .iter()
+        .map(|spec| {
+            let in_flight = view.named(&spec.name).map_or(0, |view| view.endpoint.gate.inside());
+            let finding =
+                status.checks[entry].iter().find(|(name, _)| *name == spec.name).and_then(|(_, finding)| finding.as_ref());
+            json!({
+                "name": spec.name,
+                "url": spec.url,
+                "standing": status.machine.standing_of(entry, &spec.name),
+                "in_flight": in_flight,
+                "check": finding.map(|finding| json!({
+                    "success": finding.success,
+                    "detail": finding.detail,
+                    "took_ms": finding.took.as_secs_f64() * 1e3,
+                })),
+            })
         })
-    }).collect();
+        .collect();
     json!({
         "version": status.machine.entry(entry).version,
         "share": state.split.share(entry).percent(),
@@ -178,8 +185,15 @@ fn drift(machine: &Machine) -> Vec<String> {
     for entry in Entry::BOTH {
         let (file, now) = (&machine.rules().entries[entry], machine.entry(entry));
         if file != now {
-            let urls = |spec: &EntrySpec| spec.endpoints.iter().map(|endpoint| endpoint.url.clone()).collect::<Vec<_>>().join(", ");
-            drift.push(format!("{entry}: the file says {} at {}, deployed is {} at {}", file.version, urls(file), now.version, urls(now)));
+            let urls =
+                |spec: &EntrySpec| spec.endpoints.iter().map(|endpoint| endpoint.url.clone()).collect::<Vec<_>>().join(", ");
+            drift.push(format!(
+                "{entry}: the file says {} at {}, deployed is {} at {}",
+                file.version,
+                urls(file),
+                now.version,
+                urls(now)
+            ));
         }
     }
     drift
@@ -191,7 +205,8 @@ fn warnings(view: &ServiceView, machine: &Machine) -> Vec<String> {
         warnings.push("the state in force is not on the disk: a restart would lose it".to_owned());
     }
     if let Some(share) = view.tally.dominant_key() {
-        warnings.push(format!("one client key carries {:.0} % of the keyed requests: the split of load follows it", share * 100.0));
+        warnings
+            .push(format!("one client key carries {:.0} % of the keyed requests: the split of load follows it", share * 100.0));
     }
     warnings
 }

@@ -55,7 +55,8 @@ impl Checker<'_> {
         if raw.service.is_empty() {
             self.wrong("service", "at least one [[service]] is needed, with name, primary and secondary");
         }
-        let services: Vec<Service> = raw.service.iter().enumerate().map(|(at, service)| self.service(at, service, listen)).collect();
+        let services: Vec<Service> =
+            raw.service.iter().enumerate().map(|(at, service)| self.service(at, service, listen)).collect();
         self.distinct_services(&services);
         let state_dir = Some(raw.state.dir.unwrap_or_else(|| "/var/lib/dualgate".to_owned())).filter(|dir| !dir.is_empty());
         if state_dir.is_none() {
@@ -149,7 +150,10 @@ impl Checker<'_> {
         });
         for endpoint in &entries.secondary.endpoints {
             if entries.primary.endpoints.iter().any(|other| other.url == endpoint.url) {
-                self.wrong(&key("secondary.endpoints"), format!("{} is an endpoint of primary too: the entries share none", endpoint.url));
+                self.wrong(
+                    &key("secondary.endpoints"),
+                    format!("{} is an endpoint of primary too: the entries share none", endpoint.url),
+                );
             }
         }
         let authority = self.one_of(
@@ -184,14 +188,19 @@ impl Checker<'_> {
             Vec::new()
         });
         for endpoint in &endpoints {
-            let loops = endpoint.url.strip_prefix("http://").and_then(|authority| authority.parse::<SocketAddr>().ok()).is_some_and(
-                |address| {
+            let loops = endpoint
+                .url
+                .strip_prefix("http://")
+                .and_then(|authority| authority.parse::<SocketAddr>().ok())
+                .is_some_and(|address| {
                     let same_host = address.ip() == listen.ip() || (listen.ip().is_unspecified() && address.ip().is_loopback());
                     address.port() == listen.port() && same_host && listen.port() != 0
-                },
-            );
+                });
             if loops {
-                self.wrong(&format!("{key}.endpoints"), format!("{} is the address this proxy listens on: it would loop", endpoint.url));
+                self.wrong(
+                    &format!("{key}.endpoints"),
+                    format!("{} is the address this proxy listens on: it would loop", endpoint.url),
+                );
             }
         }
         EntrySpec { version: raw.version.clone(), endpoints }
@@ -238,7 +247,11 @@ impl Checker<'_> {
             peek_limit: raw.peek_limit.map_or(64 << 10, |size| size.0),
             allowed_hosts: lower(&raw.allowed_hosts),
             allowed_origins: lower(&raw.allowed_origins),
-            host: self.one_of(&key("host"), raw.host.as_deref(), &[("endpoint", HostSeen::Endpoint), ("client", HostSeen::Client)]),
+            host: self.one_of(
+                &key("host"),
+                raw.host.as_deref(),
+                &[("endpoint", HostSeen::Endpoint), ("client", HostSeen::Client)],
+            ),
             error_shape: self.one_of(
                 &key("error_shape"),
                 raw.error_shape.as_deref(),

@@ -35,7 +35,9 @@ impl Authority {
         let host = parsed.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = match authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
             None => 80,
-            Some((_, port)) => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("the port is a number from 1 to 65535"))?,
+            Some((_, port)) => {
+                port.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("the port is a number from 1 to 65535"))?
+            }
         };
         if host.is_empty() {
             return Err(wrong("the host is missing"));
@@ -47,15 +49,18 @@ impl Authority {
 /// `host:port`, an IPv6 address in brackets: what goes into `Host`.
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
 /// Reads the endpoints of an entry. A bare URL is named by its authority, which is unique in the
 /// entry and does not change with the order of the list.
 pub fn endpoints<'a>(urls: impl Iterator<Item = &'a str>) -> Result<Vec<EndpointSpec>, String> {
-    let texts: Vec<EndpointText> =
-        urls.map(|url| EndpointText { name: None, url: url.to_owned(), resolve: None }).collect();
+    let texts: Vec<EndpointText> = urls.map(|url| EndpointText { name: None, url: url.to_owned(), resolve: None }).collect();
     named(&texts)
 }
 

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::machine::Rules;
 use crate::domain::KeySource;
+use crate::domain::machine::Rules;
 
 mod check;
 mod endpoint;
@@ -16,9 +16,9 @@ mod tests;
 mod value;
 
 pub use check::load;
-pub use endpoint::{endpoints, Authority as EndpointAuthority};
-pub use place::{nearest, ConfigError};
-pub use value::{parse_duration, Span};
+pub use endpoint::{Authority as EndpointAuthority, endpoints};
+pub use place::{ConfigError, nearest};
+pub use value::{Span, parse_duration};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -57,27 +57,87 @@ fn port_in_the_environment_overrides_the_port() {
 fn every_error_names_file_line_key_and_what_would_be_right() {
     let with = |more: &str| format!("{SMALLEST}{more}");
     let cases = [
-        (with("[service.split]\nprimary = 90\nsecondary = 20"), "dualgate.toml:10: service[0].split: primary 90 and secondary 20 make 110, but must make 100"),
-        (with("[service.split]\nprimary = 101"), "dualgate.toml:11: service[0].split.primary: `101` is not a share: a number from 0 to 100 with at most two decimals"),
-        (with("[service.split]\nprimary = -1"), "dualgate.toml:11: service[0].split.primary: `-1` is not a share: a number from 0 to 100 with at most two decimals"),
-        (with("[service.split]\nprimary = \"50\""), "dualgate.toml:11: service[0].split.primary: invalid type: string \"50\", expected a share: a number from 0 to 100 with at most two decimals"),
-        (with("[service.health]\ninterval = 5"), "dualgate.toml:11: service[0].health.interval: invalid type: integer `5`, expected a duration in quotes, like \"2s\" or \"10m\""),
-        (with("[service.health]\ninterval = \"5\""), "dualgate.toml:11: service[0].health.interval: `5` is not a duration: write a whole number and a unit, like 500ms, 2s, 10m, 1h, 2d"),
-        (with("[service.health]\ninterval = \"1s\"\ntimeout = \"2s\""), "dualgate.toml:12: service[0].health.timeout: 2s is longer than the interval of 1s"),
-        (with("[service.health]\nkind = \"ping\""), "dualgate.toml:11: service[0].health.kind: `ping` is not one of \"mcp\", \"http\", \"tcp\""),
-        (with("[service.healht]\nkind = \"mcp\""), "dualgate.toml:10: service[0].healht: unknown key `healht`, did you mean `health`?"),
-        (with("[service.affinity]\nkeys = [\"cookie\"]"), "dualgate.toml:11: service[0].affinity.keys[0]: `cookie` is not a client key: one of api-key, jwt:CLAIM, header:NAME, address"),
-        ("listen = \"8080\"\n".to_owned() + SMALLEST, "dualgate.toml:1: listen: `8080` is not an address with a port, like 127.0.0.1:8080 or [::1]:8080"),
-        ("[admin]\nlisten = \"0.0.0.0:9900\"\n".to_owned() + SMALLEST, "dualgate.toml:2: admin.listen: 0.0.0.0:9900 is not a loopback address, and the admin API without TLS stays on loopback (127.0.0.1:9900)"),
-        ("listen = \"127.0.0.1:9900\"\n".to_owned() + SMALLEST, "dualgate.toml: admin.listen: 127.0.0.1:9900 is the traffic listener's address too"),
-        ("listen = \"127.0.0.1:3000\"\n".to_owned() + SMALLEST, "dualgate.toml:7: service[0].primary.endpoints: http://127.0.0.1:3000 is the address this proxy listens on: it would loop"),
-        (SMALLEST.replace("3001", "3000"), "dualgate.toml:9: service[0].secondary.endpoints: http://127.0.0.1:3000 is an endpoint of primary too: the entries share none"),
-        (SMALLEST.replace(":3001", ":70000"), "dualgate.toml:9: service[0].secondary.endpoints: `http://127.0.0.1:70000`: the port is a number from 1 to 65535"),
-        (SMALLEST.replace(":3001", ":3001/mcp"), "dualgate.toml:9: service[0].secondary.endpoints: `http://127.0.0.1:3001/mcp`: an endpoint has no path (here `/mcp`): the path of the client's request is kept"),
-        (SMALLEST.replace("http://127.0.0.1:3001", "ftp://x"), "dualgate.toml:9: service[0].secondary.endpoints: `ftp://x`: scheme `ftp` is not known; use http://host:port"),
-        (SMALLEST.replace("127.0.0.1:3001", "u:p@h:1"), "dualgate.toml:9: service[0].secondary.endpoints: `http://u:p@h:1`: no user or password in an endpoint; clients' credentials are passed on"),
+        (
+            with("[service.split]\nprimary = 90\nsecondary = 20"),
+            "dualgate.toml:10: service[0].split: primary 90 and secondary 20 make 110, but must make 100",
+        ),
+        (
+            with("[service.split]\nprimary = 101"),
+            "dualgate.toml:11: service[0].split.primary: `101` is not a share: a number from 0 to 100 with at most two decimals",
+        ),
+        (
+            with("[service.split]\nprimary = -1"),
+            "dualgate.toml:11: service[0].split.primary: `-1` is not a share: a number from 0 to 100 with at most two decimals",
+        ),
+        (
+            with("[service.split]\nprimary = \"50\""),
+            "dualgate.toml:11: service[0].split.primary: invalid type: string \"50\", expected a share: a number from 0 to 100 with at most two decimals",
+        ),
+        (
+            with("[service.health]\ninterval = 5"),
+            "dualgate.toml:11: service[0].health.interval: invalid type: integer `5`, expected a duration in quotes, like \"2s\" or \"10m\"",
+        ),
+        (
+            with("[service.health]\ninterval = \"5\""),
+            "dualgate.toml:11: service[0].health.interval: `5` is not a duration: write a whole number and a unit, like 500ms, 2s, 10m, 1h, 2d",
+        ),
+        (
+            with("[service.health]\ninterval = \"1s\"\ntimeout = \"2s\""),
+            "dualgate.toml:12: service[0].health.timeout: 2s is longer than the interval of 1s",
+        ),
+        (
+            with("[service.health]\nkind = \"ping\""),
+            "dualgate.toml:11: service[0].health.kind: `ping` is not one of \"mcp\", \"http\", \"tcp\"",
+        ),
+        (
+            with("[service.healht]\nkind = \"mcp\""),
+            "dualgate.toml:10: service[0].healht: unknown key `healht`, did you mean `health`?",
+        ),
+        (
+            with("[service.affinity]\nkeys = [\"cookie\"]"),
+            "dualgate.toml:11: service[0].affinity.keys[0]: `cookie` is not a client key: one of api-key, jwt:CLAIM, header:NAME, address",
+        ),
+        (
+            "listen = \"8080\"\n".to_owned() + SMALLEST,
+            "dualgate.toml:1: listen: `8080` is not an address with a port, like 127.0.0.1:8080 or [::1]:8080",
+        ),
+        (
+            "[admin]\nlisten = \"0.0.0.0:9900\"\n".to_owned() + SMALLEST,
+            "dualgate.toml:2: admin.listen: 0.0.0.0:9900 is not a loopback address, and the admin API without TLS stays on loopback (127.0.0.1:9900)",
+        ),
+        (
+            "listen = \"127.0.0.1:9900\"\n".to_owned() + SMALLEST,
+            "dualgate.toml: admin.listen: 127.0.0.1:9900 is the traffic listener's address too",
+        ),
+        (
+            "listen = \"127.0.0.1:3000\"\n".to_owned() + SMALLEST,
+            "dualgate.toml:7: service[0].primary.endpoints: http://127.0.0.1:3000 is the address this proxy listens on: it would loop",
+        ),
+        (
+            SMALLEST.replace("3001", "3000"),
+            "dualgate.toml:9: service[0].secondary.endpoints: http://127.0.0.1:3000 is an endpoint of primary too: the entries share none",
+        ),
+        (
+            SMALLEST.replace(":3001", ":70000"),
+            "dualgate.toml:9: service[0].secondary.endpoints: `http://127.0.0.1:70000`: the port is a number from 1 to 65535",
+        ),
+        (
+            SMALLEST.replace(":3001", ":3001/mcp"),
+            "dualgate.toml:9: service[0].secondary.endpoints: `http://127.0.0.1:3001/mcp`: an endpoint has no path (here `/mcp`): the path of the client's request is kept",
+        ),
+        (
+            SMALLEST.replace("http://127.0.0.1:3001", "ftp://x"),
+            "dualgate.toml:9: service[0].secondary.endpoints: `ftp://x`: scheme `ftp` is not known; use http://host:port",
+        ),
+        (
+            SMALLEST.replace("127.0.0.1:3001", "u:p@h:1"),
+            "dualgate.toml:9: service[0].secondary.endpoints: `http://u:p@h:1`: no user or password in an endpoint; clients' credentials are passed on",
+        ),
         (String::new(), "dualgate.toml: service: at least one [[service]] is needed, with name, primary and secondary"),
-        ("[state]\ndir = \"\"\n".to_owned() + SMALLEST, "dualgate.toml:2: state.dir: without a state directory every service needs split.authority = \"config\"; `notes` has \"state\""),
+        (
+            "[state]\ndir = \"\"\n".to_owned() + SMALLEST,
+            "dualgate.toml:2: state.dir: without a state directory every service needs split.authority = \"config\"; `notes` has \"state\"",
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(said(&text)[0], expected, "\n{text}");

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use crate::domain::Share;
 
@@ -60,7 +60,8 @@ pub struct Size(pub usize);
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = text_of(deserializer, "a size in quotes, like \"64KiB\"")?;
-        let refuse = || de::Error::custom(format!("`{text}` is not a size: write a whole number and a unit, like 512B, 64KiB, 4MiB"));
+        let refuse =
+            || de::Error::custom(format!("`{text}` is not a size: write a whole number and a unit, like 512B, 64KiB, 4MiB"));
         let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
         let (number, unit) = text.split_at(unit_at);
         let unit = match unit {

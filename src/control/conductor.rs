@@ -36,12 +36,7 @@ const SWEEP_EVERY: u64 = 240;
 /// What comes into the mailbox.
 pub(super) enum Mail {
     /// Somebody wants a change.
-    Order {
-        service: String,
-        command: Command,
-        by: By,
-        reply: oneshot::Sender<Result<Change, OrderError>>,
-    },
+    Order { service: String, command: Command, by: By, reply: oneshot::Sender<Result<Change, OrderError>> },
     /// Somebody wants to know.
     Look { service: String, reply: oneshot::Sender<Option<Box<Status>>> },
     /// A check ended.

@@ -22,8 +22,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of its index.
-    pub const ALL: [Self; 4] =
-        [Self::Ok, Self::Failed(Blame::Client), Self::Failed(Blame::Entry), Self::Failed(Blame::Proxy)];
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Failed(Blame::Client), Self::Failed(Blame::Entry), Self::Failed(Blame::Proxy)];
 
     /// The value of the label `outcome`.
     pub fn as_str(self) -> &'static str {

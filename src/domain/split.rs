@@ -311,7 +311,10 @@ mod tests {
             ("90:20", "primary 90 and secondary 20 make 110, but must make 100"),
             ("90", "`90` is not a split: write `90:10` (primary:secondary) or `primary:90 secondary:10`"),
             ("primary:90", "`primary:90` is not a split: write `90:10` (primary:secondary) or `primary:90 secondary:10`"),
-            ("primary:90 primary:10", "`primary:90 primary:10` is not a split: write `90:10` (primary:secondary) or `primary:90 secondary:10`"),
+            (
+                "primary:90 primary:10",
+                "`primary:90 primary:10` is not a split: write `90:10` (primary:secondary) or `primary:90 secondary:10`",
+            ),
             ("101:-1", "`101` is not a share: a number from 0 to 100 with at most two decimals"),
             ("99.999:0.001", "`99.999` is not a share: a number from 0 to 100 with at most two decimals"),
             ("ten:90", "`ten` is not a share: a number from 0 to 100 with at most two decimals"),

@@ -96,14 +96,25 @@ mod tests {
         assert_eq!(read(r#" {"method":"a","jsonrpc":"2.0"}"#), Some((Kind::Notification, Some("a".into()), vec![])));
         assert_eq!(read(r#"{"jsonrpc":"2.0","id":"1","result":{}}"#), Some((Kind::Response, None, vec![])));
         assert_eq!(
-            read(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"b"},{"jsonrpc":"2.0","id":"x","method":"c"}]"#),
+            read(
+                r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"b"},{"jsonrpc":"2.0","id":"x","method":"c"}]"#
+            ),
             Some((Kind::Batch, None, vec!["1", "\"x\""])),
         );
     }
 
     #[test]
     fn what_is_not_json_rpc_is_nothing() {
-        for text in ["", "[]", "{}", "3", "null", r#"{"method":"initialize"}"#, r#"{"jsonrpc":"1.0","method":"a"}"#, r#"{"jsonrpc":"2.0""#] {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            "3",
+            "null",
+            r#"{"method":"initialize"}"#,
+            r#"{"jsonrpc":"1.0","method":"a"}"#,
+            r#"{"jsonrpc":"2.0""#,
+        ] {
             assert_eq!(Envelope::read(text.as_bytes()), None, "{text}");
         }
         assert_eq!(Envelope::read(br#"{"jsonrpc":"2.0","method":"a","method":"initialize"}"#), None, "a member given twice");

@@ -36,7 +36,10 @@ pub fn is_modern(version: &[u8]) -> bool {
 /// changes nothing, or what it made is unknown to everyone.
 pub fn is_repeatable(method: &str) -> bool {
     matches!(method, INITIALIZE | DISCOVER | "ping")
-        || matches!(method, "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "tasks/list" | "roots/list")
+        || matches!(
+            method,
+            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "tasks/list" | "roots/list"
+        )
 }
 
 #[cfg(test)]

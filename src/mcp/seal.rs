@@ -67,7 +67,10 @@ impl Secret {
     pub fn parse(text: &str) -> Result<Self, String> {
         let bytes = STANDARD.decode(text.trim()).map_err(|error| format!("not base64: {error}"))?;
         let length = bytes.len();
-        bytes.try_into().map(Self).map_err(|_| format!("{length} bytes, where a seal key has 32 (write one with `openssl rand -base64 32`)"))
+        bytes
+            .try_into()
+            .map(Self)
+            .map_err(|_| format!("{length} bytes, where a seal key has 32 (write one with `openssl rand -base64 32`)"))
     }
 
     /// The line of a key file.

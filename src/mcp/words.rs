@@ -34,6 +34,8 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":9007199254740993,"error":{"code":-32603,"message":"gone"}}"#,
         );
         assert_eq!(error_body(&["1", "\"a\""], true, "x").matches("\"id\":").count(), 2);
-        assert!(error_events(&["1"], "a\nb").starts_with("event: message\ndata: {") && !error_events(&["1"], "a\nb").contains("a\nb"));
+        assert!(
+            error_events(&["1"], "a\nb").starts_with("event: message\ndata: {") && !error_events(&["1"], "a\nb").contains("a\nb")
+        );
     }
 }

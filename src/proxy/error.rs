@@ -85,6 +85,14 @@ impl ProxyError {
         }
     }
 
+    /// What the system said, for the log: it may name addresses, so it is not for the client.
+    pub(super) fn cause(&self) -> Option<&str> {
+        match self {
+            Self::Unreachable(cause) | Self::Lost(cause) | Self::BadAnswer(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
     /// How it is counted.
     pub(super) fn outcome(&self) -> Outcome {
         Outcome::Failed(self.blame())
@@ -154,9 +162,7 @@ pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Re
         Era::Legacy | Era::Modern if asker.ids.is_empty() => {
             text(words::error_body(&["null"], false, &error.to_string()), "application/json")
         }
-        Era::Legacy | Era::Modern => {
-            text(words::error_body(&asker.ids, asker.is_batch, &error.to_string()), "application/json")
-        }
+        Era::Legacy | Era::Modern => text(words::error_body(&asker.ids, asker.is_batch, &error.to_string()), "application/json"),
     };
     *response.status_mut() = status;
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -166,7 +172,9 @@ pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Re
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if matches!(error, ProxyError::Method) {
-        response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("GET, POST, DELETE, OPTIONS, HEAD, PUT, PATCH"));
+        response
+            .headers_mut()
+            .insert(http::header::ALLOW, HeaderValue::from_static("GET, POST, DELETE, OPTIONS, HEAD, PUT, PATCH"));
     }
     response
 }
@@ -186,7 +194,9 @@ fn spared(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Option<Spared
     let nobody_there = matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_));
     match asker.kind {
         Kind::Initialize if nobody_there => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
-        Kind::Initialize | Kind::Call if shape == ErrorShape::JsonRpc && !asker.ids.is_empty() => Some(Spared::With(StatusCode::OK)),
+        Kind::Initialize | Kind::Call if shape == ErrorShape::JsonRpc && !asker.ids.is_empty() => {
+            Some(Spared::With(StatusCode::OK))
+        }
         Kind::Message => Some(Spared::Silently(StatusCode::ACCEPTED)),
         Kind::Listen => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
         Kind::End => Some(Spared::Silently(StatusCode::OK)),

@@ -186,13 +186,7 @@ fn tester(head: &request::Parts, service: &ServiceView) -> Result<Option<Entry>,
 }
 
 /// The first key of the configured sources that the request has.
-fn client_key(
-    head: &request::Parts,
-    service: &ServiceView,
-    peer: &Peer,
-    site: &Site,
-    address_counts: bool,
-) -> Option<ClientKey> {
+fn client_key(head: &request::Parts, service: &ServiceView, peer: &Peer, site: &Site, address_counts: bool) -> Option<ClientKey> {
     let headers = &head.headers;
     service.config.affinity.keys.iter().find_map(|source| match source {
         KeySource::ApiKey => api_key(headers).map(|value| ClientKey::new(source, value)),

@@ -32,7 +32,12 @@ impl Worker {
         }
     }
 
-    async fn forward(&self, peer: &Peer, request: Request<Incoming>, asker: &mut Asker) -> Result<Response<ToClient>, ProxyError> {
+    async fn forward(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+        asker: &mut Asker,
+    ) -> Result<Response<ToClient>, ProxyError> {
         let begun = Instant::now();
         let permit = Permit::take(&self.site)?;
         let (mut head, body) = request.into_parts();
@@ -79,7 +84,7 @@ impl Worker {
                 Err(Trouble::Unsent(back, cause)) => {
                     tracing::debug!(endpoint = seat.ticket.endpoint().name, cause, "unreachable");
                     search.note_unreachable(&seat);
-                    parcel = back;
+                    parcel = *back;
                 }
                 Err(Trouble::Lost { cause, .. }) => match (fault.get(), spare) {
                     (Some(fault), _) => return Err(fault.error()),
@@ -200,7 +205,7 @@ impl Worker {
         let service = asker.service.as_ref();
         tracing::debug!(
             service = service.map(|service| service.config.name.as_str()), entry = asker.entry.map(|entry| entry.as_str()),
-            kind = ?asker.kind, error = ?error, "request not served",
+            kind = ?asker.kind, %error, cause = error.cause(), "request not served",
         );
         let shape = service.map_or(ErrorShape::JsonRpc, |service| service.config.traffic.error_shape);
         error::answer(error, asker, shape)

@@ -18,9 +18,5 @@ pub fn start() {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let colour = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
     // A second start, as in tests, finds a log and leaves it.
-    let _ = if json {
-        builder.json().flatten_event(true).try_init()
-    } else {
-        builder.with_ansi(colour).try_init()
-    };
+    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.with_ansi(colour).try_init() };
 }

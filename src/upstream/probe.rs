@@ -90,7 +90,9 @@ impl Prober {
                     self.era = Some(Era::Modern);
                     return Ok(detail);
                 }
-                None if self.era == Some(Era::Modern) => return Err("answered server/discover before and does no more".to_owned()),
+                None if self.era == Some(Era::Modern) => {
+                    return Err("answered server/discover before and does no more".to_owned());
+                }
                 None => {}
             }
         }

@@ -58,7 +58,7 @@ pub struct Lease<B> {
 #[derive(Debug)]
 pub enum Trouble<B> {
     /// No byte of the request left: it may go elsewhere. The request comes back.
-    Unsent(Request<B>, String),
+    Unsent(Box<Request<B>>, String),
     /// Some of it may have been read and acted upon. `reused` tells whether the connection had
     /// been parked, so that the endpoint may have closed it before the request came.
     Lost {
@@ -93,7 +93,7 @@ where
                 Some(sender) => (sender, true),
                 None => match connect(endpoint, connect_timeout).await {
                     Ok(sender) => (sender, false),
-                    Err(cause) => return Err(Trouble::Unsent(request, cause)),
+                    Err(cause) => return Err(Trouble::Unsent(Box::new(request), cause)),
                 },
             };
             match sender.try_send_request(request).await {
@@ -103,7 +103,7 @@ where
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if reused => request = unsent,
-                    Some(unsent) => return Err(Trouble::Unsent(unsent, error.into_error().to_string())),
+                    Some(unsent) => return Err(Trouble::Unsent(Box::new(unsent), error.into_error().to_string())),
                     None => return Err(Trouble::Lost { cause: error.into_error(), reused }),
                 },
             }

@@ -17,7 +17,8 @@ async fn the_split_is_read_and_set_with_its_revision_as_etag() {
     assert_eq!(response.headers()["etag"], "\"1\"");
     let now: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
     assert_eq!(now, json!({ "service": "notes", "primary": 90.0, "secondary": 10.0, "revision": 1, "durable": true }));
-    let (status, answer) = app.admin.send("PUT", SPLIT, Some(json!({ "primary": 87.5, "secondary": 12.5, "reason": "step" }))).await;
+    let (status, answer) =
+        app.admin.send("PUT", SPLIT, Some(json!({ "primary": 87.5, "secondary": 12.5, "reason": "step" }))).await;
     assert_eq!(status, 200);
     assert_eq!(answer["old"], json!({ "primary": 90.0, "secondary": 10.0 }));
     assert_eq!(answer["new"], json!({ "primary": 87.5, "secondary": 12.5 }));
@@ -42,7 +43,8 @@ async fn of_sixty_writers_who_compare_as_many_win_as_the_revision_rises() {
         writers.push(tokio::spawn(async move {
             let now = admin.send("GET", SPLIT, None).await.1["revision"].as_u64().unwrap();
             let body = json!({ "primary": at, "secondary": 100 - at }).to_string();
-            let request = admin.request("PUT", SPLIT).header("if-match", format!("\"{now}\"")).header("content-type", "application/json");
+            let request =
+                admin.request("PUT", SPLIT).header("if-match", format!("\"{now}\"")).header("content-type", "application/json");
             let status = request.body(body).send().await.unwrap().status().as_u16();
             assert!(status == 200 || status == 412, "{status}");
             u64::from(status == 200)
@@ -61,7 +63,10 @@ async fn a_stale_writer_is_told_what_is_current() {
     let (_v1, _v2, app) = app().await;
     let request = app.admin.request("PUT", SPLIT).header("if-match", "\"9\"").header("content-type", "application/json");
     let response = request.body(json!({ "primary": 0, "secondary": 100 }).to_string()).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["content-type"]), (412, &"application/problem+json".parse().unwrap()));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (412, &"application/problem+json".parse().unwrap())
+    );
     let problem: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
     assert_eq!(problem["type"], "urn:dualgate:problem:stale-revision");
     assert_eq!(problem["current"], json!({ "primary": 90.0, "secondary": 10.0, "revision": 1 }));
@@ -72,13 +77,43 @@ async fn every_bad_body_is_refused_by_name_and_changes_nothing() {
     let (_v1, _v2, app) = app().await;
     let table = [
         (r#"{"primary":90,"secondary":20}"#, 422, "split-sum", "primary 90 and secondary 20 make 110, but must make 100"),
-        (r#"{"primary":101,"secondary":-1}"#, 422, "share", "/primary: `101` is not a share: a number from 0 to 100 with at most two decimals"),
-        (r#"{"primary":100,"secondary":-1}"#, 422, "share", "/secondary: `-1` is not a share: a number from 0 to 100 with at most two decimals"),
-        (r#"{"primary":"90","secondary":10}"#, 422, "share", "/primary: `\"90\"` is not a share: a number from 0 to 100 with at most two decimals"),
-        (r#"{"primary":99.999,"secondary":0.001}"#, 422, "share", "/primary: `99.999` is not a share: a number from 0 to 100 with at most two decimals"),
-        (r#"{"primary":null,"secondary":10}"#, 422, "share", "/primary: `null` is not a share: a number from 0 to 100 with at most two decimals"),
+        (
+            r#"{"primary":101,"secondary":-1}"#,
+            422,
+            "share",
+            "/primary: `101` is not a share: a number from 0 to 100 with at most two decimals",
+        ),
+        (
+            r#"{"primary":100,"secondary":-1}"#,
+            422,
+            "share",
+            "/secondary: `-1` is not a share: a number from 0 to 100 with at most two decimals",
+        ),
+        (
+            r#"{"primary":"90","secondary":10}"#,
+            422,
+            "share",
+            "/primary: `\"90\"` is not a share: a number from 0 to 100 with at most two decimals",
+        ),
+        (
+            r#"{"primary":99.999,"secondary":0.001}"#,
+            422,
+            "share",
+            "/primary: `99.999` is not a share: a number from 0 to 100 with at most two decimals",
+        ),
+        (
+            r#"{"primary":null,"secondary":10}"#,
+            422,
+            "share",
+            "/primary: `null` is not a share: a number from 0 to 100 with at most two decimals",
+        ),
         (r#"{"primary":90}"#, 400, "invalid-body", "missing field `secondary` at line 1 column 14"),
-        (r#"{"primary":90,"secondary":10,"x":1}"#, 400, "invalid-body", "unknown field `x`, expected one of `primary`, `secondary`, `reason` at line 1 column 32"),
+        (
+            r#"{"primary":90,"secondary":10,"x":1}"#,
+            400,
+            "invalid-body",
+            "unknown field `x`, expected one of `primary`, `secondary`, `reason` at line 1 column 32",
+        ),
         (r#"{"primary":90,"primary":90,"secondary":10}"#, 400, "invalid-body", "duplicate field `primary` at line 1 column 23"),
         (r#"{"primary":90,"secondary":10} x"#, 400, "invalid-body", "trailing characters at line 1 column 31"),
         ("", 400, "invalid-body", "EOF while parsing a value at line 1 column 0"),
@@ -89,7 +124,10 @@ async fn every_bad_body_is_refused_by_name_and_changes_nothing() {
         let response = request.send().await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{body}");
         let problem: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
-        assert_eq!((problem["type"].as_str().unwrap(), problem["detail"].as_str().unwrap()), (&*format!("urn:dualgate:problem:{slug}"), detail));
+        assert_eq!(
+            (problem["type"].as_str().unwrap(), problem["detail"].as_str().unwrap()),
+            (&*format!("urn:dualgate:problem:{slug}"), detail)
+        );
     }
     let nested = format!("{}{}", "[".repeat(50_000), "]".repeat(14_000));
     let deep = app.admin.request("PUT", SPLIT).header("content-type", "application/json").body(nested).send().await.unwrap();
@@ -128,7 +166,8 @@ async fn nobody_comes_in_without_the_token_and_every_attempt_is_on_record() {
     let offered = ["", "Bearer", "Bearer wrong", &format!("Bearer {}x", app.admin.token), &format!("Basic {}", app.admin.token)];
     for token in offered {
         let request = app.admin.http.put(format!("{}{SPLIT}", app.admin.url)).header("authorization", token);
-        let response = request.header("content-type", "application/json").body(r#"{"primary":0,"secondary":100}"#).send().await.unwrap();
+        let response =
+            request.header("content-type", "application/json").body(r#"{"primary":0,"secondary":100}"#).send().await.unwrap();
         assert_eq!(response.status(), 401, "{token}");
         assert_eq!(response.headers()["www-authenticate"], "Bearer");
     }
@@ -139,7 +178,13 @@ async fn nobody_comes_in_without_the_token_and_every_attempt_is_on_record() {
     let own_page = app.admin.request("GET", SPLIT).header("origin", app.admin.url.clone()).send().await.unwrap();
     assert_eq!(own_page.status(), 200);
     let entries = app.admin.send("GET", "/v1/audit?limit=50", None).await.1["entries"].clone();
-    let denied: Vec<u64> = entries.as_array().unwrap().iter().filter(|entry| entry["type"] == "denied").map(|entry| entry["result"].as_u64().unwrap()).collect();
+    let denied: Vec<u64> = entries
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["type"] == "denied")
+        .map(|entry| entry["result"].as_u64().unwrap())
+        .collect();
     assert_eq!(denied, [401, 401, 401, 401, 401, 421, 403]);
     assert_eq!(app.admin.send("GET", SPLIT, None).await.1["revision"], 1);
 }
@@ -187,9 +232,13 @@ async fn a_deploy_fills_the_idle_slot_and_is_kept_over_the_file() {
     app.admin.split("100:0").await;
     let (status, answer) = app.admin.send("PUT", entry, Some(body)).await;
     assert_eq!((status, &answer["changed"], &answer["durable"]), (200, &json!(true), &json!(true)));
-    eventually("it is proven", async || (app.admin.service().await["entries"]["secondary"]["standing"] == "up").then_some(())).await;
+    eventually("it is proven", async || (app.admin.service().await["entries"]["secondary"]["standing"] == "up").then_some(()))
+        .await;
     let service = app.admin.service().await;
-    assert!(service["drift"].as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("deployed is 3.0")), "{service}");
+    assert!(
+        service["drift"].as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("deployed is 3.0")),
+        "{service}"
+    );
     app.admin.split("0:100").await;
     assert_eq!(Client::new(&app).open().await.who().await, "v3");
     let shared = json!({ "version": "4.0", "endpoints": [v3.url()] });

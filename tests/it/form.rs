@@ -66,7 +66,10 @@ async fn a_length_beside_chunked_smuggles_nothing() {
     let request = "POST /plain HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
     raw(&app, request.as_bytes()).await;
     let seen = v1.seen();
-    assert!(seen.len() <= 1 && seen.iter().all(|seen| !seen.headers.contains_key("content-length") && seen.body.is_empty()), "{seen:?}");
+    assert!(
+        seen.len() <= 1 && seen.iter().all(|seen| !seen.headers.contains_key("content-length") && seen.body.is_empty()),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]
@@ -95,7 +98,8 @@ async fn a_clients_bad_chunk_is_its_own_fault() {
 async fn the_endpoint_sees_its_own_host_and_who_really_asked() {
     let (v1, v2) = pair().await;
     let app = TestApp::start(&v1, &v2, "100:0", "").await;
-    let client = Client::new(&app).with("x-forwarded-for", "6.6.6.6").with("forwarded", "for=6.6.6.6").with("connection", "x-hop");
+    let client =
+        Client::new(&app).with("x-forwarded-for", "6.6.6.6").with("forwarded", "for=6.6.6.6").with("connection", "x-hop");
     client.with("x-hop", "1").with("accept-encoding", "gzip").with("x-kept", "1").post(&initialize()).await;
     let headers = v1.last().headers;
     assert_eq!(headers["host"].to_str().unwrap(), v1.address.to_string(), "with its port");
@@ -113,7 +117,8 @@ async fn the_endpoint_sees_its_own_host_and_who_really_asked() {
 async fn foreign_pages_are_kept_out_of_a_local_listener_and_lists_decide_elsewhere() {
     let (v1, v2) = pair().await;
     let local = TestApp::start(&v1, &v2, "100:0", "").await;
-    let from = async |app: &TestApp, origin: &str| Client::new(app).with("origin", origin).post(&initialize()).await.status().as_u16();
+    let from =
+        async |app: &TestApp, origin: &str| Client::new(app).with("origin", origin).post(&initialize()).await.status().as_u16();
     assert_eq!(from(&local, "https://evil.example").await, 403);
     assert_eq!(from(&local, "http://localhost:5173").await, 200);
     let lists = "traffic = { allowed_hosts = [\"mcp.example\"], allowed_origins = [\"https://app.example\"] }";
@@ -146,7 +151,10 @@ async fn more_requests_than_allowed_are_shed_and_streams_count() {
     assert_eq!(stream.status(), 200);
     assert_eq!(session.post(&call(1, "echo")).await.status(), 503);
     drop(stream);
-    crate::support::eventually("there is room again", async || (session.post(&call(1, "echo")).await.status() == 200).then_some(())).await;
+    crate::support::eventually("there is room again", async || {
+        (session.post(&call(1, "echo")).await.status() == 200).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -31,9 +31,10 @@ async fn after_kill_9_the_split_is_the_last_acknowledged_and_every_session_goes_
         let token = std::fs::read_to_string(folder.path().join("state/admin-token")).ok()?;
         let admin = format!("http://127.0.0.1:{}/v1/services/notes/split", ports[1]);
         let request = match percent {
-            Some(secondary) => http.put(admin).header("content-type", "application/json").body(
-                serde_json::json!({ "primary": 100 - secondary, "secondary": secondary }).to_string(),
-            ),
+            Some(secondary) => http
+                .put(admin)
+                .header("content-type", "application/json")
+                .body(serde_json::json!({ "primary": 100 - secondary, "secondary": secondary }).to_string()),
             None => http.get(admin),
         };
         let answer = request.bearer_auth(token.trim()).send().await.ok()?;

@@ -43,7 +43,8 @@ async fn a_rollback_works_on_a_disk_that_takes_nothing_new_and_a_raise_is_refuse
     let services = folder.path().join("services");
     std::fs::rename(&services, folder.path().join("away")).unwrap();
     std::fs::write(&services, "not a folder").unwrap();
-    let (status, problem) = app.admin.send("PUT", "/v1/services/notes/split", Some(json!({ "primary": 10, "secondary": 90 }))).await;
+    let (status, problem) =
+        app.admin.send("PUT", "/v1/services/notes/split", Some(json!({ "primary": 10, "secondary": 90 }))).await;
     assert_eq!((status, &problem["type"]), (507, &json!("urn:dualgate:problem:not-stored")));
     assert_eq!(app.admin.service().await["split"]["target"]["secondary"], 50.0);
     let (status, answer) = app.admin.send("POST", "/v1/services/notes/rollback", None).await;

@@ -184,7 +184,10 @@ async fn services_are_told_apart_by_host_and_by_prefix() {
         primary = {{ version = "1", endpoints = ["{}"] }}
         secondary = {{ version = "2", endpoints = ["{}"] }}
         "#,
-        w1.url(), w2.url(), x1.url(), x2.url(),
+        w1.url(),
+        w2.url(),
+        x1.url(),
+        x2.url(),
     );
     let app = TestApp::start(&v1, &v2, "100:0", &more).await;
     let get = async |path: &str, host: &str| {

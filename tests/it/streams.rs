@@ -109,7 +109,10 @@ async fn a_call_whose_server_dies_ends_with_an_error_for_its_id_and_a_clean_end(
     read_until(&mut stream, "progress\"}\n\n").await;
     v1.kill();
     let (rest, clean) = read_rest(stream).await;
-    assert!(clean && rest.starts_with("event: message\ndata: {") && rest.contains("\"id\":\"q-1\"") && rest.contains("-32603"), "{rest:?}");
+    assert!(
+        clean && rest.starts_with("event: message\ndata: {") && rest.contains("\"id\":\"q-1\"") && rest.contains("-32603"),
+        "{rest:?}"
+    );
 }
 
 #[tokio::test]

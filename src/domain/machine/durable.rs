@@ -41,12 +41,7 @@ impl Durable {
 
     /// The part of the state that a rollback must not lose.
     pub fn brake(&self) -> Brake {
-        Brake {
-            revision: self.revision,
-            split: self.split,
-            stable: self.stable,
-            condemned: self.condemned.clone(),
-        }
+        Brake { revision: self.revision, split: self.split, stable: self.stable, condemned: self.condemned.clone() }
     }
 
     /// The state after the brake, where the brake is the newer of the two; at the same revision

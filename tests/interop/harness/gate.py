@@ -54,7 +54,7 @@ class Gate:
     def current_split(self):
         """As `primary:secondary` in percent, whatever the command prints around the two figures."""
         text = self.split()
-        found = re.search(r"primary\D*([\d.]+).*?secondary\D*([\d.]+)", text, re.S)
+        found = re.search(r"([\d.]+):([\d.]+)", text)
         return f"{float(found[1]):g}:{float(found[2]):g}" if found else text.strip()
 
     def kill(self):

@@ -77,7 +77,8 @@ impl TestApp {
             app: Some(app),
             _folder: None,
         };
-        eventually("the start is over", async || (!started.admin.service().await["starting"].as_bool().unwrap()).then_some(())).await;
+        eventually("the start is over", async || (!started.admin.service().await["starting"].as_bool().unwrap()).then_some(()))
+            .await;
         started
     }
 
@@ -130,7 +131,8 @@ impl Admin {
 
     pub async fn split(&self, split: &str) -> Value {
         let (primary, secondary) = split.split_once(':').unwrap();
-        let body = serde_json::json!({ "primary": primary.parse::<f64>().unwrap(), "secondary": secondary.parse::<f64>().unwrap() });
+        let body =
+            serde_json::json!({ "primary": primary.parse::<f64>().unwrap(), "secondary": secondary.parse::<f64>().unwrap() });
         let (status, answer) = self.send("PUT", "/v1/services/notes/split", Some(body)).await;
         assert_eq!(status, 200, "{answer}");
         answer

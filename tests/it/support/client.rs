@@ -42,7 +42,8 @@ impl Client {
     }
 
     pub fn request(&self, method: &str) -> reqwest::RequestBuilder {
-        let mut request = self.http.request(method.parse().unwrap(), &self.url).header("accept", "application/json, text/event-stream");
+        let mut request =
+            self.http.request(method.parse().unwrap(), &self.url).header("accept", "application/json, text/event-stream");
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }

@@ -161,7 +161,8 @@ impl Drop for Fake {
 }
 
 fn is_check(seen: &Seen) -> bool {
-    seen.body.windows(15).any(|window| window == b"dualgate-health") || (seen.method == Method::DELETE && seen.headers.get("via").is_none())
+    seen.body.windows(15).any(|window| window == b"dualgate-health")
+        || (seen.method == Method::DELETE && seen.headers.get("via").is_none())
 }
 
 async fn accept(listener: TcpListener, state: Arc<State>) {
@@ -253,7 +254,9 @@ async fn call(state: &Arc<State>, message: &Value) -> Response<Body> {
             let (mut sender, response) = events();
             let (state, message) = (state.clone(), message.clone());
             tokio::spawn(async move {
-                let _ = sender.send_data(Bytes::from_static(b"event: message\ndata: {\"method\":\"notifications/progress\"}\n\n")).await;
+                let _ = sender
+                    .send_data(Bytes::from_static(b"event: message\ndata: {\"method\":\"notifications/progress\"}\n\n"))
+                    .await;
                 state.release.notified().await;
                 let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "server": state.name } });
                 let _ = sender.send_data(Bytes::from(format!("event: message\ndata: {answer}\n\n"))).await;

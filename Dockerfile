@@ -1,0 +1,20 @@
+FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+COPY benches benches
+COPY examples examples
+COPY tests tests
+RUN cargo build --release --locked --bin dualgate && mkdir -p /state
+
+# glibc and nothing else: no shell, no package manager.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /build/target/release/dualgate /dualgate
+COPY --from=build --chown=1000:1000 /state /var/lib/dualgate
+USER 1000:1000
+EXPOSE 8080 9090
+VOLUME /var/lib/dualgate
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD ["/dualgate", "health-check", "--self"]
+ENTRYPOINT ["/dualgate"]
+CMD ["run", "--config", "/etc/dualgate/dualgate.toml"]

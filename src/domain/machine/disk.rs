@@ -1,0 +1,106 @@
+//! What is in force and what is durable, in the two orders that there are.
+
+use super::{Change, Durable, Effect, Machine, Note, Refusal, Ticket, Waiting};
+use crate::domain::clock::Moment;
+use crate::domain::entry::Entry;
+
+impl Machine {
+    /// Durable first: in force when the disk has it.
+    pub(super) fn put_in_line(&mut self, next: Durable, ticket: Ticket, change: Change, note: Note, effects: &mut Vec<Effect>) {
+        self.waiting = Some(Waiting { next, ticket, change, note });
+        self.save_if_owed(effects);
+    }
+
+    /// In force first: the brake and the disk follow.
+    pub(super) fn ease(
+        &mut self,
+        now: Moment,
+        next: Durable,
+        ticket: Ticket,
+        mut change: Change,
+        note: Note,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.state = next;
+        self.owe_a_save();
+        self.note_full(now);
+        change.durable = false;
+        effects.push(Effect::Publish);
+        effects.push(Effect::Brake(self.state.brake()));
+        effects.push(Effect::Tell(note));
+        if let Some((ticket, change)) = self.braking.replace((ticket, change)) {
+            effects.push(Effect::Answer(ticket, Ok(change)));
+        }
+        self.save_if_owed(effects);
+    }
+
+    pub(super) fn saved(&mut self, now: Moment, revision: u64, failure: Option<String>, effects: &mut Vec<Effect>) {
+        self.saving = false;
+        let succeeded = failure.is_none();
+        if succeeded {
+            self.durable_revision = self.durable_revision.max(revision);
+        }
+        match self.waiting.take_if(|waiting| waiting.next.revision == revision) {
+            Some(waiting) => self.settle(now, waiting, failure, effects),
+            None => self.save_owed &= !(succeeded && self.saved_as_is),
+        }
+        while self.waiting.is_none() {
+            let Some(order) = self.line.pop_front() else { break };
+            self.ordered(now, order, effects);
+        }
+        // A failed save of the state is tried again at the next tick, not at once: a full disk
+        // would spin.
+        if succeeded || self.waiting.is_some() {
+            self.save_if_owed(effects);
+        }
+    }
+
+    pub(super) fn settle(&mut self, now: Moment, waiting: Waiting, failure: Option<String>, effects: &mut Vec<Effect>) {
+        let Waiting { next, ticket, mut change, note } = waiting;
+        if let Some(reason) = failure {
+            return effects.push(Effect::Answer(ticket, Err(Refusal::NotStored { reason })));
+        }
+        let entries_change = Entry::BOTH.map(|entry| next.overlay[entry] != self.state.overlay[entry]);
+        self.state = next;
+        self.save_owed = false;
+        for (entry, changed) in Entry::BOTH.into_iter().zip(entries_change) {
+            if changed {
+                self.checks[entry] = self.fresh_checks(entry);
+            }
+        }
+        self.note_full(now);
+        change.durable = true;
+        effects.push(Effect::Publish);
+        effects.push(Effect::Tell(note));
+        effects.push(Effect::Answer(ticket, Ok(change)));
+    }
+
+    pub(super) fn braked(&mut self, revision: u64, written: bool, effects: &mut Vec<Effect>) {
+        if written {
+            self.durable_revision = self.durable_revision.max(revision);
+        }
+        if let Some((ticket, mut change)) = self.braking.take_if(|(_, change)| change.revision == revision) {
+            change.durable = written;
+            effects.push(Effect::Answer(ticket, Ok(change)));
+        }
+    }
+
+    pub(super) fn owe_a_save(&mut self) {
+        self.save_owed = true;
+        self.saved_as_is = false;
+    }
+
+    pub(super) fn save_if_owed(&mut self, effects: &mut Vec<Effect>) {
+        if self.saving {
+            return;
+        }
+        let what = match &self.waiting {
+            Some(waiting) => &waiting.next,
+            None if self.save_owed => &self.state,
+            None => return,
+        };
+        self.saving = true;
+        self.saved_as_is = self.waiting.is_none();
+        effects.push(Effect::Save(what.clone()));
+    }
+}
