@@ -1,1 +1,252 @@
-fn main() {}
+//! What the pure parts of a request cost: nanoseconds and allocations.
+//!
+//! `cargo bench --bench decide`
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use divan::{AllocProfiler, Bencher, black_box, black_box_drop};
+use dualgate::config;
+use dualgate::domain::machine::EndpointSpec;
+use dualgate::domain::{Asked, ClientKey, Entry, KeySource, PerEntry, Phase, Salt, Scene, Split, Standing};
+use dualgate::live::cell::cell;
+use dualgate::live::{EndpointView, EntryView, ServiceView, Snapshot};
+use dualgate::mcp::sse::Boundary;
+use dualgate::mcp::{Envelope, SealKeys, Secret, SessionPin};
+use dualgate::upstream::{Endpoint, EntryTally, ServiceTally};
+
+#[global_allocator]
+static ALLOC: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+fn scene() -> Scene {
+    Scene {
+        split: Split::parse("90:10").unwrap(),
+        salt: salt(),
+        phase: Phase::from_random(4_711),
+        stable: Entry::Primary,
+        condemned: PerEntry::default(),
+        standing: PerEntry { primary: Standing::Up, secondary: Standing::Up },
+        failover: true,
+    }
+}
+
+fn salt() -> Salt {
+    Salt::new(*b"0123456789abcdef")
+}
+
+fn key() -> ClientKey {
+    ClientKey::new(&KeySource::ApiKey, API_KEY)
+}
+
+const API_KEY: &[u8] = b"sk-3f9a6c1e77d04b52a8e01b6f";
+
+#[divan::bench_group(sample_size = 500)]
+mod choice {
+    use super::*;
+
+    fn decide(bencher: Bencher<'_, '_>, asked: Asked) {
+        let scene = scene();
+        let mut births = 0;
+        bencher.bench_local(|| {
+            black_box(&scene).decide(black_box(asked), || {
+                births += 1;
+                births
+            })
+        });
+    }
+
+    #[divan::bench]
+    fn decide_pin(bencher: Bencher<'_, '_>) {
+        decide(bencher, Asked::Pinned(Entry::Secondary));
+    }
+
+    #[divan::bench]
+    fn decide_keyed_client(bencher: Bencher<'_, '_>) {
+        decide(bencher, Asked::Client(key()));
+    }
+
+    #[divan::bench]
+    fn decide_birth(bencher: Bencher<'_, '_>) {
+        decide(bencher, Asked::Birth);
+    }
+
+    #[divan::bench]
+    fn salt_position(bencher: Bencher<'_, '_>) {
+        let (salt, key) = (salt(), key());
+        bencher.bench_local(|| black_box(&salt).position(black_box(key)));
+    }
+
+    #[divan::bench]
+    fn client_key_new(bencher: Bencher<'_, '_>) {
+        bencher.bench_local(|| ClientKey::new(black_box(&KeySource::ApiKey), black_box(API_KEY)));
+    }
+}
+
+#[divan::bench_group(sample_size = 500)]
+mod endpoint {
+    use super::*;
+
+    fn entry(endpoints: usize) -> EntryView {
+        let spec = |at: usize| EndpointSpec { name: format!("notes-{at}"), url: format!("http://127.0.0.1:{}", 3_000 + at) };
+        let view = |at| EndpointView { standing: Standing::Up, endpoint: Endpoint::new(&spec(at)).unwrap() };
+        EntryView { version: "1".to_owned(), endpoints: (0..endpoints).map(view).collect(), tally: Arc::default() }
+    }
+
+    #[divan::bench(args = [1, 10, 100])]
+    fn rendezvous(bencher: Bencher<'_, '_>, endpoints: usize) {
+        let entry = entry(endpoints);
+        let key = key();
+        bencher.bench_local(|| black_box(&entry).pick(black_box(Some(key)), &[], 0).is_some());
+    }
+
+    #[divan::bench(args = [1, 10, 100])]
+    fn least_held(bencher: Bencher<'_, '_>, endpoints: usize) {
+        let entry = entry(endpoints);
+        let mut turn = 0;
+        bencher.bench_local(|| {
+            turn += 1;
+            black_box(&entry).pick(None, &[], black_box(turn)).is_some()
+        });
+    }
+
+    /// What a pinned request asks for; the last name of all.
+    #[divan::bench(args = [1, 10, 100])]
+    fn by_name(bencher: Bencher<'_, '_>, endpoints: usize) {
+        let entry = entry(endpoints);
+        let name = format!("notes-{}", endpoints - 1);
+        bencher.bench_local(|| black_box(&entry).named(black_box(&name)).is_some());
+    }
+}
+
+#[divan::bench_group(sample_size = 500)]
+mod session {
+    use super::*;
+
+    fn keys() -> SealKeys {
+        SealKeys::new(&[Secret::new([7; 32])], [3; 12])
+    }
+
+    fn pin() -> SessionPin {
+        let upstream = Some("0123456789abcdef0123456789abcdef".to_owned());
+        SessionPin { entry: Entry::Primary, endpoint: "127.0.0.1:3000".to_owned(), revision: 42, upstream }
+    }
+
+    #[divan::bench]
+    fn seal(bencher: Bencher<'_, '_>) {
+        let (keys, pin) = (keys(), pin());
+        bencher.bench_local(|| keys.seal(black_box("notes"), black_box(&pin)));
+    }
+
+    #[divan::bench]
+    fn open(bencher: Bencher<'_, '_>) {
+        let keys = keys();
+        let id = keys.seal("notes", &pin()).unwrap();
+        bencher.bench_local(|| keys.open(black_box("notes"), black_box(id.as_bytes())));
+    }
+
+    /// One of 10,000 sessions used again.
+    #[divan::bench]
+    fn roster_seen(bencher: Bencher<'_, '_>) {
+        let tally = EntryTally::default();
+        let ids: Vec<String> = (0..10_000).map(|at| format!("{at:0>120}")).collect();
+        ids.iter().for_each(|id| tally.sessions().seen(id.as_bytes(), Duration::ZERO));
+        let mut ids = ids.iter().cycle();
+        bencher.bench_local(|| tally.sessions().seen(ids.next().unwrap().as_bytes(), Duration::from_secs(1)));
+    }
+}
+
+#[divan::bench_group(sample_size = 500)]
+mod message {
+    use super::*;
+
+    /// A `tools/call` of so many bytes.
+    fn call(length: usize) -> String {
+        let open = r#"{"jsonrpc":"2.0","id":10000001,"method":"tools/call","params":{"name":"search","arguments":{"query":""#;
+        let close = r#""}}}"#;
+        format!("{open}{}{close}", "q".repeat(length - open.len() - close.len()))
+    }
+
+    #[divan::bench(args = [300, 16 << 10])]
+    fn envelope_read(bencher: Bencher<'_, '_>, length: usize) {
+        let body = call(length);
+        bencher.bench_local(|| black_box_drop(Envelope::read(black_box(body.as_bytes())).unwrap()));
+    }
+
+    fn event() -> String {
+        let (open, close) = (
+            "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"data\":\"",
+            "\"}}\n\n",
+        );
+        format!("{open}{}{close}", "e".repeat(200 - open.len() - close.len()))
+    }
+
+    #[divan::bench]
+    fn boundary_feed_whole_event(bencher: Bencher<'_, '_>) {
+        let event = event();
+        let mut boundary = Boundary::default();
+        bencher.bench_local(|| black_box(&mut boundary).feed(black_box(event.as_bytes())));
+    }
+
+    /// The same bytes cut before the end of the event, so that each of them is looked at.
+    #[divan::bench]
+    fn boundary_feed_cut_event(bencher: Bencher<'_, '_>) {
+        let event = event();
+        let cut = &event.as_bytes()[..199];
+        let mut boundary = Boundary::default();
+        bencher.bench_local(|| black_box(&mut boundary).feed(black_box(cut)));
+    }
+}
+
+#[divan::bench_group(sample_size = 500)]
+mod service {
+    use super::*;
+
+    fn snapshot(services: usize) -> Snapshot {
+        let service = |at| {
+            format!(
+                "[[service]]\nname = \"s{at}\"\nhosts = [\"s{at}.example\"]\npath = \"/\"\n\
+                 [service.primary]\nversion = \"1\"\nendpoints = [\"http://127.0.0.1:{}\"]\n\
+                 [service.secondary]\nversion = \"2\"\nendpoints = [\"http://127.0.0.1:{}\"]\n",
+                10_000 + at,
+                20_000 + at,
+            )
+        };
+        let text: String = (0..services).map(service).collect();
+        let config = config::load("bench.toml", &text, None).unwrap();
+        Snapshot { number: 1, services: config.services.into_iter().map(view).collect() }
+    }
+
+    fn view(config: config::Service) -> Arc<ServiceView> {
+        let entry = |_| EntryView { version: "1".to_owned(), endpoints: Vec::new(), tally: Arc::default() };
+        Arc::new(ServiceView {
+            config: Arc::new(config),
+            revision: 1,
+            scene: scene(),
+            births: Arc::new(AtomicU64::new(0)),
+            starting: false,
+            entries: PerEntry::from_fn(entry),
+            tally: Arc::new(ServiceTally::default()),
+        })
+    }
+
+    /// The service that is looked at last.
+    #[divan::bench(args = [1, 10, 1_000], sample_size = 20)]
+    fn route_to_the_last(bencher: Bencher<'_, '_>, services: usize) {
+        let snapshot = snapshot(services);
+        let host = snapshot.services[services - 1].config.hosts[0].clone();
+        bencher.bench_local(|| black_box(&snapshot).route(black_box(&host), black_box("/mcp")).is_some());
+    }
+
+    #[divan::bench]
+    fn current_snapshot(bencher: Bencher<'_, '_>) {
+        let (_publisher, reader) = cell(snapshot(1));
+        bencher.bench_local(|| black_box(&reader).current().number);
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod envelope;
 pub mod names;
+pub mod scan;
 pub mod seal;
 pub mod sse;
 pub mod words;

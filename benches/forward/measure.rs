@@ -1,0 +1,55 @@
+//! What /proc says of a process, and medians.
+
+use std::fs;
+
+/// User and system time of all threads, in nanoseconds.
+pub fn cpu(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()).map(|text| first(&text)).sum()
+}
+
+/// Resident memory in KiB.
+pub fn resident(pid: u32) -> u64 {
+    field(pid, "status", "VmRSS:")
+}
+
+/// The limit on open descriptors.
+pub fn descriptors(pid: u32) -> u64 {
+    field(pid, "limits", "Max open files")
+}
+
+fn field(pid: u32, file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    text.lines().find_map(|line| line.strip_prefix(name)).map(first).unwrap()
+}
+
+fn first(text: &str) -> u64 {
+    text.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// One window of calls.
+#[derive(Clone, Copy)]
+pub struct Window {
+    /// Answers a second.
+    pub rate: f64,
+    /// Microseconds of the proxy's CPU a request.
+    pub cpu: f64,
+    /// How busy the proxy was: 1 is a whole core.
+    pub busy: f64,
+}
+
+impl Window {
+    /// From the line that the load prints.
+    pub fn read(line: &str) -> Self {
+        let mut numbers = line.split_whitespace().map(|number| number.parse::<f64>().unwrap());
+        let (answers, elapsed, cpu) = (numbers.next().unwrap(), numbers.next().unwrap(), numbers.next().unwrap());
+        Self { rate: answers / elapsed * 1e9, cpu: cpu / answers / 1e3, busy: cpu / elapsed }
+    }
+}
+
+/// Least, median and greatest of some figure of the windows.
+pub fn spread(windows: &[Window], figure: impl Fn(&Window) -> f64) -> [f64; 3] {
+    let mut figures: Vec<f64> = windows.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    [figures[0], figures[figures.len() / 2], figures[figures.len() - 1]]
+}

@@ -1,0 +1,91 @@
+//! Reads outcomes out of answers as they pass: any cut into chunks, one pass, constant memory.
+//!
+//! A green HTTP 200 is not success: a JSON-RPC `error`, or a result with `isError`, hides in it. The
+//! scanner is a JSON checker that keeps a depth, a bit per open container, and the few members that
+//! matter; it agrees with a full parser on what is JSON and what those members are.
+
+use json::Json;
+
+pub mod events;
+pub mod json;
+#[cfg(test)]
+mod tests;
+
+pub use events::Events;
+
+/// What one JSON-RPC message says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// It has a `method`: a request or a notification, no answer.
+    pub has_method: bool,
+    /// It has an `id` other than null.
+    pub has_id: bool,
+    /// It has a `result`.
+    pub has_result: bool,
+    /// It has an `error` other than null.
+    pub has_error: bool,
+    /// The `code` of the error, where that is a whole number.
+    pub code: Option<i64>,
+    /// `result.isError` is true: a tool failed.
+    pub is_error: bool,
+    /// `result.resultType` (2026-07-28).
+    pub result_type: ResultType,
+    /// A hash of `result.requestState` (2026-07-28, multi round trip requests).
+    pub request_state: Option<u64>,
+    /// A hash of `result.taskId`, or of `result.task.taskId` (2025-11-25).
+    pub task: Option<u64>,
+    /// A hash of `result.nextCursor`.
+    pub cursor: Option<u64>,
+}
+
+/// `result.resultType`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResultType {
+    /// Absent, `complete`, or a word of a later revision.
+    #[default]
+    Complete,
+    /// The client is asked for more, and repeats the request.
+    InputRequired,
+    /// The result comes later, by task id.
+    Task,
+}
+
+impl Message {
+    /// Whether it answers a request.
+    pub fn is_answer(&self) -> bool {
+        !self.has_method && (self.has_result || self.has_error)
+    }
+}
+
+/// How a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Whole and well-formed.
+    Whole,
+    /// It broke off.
+    Cut,
+    /// It is not JSON.
+    Garbled,
+}
+
+/// A scanner of a JSON body.
+#[derive(Clone, Default)]
+pub struct Body(Json);
+
+impl Body {
+    /// Takes in the next bytes, and tells of every message that they complete.
+    pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
+        self.0.feed(bytes, tell);
+    }
+
+    /// What the body was, if it ends here.
+    pub fn end(&mut self) -> End {
+        self.0.end()
+    }
+}
+
+/// The hash under which a server's word (a state, a task id, a cursor) is pinned. The same word
+/// gives the same hash whether it is scanned here or read whole.
+pub fn hash_of(word: &str) -> u64 {
+    json::hash_of(word)
+}

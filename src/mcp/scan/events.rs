@@ -1,0 +1,152 @@
+//! Outcomes in an event stream (HTML living standard, 9.2.6): the JSON in the data of `message`
+//! events.
+
+use super::json::Json;
+use super::{End, Message};
+
+/// Messages of one event that are held until its type is known; a batch of more is told at once.
+const HELD: usize = 128;
+
+/// The type of events that carry messages; an event without a type has it, too.
+const MESSAGE: &[u8] = b"message";
+
+/// A scanner of an event stream.
+#[derive(Clone, Default)]
+pub struct Events {
+    at: At,
+    after_cr: bool,
+    data: Json,
+    has_data: bool,
+    is_other: bool,
+    held: Vec<Message>,
+    garbled: u32,
+}
+
+/// Where in a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum At {
+    /// At its start.
+    #[default]
+    Start,
+    /// In the name of `data`; so many bytes have matched.
+    Data(u8),
+    /// In the name of `event`.
+    Event(u8),
+    /// Behind a colon: one blank is not part of the value.
+    DataColon,
+    /// The same for the type.
+    EventColon,
+    /// In the value of data.
+    DataValue,
+    /// In the value of the type: so many bytes have matched; nothing where one did not.
+    EventValue(Option<u8>),
+    /// In a line that says nothing here.
+    Passed,
+}
+
+impl Events {
+    /// Takes in the next bytes, and tells of every message that they complete.
+    pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
+        let mut rest = bytes;
+        while let Some((byte, behind)) = rest.split_first() {
+            if self.at == At::DataValue || self.at == At::Passed {
+                let run = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
+                if run > 0 {
+                    if self.at == At::DataValue {
+                        self.take_data(&rest[..run], tell);
+                    }
+                    self.after_cr = false;
+                    rest = &rest[run..];
+                    continue;
+                }
+            }
+            self.step(*byte, tell);
+            rest = behind;
+        }
+    }
+
+    /// Events whose data was not JSON.
+    pub fn garbled(&self) -> u32 {
+        self.garbled
+    }
+
+    /// Whether the stream may end here: between two events.
+    pub fn end(&self) -> End {
+        if self.at == At::Start && !self.has_data { End::Whole } else { End::Cut }
+    }
+
+    fn step(&mut self, byte: u8, tell: &mut impl FnMut(Message)) {
+        let second_of_pair = self.after_cr && byte == b'\n';
+        self.after_cr = byte == b'\r';
+        if second_of_pair {
+            return;
+        }
+        if matches!(byte, b'\r' | b'\n') {
+            return self.end_line(tell);
+        }
+        self.at = match (self.at, byte) {
+            (At::Start, b'd') => At::Data(1),
+            (At::Start, b'e') => At::Event(1),
+            (At::Data(4), b':') => {
+                self.begin_data(tell);
+                At::DataColon
+            }
+            (At::Event(5), b':') => At::EventColon,
+            (At::Data(read), byte) if b"data".get(usize::from(read)) == Some(&byte) => At::Data(read + 1),
+            (At::Event(read), byte) if b"event".get(usize::from(read)) == Some(&byte) => At::Event(read + 1),
+            (At::DataColon, b' ') => At::DataValue,
+            (At::DataColon | At::DataValue, byte) => {
+                self.take_data(&[byte], tell);
+                At::DataValue
+            }
+            (At::EventColon, b' ') => At::EventValue(Some(0)),
+            (At::EventColon, byte) => At::EventValue(matches_next(Some(0), byte)),
+            (At::EventValue(read), byte) => At::EventValue(matches_next(read, byte)),
+            _ => At::Passed,
+        };
+    }
+
+    /// A second line of data goes on behind a line feed.
+    fn begin_data(&mut self, tell: &mut impl FnMut(Message)) {
+        if self.has_data {
+            self.take_data(b"\n", tell);
+        }
+        self.has_data = true;
+    }
+
+    fn take_data(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
+        let held = &mut self.held;
+        self.data.feed(bytes, &mut |message| if held.len() < HELD { held.push(message) } else { tell(message) });
+    }
+
+    fn end_line(&mut self, tell: &mut impl FnMut(Message)) {
+        match self.at {
+            At::Start => return self.end_event(tell),
+            // A field without a colon has an empty value.
+            At::Data(4) => self.begin_data(tell),
+            At::Event(5) | At::EventColon => self.is_other = false,
+            At::EventValue(read) => self.is_other = !matches!(read, Some(0)) && read != Some(MESSAGE.len() as u8),
+            _ => {}
+        }
+        self.at = At::Start;
+    }
+
+    fn end_event(&mut self, tell: &mut impl FnMut(Message)) {
+        // Empty data primes a stream for resumption (2025-11-25, SEP-1699) and says nothing.
+        if self.has_data && !self.is_other && !self.data.is_untouched() {
+            if self.data.end() == End::Whole {
+                self.held.iter().for_each(|message| tell(*message));
+            } else {
+                self.garbled += 1;
+            }
+        }
+        self.held.clear();
+        self.data = Json::default();
+        self.has_data = false;
+        self.is_other = false;
+    }
+}
+
+fn matches_next(read: Option<u8>, byte: u8) -> Option<u8> {
+    read.filter(|read| MESSAGE.get(usize::from(*read)) == Some(&byte)).map(|read| read + 1)
+}

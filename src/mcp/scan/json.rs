@@ -1,0 +1,544 @@
+//! The checker (RFC 8259), fed in any cut.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+use super::{End, Message, ResultType};
+
+/// Containers open at a time; deeper is refused, as full parsers do.
+const DEEPEST: u8 = 127;
+
+const HASH_KEY: &[u8; 16] = b"dualgate.words..";
+
+pub(super) fn hash_of(word: &str) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(HASH_KEY);
+    hasher.write(word.as_bytes());
+    hasher.finish()
+}
+
+/// Where in the grammar the next byte is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// A value must come.
+    Value,
+    /// A value, or the end of an array that has just begun.
+    FirstElement,
+    /// A key, or the end of an object that has just begun.
+    FirstKey,
+    /// A key must come.
+    Key,
+    /// A colon must come.
+    Colon,
+    /// A comma, or the end of the container; behind the outermost value, nothing.
+    Behind,
+    /// Inside a string.
+    Text,
+    /// Behind a backslash.
+    Escape,
+    /// In the four digits of `\u`; so many are left.
+    Hex(u8),
+    /// Behind a high surrogate: a backslash must come.
+    LowBackslash,
+    /// And a `u`.
+    LowU,
+    /// In a number.
+    Number(Digits),
+    /// In `true`, `false` or `null`; so many bytes are in.
+    Word(&'static [u8], u8),
+    /// It is not JSON.
+    Bad,
+}
+
+/// Where in a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Digits {
+    Minus,
+    Zero,
+    Whole,
+    Point,
+    Fraction,
+    E,
+    Sign,
+    Exponent,
+}
+
+/// What a value means, by where it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Slot {
+    #[default]
+    None,
+    Method,
+    Id,
+    Result,
+    Error,
+    Code,
+    IsError,
+    ResultType,
+    RequestState,
+    Cursor,
+    Task,
+    TaskId,
+}
+
+/// The checker and what it has read of the present message.
+#[derive(Clone)]
+pub struct Json {
+    at: At,
+    depth: u8,
+    /// A bit per open container, the innermost lowest: set for an object.
+    objects: u128,
+    /// The depth at which messages stand: 1, or 2 in a batch.
+    base: u8,
+    /// What the present member is, on the levels of message, result and task.
+    slots: [Slot; 3],
+    is_key: bool,
+    /// A short string, as far as it fits: keys and the words that matter are shorter.
+    text: [u8; 16],
+    length: u8,
+    hasher: SipHasher13,
+    unicode: u32,
+    high: u32,
+    utf8: Utf8,
+    number: Option<i64>,
+    negative: bool,
+    message: Message,
+}
+
+impl Default for Json {
+    fn default() -> Self {
+        Self {
+            at: At::Value,
+            depth: 0,
+            objects: 0,
+            base: 1,
+            slots: [Slot::None; 3],
+            is_key: false,
+            text: [0; 16],
+            length: 0,
+            hasher: SipHasher13::new_with_key(HASH_KEY),
+            unicode: 0,
+            high: 0,
+            utf8: Utf8::default(),
+            number: None,
+            negative: false,
+            message: Message::default(),
+        }
+    }
+}
+
+impl Json {
+    /// Takes in the next bytes, and tells of every message that they complete.
+    pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
+        let mut rest = bytes;
+        while let Some((byte, behind)) = rest.split_first() {
+            if self.at == At::Text {
+                let plain = plain_prefix(rest);
+                if plain > 0 && !self.utf8.is_open() {
+                    self.take_text(&rest[..plain]);
+                    rest = &rest[plain..];
+                    continue;
+                }
+            }
+            if self.step(*byte, tell) {
+                rest = behind;
+            }
+        }
+    }
+
+    /// What the text was, if it ends here.
+    pub fn end(&mut self) -> End {
+        // A number ends with whatever comes behind it, so at the end of the text, too.
+        if let At::Number(digits) = self.at
+            && self.depth == 0
+            && may_end(digits)
+        {
+            self.at = At::Behind;
+        }
+        match self.at {
+            At::Bad => End::Garbled,
+            At::Behind if self.depth == 0 => End::Whole,
+            _ => End::Cut,
+        }
+    }
+
+    /// Whether nothing but white space has come.
+    pub fn is_untouched(&self) -> bool {
+        self.at == At::Value && self.depth == 0
+    }
+
+    /// One byte. Whether it is used up: what ends a number is looked at once more.
+    fn step(&mut self, byte: u8, tell: &mut impl FnMut(Message)) -> bool {
+        let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        match self.at {
+            At::Bad => {}
+            At::Text => self.text_byte(byte),
+            At::Escape => self.escape(byte),
+            At::Hex(left) => self.hex(byte, left),
+            At::LowBackslash => self.expect(byte, b'\\', At::LowU),
+            At::LowU => {
+                self.unicode = 0;
+                self.expect(byte, b'u', At::Hex(4));
+            }
+            At::Number(digits) => return self.digit(byte, digits),
+            At::Word(word, read) => self.word(byte, word, read),
+            _ if blank => {}
+            At::Colon => self.expect(byte, b':', At::Value),
+            At::Key => self.begin_key(byte),
+            At::FirstKey if byte == b'}' => self.close(tell),
+            At::FirstKey => self.begin_key(byte),
+            At::FirstElement if byte == b']' => self.close(tell),
+            At::FirstElement | At::Value => self.begin_value(byte),
+            At::Behind => self.behind(byte, tell),
+        }
+        true
+    }
+
+    fn expect(&mut self, byte: u8, wanted: u8, next: At) {
+        self.at = if byte == wanted { next } else { At::Bad };
+    }
+
+    fn in_object(&self) -> bool {
+        self.depth > 0 && self.objects & 1 == 1
+    }
+
+    fn behind(&mut self, byte: u8, tell: &mut impl FnMut(Message)) {
+        match byte {
+            b',' if self.depth > 0 => self.at = if self.in_object() { At::Key } else { At::Value },
+            b'}' if self.in_object() => self.close(tell),
+            b']' if self.depth > 0 && !self.in_object() => self.close(tell),
+            _ => self.at = At::Bad,
+        }
+    }
+
+    fn open(&mut self, object: bool) {
+        if self.depth == DEEPEST {
+            self.at = At::Bad;
+            return;
+        }
+        self.depth += 1;
+        self.objects = self.objects << 1 | u128::from(object);
+        if self.depth == 1 {
+            self.base = if object { 1 } else { 2 };
+        }
+        if self.depth == self.base && object {
+            self.message = Message::default();
+        }
+        if let Some(level) = self.level() {
+            self.slots[level] = Slot::None;
+        }
+        self.at = if object { At::FirstKey } else { At::FirstElement };
+    }
+
+    fn close(&mut self, tell: &mut impl FnMut(Message)) {
+        if self.depth == self.base && self.in_object() {
+            tell(self.message);
+        }
+        self.depth -= 1;
+        self.objects >>= 1;
+        self.at = At::Behind;
+    }
+
+    /// The level of the innermost container, where members can matter.
+    fn level(&self) -> Option<usize> {
+        let level = usize::from(self.depth.checked_sub(self.base)?);
+        (level < self.slots.len()).then_some(level)
+    }
+
+    fn begin_key(&mut self, byte: u8) {
+        self.is_key = true;
+        self.expect(byte, b'"', At::Text);
+        self.length = 0;
+    }
+
+    /// What the value that begins means.
+    fn slot(&self) -> Slot {
+        if !self.in_object() {
+            return Slot::None;
+        }
+        self.level().map_or(Slot::None, |level| self.slots[level])
+    }
+
+    fn begin_value(&mut self, byte: u8) {
+        let slot = self.slot();
+        self.note_value(slot, byte);
+        match byte {
+            b'{' => self.open(true),
+            b'[' => self.open(false),
+            b'"' => {
+                self.is_key = false;
+                self.length = 0;
+                self.hasher = SipHasher13::new_with_key(HASH_KEY);
+                self.at = At::Text;
+            }
+            b'-' | b'0'..=b'9' => {
+                self.negative = byte == b'-';
+                self.number = Some(i64::from(byte.wrapping_sub(b'0')) * i64::from(!self.negative));
+                self.at = At::Number(match byte {
+                    b'-' => Digits::Minus,
+                    b'0' => Digits::Zero,
+                    _ => Digits::Whole,
+                });
+            }
+            b't' => self.at = At::Word(b"true", 1),
+            b'f' => self.at = At::Word(b"false", 1),
+            b'n' => self.at = At::Word(b"null", 1),
+            _ => self.at = At::Bad,
+        }
+    }
+
+    /// What can be said of a member by the first byte of its value. A member given twice counts as
+    /// given last.
+    fn note_value(&mut self, slot: Slot, byte: u8) {
+        let message = &mut self.message;
+        match slot {
+            Slot::Method => message.has_method = true,
+            Slot::Id => message.has_id = byte != b'n',
+            Slot::Result => {
+                let kept = *message;
+                *message = Message { has_method: kept.has_method, has_id: kept.has_id, has_error: kept.has_error, ..Message::default() };
+                message.code = kept.code;
+                message.has_result = true;
+            }
+            Slot::Error => {
+                message.has_error = byte != b'n';
+                message.code = None;
+            }
+            Slot::Code => message.code = None,
+            Slot::IsError => message.is_error = byte == b't',
+            Slot::ResultType => message.result_type = ResultType::Complete,
+            Slot::RequestState => message.request_state = None,
+            Slot::Cursor => message.cursor = None,
+            Slot::Task | Slot::TaskId => message.task = None,
+            Slot::None => {}
+        }
+    }
+
+    fn end_string(&mut self) {
+        if self.utf8.is_open() {
+            self.at = At::Bad;
+            return;
+        }
+        let text = self.short_text();
+        if self.is_key {
+            let slot = self.slot_of_key(text);
+            if let Some(level) = self.level() {
+                self.slots[level] = slot;
+            }
+            self.at = At::Colon;
+            return;
+        }
+        let hash = Some(self.hasher.finish());
+        match self.slot() {
+            Slot::RequestState => self.message.request_state = hash,
+            Slot::Cursor => self.message.cursor = hash,
+            Slot::TaskId => self.message.task = hash,
+            Slot::ResultType => {
+                self.message.result_type = match text {
+                    Some(b"input_required") => ResultType::InputRequired,
+                    Some(b"task") => ResultType::Task,
+                    _ => ResultType::Complete,
+                }
+            }
+            _ => {}
+        }
+        self.at = At::Behind;
+    }
+
+    fn short_text(&self) -> Option<&[u8]> {
+        self.text.get(..usize::from(self.length))
+    }
+
+    fn slot_of_key(&self, key: Option<&[u8]>) -> Slot {
+        let Some(key) = key else { return Slot::None };
+        match (self.level(), self.slots[0], self.slots[1]) {
+            (Some(0), _, _) => match key {
+                b"method" => Slot::Method,
+                b"id" => Slot::Id,
+                b"result" => Slot::Result,
+                b"error" => Slot::Error,
+                _ => Slot::None,
+            },
+            (Some(1), Slot::Error, _) if key == b"code" => Slot::Code,
+            (Some(1), Slot::Result, _) => match key {
+                b"isError" => Slot::IsError,
+                b"resultType" => Slot::ResultType,
+                b"requestState" => Slot::RequestState,
+                b"nextCursor" => Slot::Cursor,
+                b"taskId" => Slot::TaskId,
+                b"task" => Slot::Task,
+                _ => Slot::None,
+            },
+            (Some(2), Slot::Result, Slot::Task) if key == b"taskId" => Slot::TaskId,
+            _ => Slot::None,
+        }
+    }
+
+    fn text_byte(&mut self, byte: u8) {
+        if self.utf8.is_open() || byte >= 0x80 {
+            if self.utf8.feed(byte) { self.take_text(&[byte]) } else { self.at = At::Bad }
+            return;
+        }
+        match byte {
+            b'"' => self.end_string(),
+            b'\\' => self.at = At::Escape,
+            0..0x20 => self.at = At::Bad,
+            _ => self.take_text(&[byte]),
+        }
+    }
+
+    fn take_text(&mut self, bytes: &[u8]) {
+        let length = usize::from(self.length);
+        match self.text.get_mut(length..length + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.length += bytes.len() as u8;
+            }
+            // Too long to be a word that matters: more than fits, for good.
+            None => self.length = u8::MAX,
+        }
+        if !self.is_key && matches!(self.slot(), Slot::RequestState | Slot::Cursor | Slot::TaskId) {
+            self.hasher.write(bytes);
+        }
+    }
+
+    fn escape(&mut self, byte: u8) {
+        let meant = match byte {
+            b'"' | b'\\' | b'/' => byte,
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                self.unicode = 0;
+                self.high = 0;
+                self.at = At::Hex(4);
+                return;
+            }
+            _ => {
+                self.at = At::Bad;
+                return;
+            }
+        };
+        self.at = At::Text;
+        self.take_text(&[meant]);
+    }
+
+    fn hex(&mut self, byte: u8, left: u8) {
+        let Some(digit) = char::from(byte).to_digit(16) else {
+            self.at = At::Bad;
+            return;
+        };
+        self.unicode = self.unicode << 4 | digit;
+        if left > 1 {
+            self.at = At::Hex(left - 1);
+            return;
+        }
+        let is_low = (0xdc00..0xe000).contains(&self.unicode);
+        let meant = match (self.high, self.unicode) {
+            (0, 0xd800..0xdc00) => {
+                self.high = self.unicode;
+                self.at = At::LowBackslash;
+                return;
+            }
+            (0, plain) => char::from_u32(plain),
+            (high, low) if is_low => char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)),
+            _ => None,
+        };
+        match meant {
+            Some(meant) => {
+                self.at = At::Text;
+                self.take_text(meant.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            None => self.at = At::Bad,
+        }
+    }
+
+    fn digit(&mut self, byte: u8, digits: Digits) -> bool {
+        use Digits::{E, Exponent, Fraction, Minus, Point, Sign, Whole, Zero};
+        let next = match (digits, byte) {
+            (Minus, b'0') => Zero,
+            (Minus, b'1'..=b'9') | (Whole, b'0'..=b'9') => Whole,
+            (Zero | Whole, b'.') => Point,
+            (Point | Fraction, b'0'..=b'9') => Fraction,
+            (Zero | Whole | Fraction, b'e' | b'E') => E,
+            (E, b'+' | b'-') => Sign,
+            (E | Sign | Exponent, b'0'..=b'9') => Exponent,
+            (digits, _) if may_end(digits) => {
+                self.end_number();
+                return false;
+            }
+            _ => {
+                self.at = At::Bad;
+                return true;
+            }
+        };
+        self.number = match next {
+            Whole | Zero => self.number.and_then(|number| number.checked_mul(10)?.checked_add(i64::from(byte - b'0'))),
+            _ => None,
+        };
+        self.at = At::Number(next);
+        true
+    }
+
+    fn end_number(&mut self) {
+        if self.slot() == Slot::Code {
+            self.message.code = self.number.map(|number| if self.negative { -number } else { number });
+        }
+        self.at = At::Behind;
+    }
+
+    fn word(&mut self, byte: u8, word: &'static [u8], read: u8) {
+        if word[usize::from(read)] != byte {
+            self.at = At::Bad;
+        } else if usize::from(read) + 1 == word.len() {
+            self.at = At::Behind;
+        } else {
+            self.at = At::Word(word, read + 1);
+        }
+    }
+}
+
+fn may_end(digits: Digits) -> bool {
+    matches!(digits, Digits::Zero | Digits::Whole | Digits::Fraction | Digits::Exponent)
+}
+
+/// How many bytes from here are plain text of a string: ASCII without quote, backslash, control.
+fn plain_prefix(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x80..)).unwrap_or(bytes.len())
+}
+
+/// Well-formed UTF-8 (Unicode 15, table 3-7), byte by byte.
+#[derive(Clone, Copy, Debug, Default)]
+struct Utf8 {
+    left: u8,
+    least: u8,
+    most: u8,
+}
+
+impl Utf8 {
+    fn is_open(self) -> bool {
+        self.left > 0
+    }
+
+    fn feed(&mut self, byte: u8) -> bool {
+        if self.left > 0 {
+            let fits = (self.least..=self.most).contains(&byte);
+            *self = Self { left: self.left - 1, least: 0x80, most: 0xbf };
+            return fits;
+        }
+        let (left, least, most) = match byte {
+            0xc2..=0xdf => (1, 0x80, 0xbf),
+            0xe0 => (2, 0xa0, 0xbf),
+            0xed => (2, 0x80, 0x9f),
+            0xe1..=0xef => (2, 0x80, 0xbf),
+            0xf0 => (3, 0x90, 0xbf),
+            0xf1..=0xf3 => (3, 0x80, 0xbf),
+            0xf4 => (3, 0x80, 0x8f),
+            _ => return false,
+        };
+        *self = Self { left, least, most };
+        true
+    }
+}
