@@ -100,17 +100,19 @@ fn requests(tools: &Tools, plan: &Plan) {
     println!("\nsmall POST (300 B, answer 200 B), {} keep-alive connections, {place}", load::CONNECTIONS);
     println!("medians of {} interleaved rounds of {:?} (least to greatest)\n", plan.rounds, plan.window);
     println!("{:10} {:>28} {:>24} {:>10}", "", "requests/s", "CPU µs/request", "core busy");
-    let mut medians = Vec::new();
     for (name, windows) in NAMES.iter().zip(&windows) {
-        let [slowest, rate, fastest] = spread(windows, |window| window.rate);
-        let [least, cpu, most] = spread(windows, |window| window.cpu);
-        let [_, busy, _] = spread(windows, |window| window.busy);
+        let [slowest, rate, fastest] = spread(windows.iter().map(|window| window.rate));
+        let [least, cpu, most] = spread(windows.iter().map(|window| window.cpu));
+        let [_, busy, _] = spread(windows.iter().map(|window| window.busy));
         let (rates, cpus) = (format!("({slowest:.0} to {fastest:.0})"), format!("({least:.1} to {most:.1})"));
         println!("{name:10} {rate:>9.0} {rates:>18} {cpu:>8.1} {cpus:>15} {busy:>10.2}");
-        medians.push((rate, cpu));
     }
-    let ((rate, cpu), (bare_rate, bare_cpu)) = (medians[0], medians[1]);
-    println!("{:10} {:>9.2} {:>18} {:>8.2}", "ratio", rate / bare_rate, "", cpu / bare_cpu);
+    // Of windows side by side: a core may change its speed from one round to the next.
+    let pairs = || windows[0].iter().zip(&windows[1]);
+    let [slowest, rate, fastest] = spread(pairs().map(|(dualgate, bare)| dualgate.rate / bare.rate));
+    let [least, cpu, most] = spread(pairs().map(|(dualgate, bare)| dualgate.cpu / bare.cpu));
+    let (rates, cpus) = (format!("({slowest:.2} to {fastest:.2})"), format!("({least:.2} to {most:.2})"));
+    println!("{:10} {rate:>9.2} {rates:>18} {cpu:>8.2} {cpus:>15}", "ratio");
 }
 
 /// Memory: each proxy fresh, with a session and an idle event stream a connection.

@@ -47,9 +47,9 @@ impl Window {
     }
 }
 
-/// Least, median and greatest of some figure of the windows.
-pub fn spread(windows: &[Window], figure: impl Fn(&Window) -> f64) -> [f64; 3] {
-    let mut figures: Vec<f64> = windows.iter().map(figure).collect();
+/// Least, median and greatest.
+pub fn spread(figures: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
     [figures[0], figures[figures.len() / 2], figures[figures.len() - 1]]
 }

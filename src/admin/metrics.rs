@@ -9,8 +9,8 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
@@ -20,7 +20,7 @@ use crate::domain::{Entry, Outcome, Standing};
 use crate::live::{ServiceView, Snapshot};
 use crate::telemetry::names::{self, Metric};
 use crate::upstream::StreamKind;
-use crate::upstream::tally::BOUNDS;
+use crate::upstream::tally::{BOUNDS, Histogram};
 
 pub(super) async fn page(State(office): State<Arc<Office>>) -> Response {
     let snapshot = office.reader.current();
@@ -57,6 +57,7 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut encoder;
         self.encode_traffic(out)?;
+        self.encode_tools(out)?;
         self.encode_split(out)?;
         self.encode_service(out)?;
         self.encode_process(out)
@@ -79,12 +80,8 @@ impl Scrape {
         let mut family = out.encode_descriptor(names::FIRST_BYTE.name, names::FIRST_BYTE.help, None, MetricType::Histogram)?;
         for (view, _) in &self.statuses {
             for entry in Entry::BOTH {
-                let (counts, sum) = view.entries[entry].tally.first_byte();
-                let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
-                let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
                 let labels = pairs(&names::FIRST_BYTE, &[view.config.name.clone(), entry.to_string()]);
-                let mut histogram = family.encode_family(&labels)?;
-                histogram.encode_histogram::<NoLabels>(sum, counts.iter().sum(), &buckets, None)?;
+                histogram(&mut family.encode_family(&labels)?, view.entries[entry].tally.first_byte())?;
             }
         }
         let sessions = self.per_entry(|view, _, entry| vec![(vec![], view.entries[entry].tally.sessions().count() as f64)]);
@@ -110,6 +107,29 @@ impl Scrape {
             }),
         )?;
         gauge(out, &names::IN_FLIGHT, endpoint(|_, inside| inside as f64))
+    }
+
+    fn encode_tools(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let calls = self.per_entry(|view, _, entry| {
+            let tools = view.entries[entry].tally.tools().all();
+            let each = tools.iter().flat_map(|(name, tally)| {
+                Outcome::ALL
+                    .iter()
+                    .map(move |outcome| (vec![name.clone(), outcome.as_str().to_owned()], tally.outcomes(*outcome) as f64))
+            });
+            each.collect()
+        });
+        counter(out, &names::TOOL_CALLS, calls)?;
+        let mut family = out.encode_descriptor(names::TOOL_TIME.name, names::TOOL_TIME.help, None, MetricType::Histogram)?;
+        for (view, _) in &self.statuses {
+            for entry in Entry::BOTH {
+                for (name, tally) in view.entries[entry].tally.tools().all() {
+                    let labels = pairs(&names::TOOL_TIME, &[view.config.name.clone(), entry.to_string(), name]);
+                    histogram(&mut family.encode_family(&labels)?, &tally.duration)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn encode_split(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -199,6 +219,12 @@ fn counter(out: &mut DescriptorEncoder<'_>, metric: &Metric, samples: Vec<Sample
         family.encode_family(&pairs(metric, &labels))?.encode_counter::<NoLabels, _, f64>(&figure, None)?;
     }
     Ok(())
+}
+
+fn histogram(out: &mut MetricEncoder<'_>, times: &Histogram) -> fmt::Result {
+    let (counts, sum) = times.read();
+    let buckets: Vec<(f64, u64)> = BOUNDS.into_iter().chain([f64::INFINITY]).zip(counts).collect();
+    out.encode_histogram::<NoLabels>(sum, counts.iter().sum(), &buckets, None)
 }
 
 fn pairs(metric: &Metric, values: &[String]) -> Vec<(String, String)> {

@@ -16,18 +16,36 @@ pub enum Blame {
 pub enum Outcome {
     /// Answered.
     Ok,
+    /// Answered with a result that says `isError`: a tool failed. Often ordinary (a model gave bad
+    /// arguments), so it is compared between versions, not with zero.
+    ToolError,
+    /// Answered with a JSON-RPC error that is the server's.
+    ProtocolError,
+    /// Answered in a form that cannot be read here, such as an encoded body.
+    Opaque,
     /// Not answered as asked, and this is whose doing it was.
     Failed(Blame),
 }
 
 impl Outcome {
     /// Every outcome, in the order of its index.
-    pub const ALL: [Self; 4] = [Self::Ok, Self::Failed(Blame::Client), Self::Failed(Blame::Entry), Self::Failed(Blame::Proxy)];
+    pub const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::ToolError,
+        Self::ProtocolError,
+        Self::Opaque,
+        Self::Failed(Blame::Client),
+        Self::Failed(Blame::Entry),
+        Self::Failed(Blame::Proxy),
+    ];
 
     /// The value of the label `outcome`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::ToolError => "tool_error",
+            Self::ProtocolError => "protocol_error",
+            Self::Opaque => "opaque",
             Self::Failed(Blame::Client) => "client_fault",
             Self::Failed(Blame::Entry) => "entry_fault",
             Self::Failed(Blame::Proxy) => "proxy_fault",
@@ -38,9 +56,23 @@ impl Outcome {
     pub fn index(self) -> usize {
         match self {
             Self::Ok => 0,
-            Self::Failed(Blame::Client) => 1,
-            Self::Failed(Blame::Entry) => 2,
-            Self::Failed(Blame::Proxy) => 3,
+            Self::ToolError => 1,
+            Self::ProtocolError => 2,
+            Self::Opaque => 3,
+            Self::Failed(Blame::Client) => 4,
+            Self::Failed(Blame::Entry) => 5,
+            Self::Failed(Blame::Proxy) => 6,
+        }
+    }
+
+    /// What a JSON-RPC error says by its code. What the client asked wrongly is the client's: parse
+    /// error, invalid request, unknown method, invalid params (JSON-RPC 2.0, 5.1), resource not found
+    /// and URL elicitation required (2025-11-25), and the refusals of 2026-07-28 (header mismatch,
+    /// missing capability, unsupported version). Everything else is the server's.
+    pub fn of_error_code(code: Option<i64>) -> Self {
+        match code {
+            Some(-32700 | -32602..=-32600 | -32002 | -32042 | -32022..=-32020) => Self::Failed(Blame::Client),
+            _ => Self::ProtocolError,
         }
     }
 

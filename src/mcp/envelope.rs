@@ -25,8 +25,17 @@ pub struct Envelope<'a> {
     pub kind: Kind,
     /// The method of a request or notification.
     pub method: Option<Cow<'a, str>>,
-    /// The ids that want an answer, as they were written (numbers keep their spelling).
-    pub ids: Vec<&'a str>,
+    /// The requests in it, each of which wants an answer.
+    pub wanted: Vec<Wanted<'a>>,
+}
+
+/// A request that wants an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// Its id, as it was written (numbers keep their spelling).
+    pub id: &'a str,
+    /// The tool that it calls.
+    pub tool: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +46,14 @@ struct Message<'a> {
     method: Option<Cow<'a, str>>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
 }
 
 impl<'a> Envelope<'a> {
@@ -60,15 +77,16 @@ impl<'a> Envelope<'a> {
             (Some(_), None) => Kind::Notification,
             (None, _) => Kind::Response,
         };
-        let ids = if kind == Kind::Request { message.id.map(RawValue::get).into_iter().collect() } else { Vec::new() };
-        Some(Self { kind, method: message.method.clone(), ids })
+        let id = message.id.filter(|_| kind == Kind::Request).map(RawValue::get);
+        let wanted = id.map(|id| Wanted { id, tool: message.tool() }).into_iter().collect();
+        Some(Self { kind, method: message.method.clone(), wanted })
     }
 
     fn of_batch(messages: &[Message<'a>]) -> Option<Self> {
         let parts: Option<Vec<Self>> = messages.iter().map(Self::of_one).collect();
         let parts = parts.filter(|parts| !parts.is_empty())?;
-        let ids = parts.iter().flat_map(|part| part.ids.iter().copied()).collect();
-        Some(Self { kind: Kind::Batch, method: None, ids })
+        let wanted = parts.into_iter().flat_map(|part| part.wanted).collect();
+        Some(Self { kind: Kind::Batch, method: None, wanted })
     }
 
     /// Whether this opens a legacy session.
@@ -82,13 +100,25 @@ impl<'a> Envelope<'a> {
     }
 }
 
+impl<'a> Message<'a> {
+    fn tool(&self) -> Option<Cow<'a, str>> {
+        let params = self.params.filter(|_| self.method.as_deref() == Some("tools/call"))?;
+        serde_json::from_str::<Named<'a>>(params.get()).ok()?.name
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_kind_follows_from_method_and_id() {
-        let read = |text: &'static str| Envelope::read(text.as_bytes()).map(|e| (e.kind, e.method.map(Cow::into_owned), e.ids));
+        let read = |text: &'static str| {
+            Envelope::read(text.as_bytes()).map(|e| {
+                let ids: Vec<&str> = e.wanted.iter().map(|wanted| wanted.id).collect();
+                (e.kind, e.method.map(Cow::into_owned), ids)
+            })
+        };
         assert_eq!(
             read(r#"{"jsonrpc":"2.0","id":9007199254740993,"method":"tools/call","params":{"method":"x"}}"#),
             Some((Kind::Request, Some("tools/call".into()), vec!["9007199254740993"])),
@@ -119,6 +149,18 @@ mod tests {
         }
         assert_eq!(Envelope::read(br#"{"jsonrpc":"2.0","method":"a","method":"initialize"}"#), None, "a member given twice");
         assert_eq!(Envelope::read(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}"), None, "not UTF-8");
+    }
+
+    #[test]
+    fn the_tool_of_a_call_is_its_name_and_nothing_elses() {
+        let tools = |text: &'static str| -> Vec<Option<String>> {
+            let envelope = Envelope::read(text.as_bytes()).unwrap();
+            envelope.wanted.into_iter().map(|wanted| wanted.tool.map(Cow::into_owned)).collect()
+        };
+        let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"name":"x"},"name":"se\u0061rch"}}"#;
+        assert_eq!(tools(call), [Some("search".to_owned())]);
+        assert_eq!(tools(r#"{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p"}}"#), [None]);
+        assert_eq!(tools(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[1]}"#), [None]);
     }
 
     #[test]

@@ -7,5 +7,5 @@ pub mod seal;
 pub mod sse;
 pub mod words;
 
-pub use envelope::{Envelope, Kind};
+pub use envelope::{Envelope, Kind, Wanted};
 pub use seal::{SealKeys, Secret, SessionPin, TooLong};

@@ -6,6 +6,8 @@
 
 use json::Json;
 
+use crate::domain::Outcome;
+
 pub mod events;
 pub mod json;
 #[cfg(test)]
@@ -18,8 +20,8 @@ pub use events::Events;
 pub struct Message {
     /// It has a `method`: a request or a notification, no answer.
     pub has_method: bool,
-    /// It has an `id` other than null.
-    pub has_id: bool,
+    /// A hash of its `id`, where that is not null: see [`id_hash`].
+    pub id: Option<u64>,
     /// It has a `result`.
     pub has_result: bool,
     /// It has an `error` other than null.
@@ -51,6 +53,18 @@ pub enum ResultType {
 }
 
 impl Message {
+    /// How the request ended that this answers. A result that asks for more, or that names a task, is
+    /// no error.
+    pub fn outcome(&self) -> Outcome {
+        if self.has_error {
+            Outcome::of_error_code(self.code)
+        } else if self.is_error {
+            Outcome::ToolError
+        } else {
+            Outcome::Ok
+        }
+    }
+
     /// Whether it answers a request.
     pub fn is_answer(&self) -> bool {
         !self.has_method && (self.has_result || self.has_error)
@@ -81,6 +95,14 @@ impl Body {
     /// What the body was, if it ends here.
     pub fn end(&mut self) -> End {
         self.0.end()
+    }
+}
+
+/// The hash of a request's id as it was written (`1`, `"a"`), to find its answer by.
+pub fn id_hash(raw: &str) -> Option<u64> {
+    match raw.as_bytes().first()? {
+        b'"' => serde_json::from_str::<String>(raw).ok().map(|word| json::hash_of_id(true, &word)),
+        _ => Some(json::hash_of_id(false, raw)),
     }
 }
 

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,11 +14,11 @@ use thiserror::Error;
 use tokio::time::Sleep;
 
 use super::error::ProxyError;
+use super::ledger::Ledger;
 use super::peek::Peeked;
 use super::rim::Permit;
 use super::stream::{EventStream, Saying};
-use crate::domain::{Blame, Outcome};
-use crate::upstream::{EntryTally, Lease, Ticket};
+use crate::upstream::{Lease, Ticket};
 
 /// A client's body on its way to an endpoint.
 pub(super) enum ToEntry {
@@ -158,8 +157,7 @@ pub(super) struct Held {
     pub(super) incoming: Incoming,
     pub(super) lease: Option<Lease<ToEntry>>,
     pub(super) stream: Option<EventStream>,
-    pub(super) outcome: Outcome,
-    pub(super) tally: Arc<EntryTally>,
+    pub(super) ledger: Ledger,
     pub(super) finished: bool,
     pub(super) _ticket: Ticket,
     pub(super) _permit: Permit,
@@ -210,6 +208,7 @@ impl Held {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers of an answer are dropped: they were not announced to this client.
                     let Ok(data) = frame.into_data() else { continue };
+                    self.ledger.pass(&data);
                     if let Some(stream) = &mut self.stream {
                         stream.pass(&data);
                     }
@@ -230,9 +229,10 @@ impl Held {
         match stream.poll_saying(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Saying::Comment(comment)) => Poll::Ready(Some(Ok(Frame::data(comment)))),
-            Poll::Ready(Saying::Parting(words)) => {
-                self.outcome = Outcome::Failed(Blame::Proxy);
-                self.end_with(words)
+            Poll::Ready(Saying::Parting) => {
+                let words = stream.last_words(self.ledger.pending(), &ProxyError::Stopping);
+                self.ledger.part();
+                self.end_with(words.unwrap_or_default())
             }
         }
     }
@@ -240,8 +240,9 @@ impl Held {
     /// The endpoint broke off. A stream whose requests still wait ends with an error for each of
     /// them; anything else is cut, since what was cut must look cut.
     fn broken(&mut self, error: hyper::Error) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.outcome = Outcome::Failed(Blame::Entry);
-        let words = self.stream.as_ref().and_then(|stream| stream.last_words(&ProxyError::Lost(error.to_string())));
+        let lost = ProxyError::Lost(error.to_string());
+        let words = self.stream.as_ref().and_then(|stream| stream.last_words(self.ledger.pending(), &lost));
+        self.ledger.break_off();
         match words {
             Some(words) => self.end_with(words),
             None => {
@@ -258,6 +259,7 @@ impl Held {
 
     fn finish(&mut self) {
         self.finished = true;
+        self.ledger.finish();
         if let Some(lease) = self.lease.take() {
             lease.give_back();
         }
@@ -270,6 +272,5 @@ impl Drop for Held {
         if !self.finished && self.incoming.is_end_stream() {
             self.finish();
         }
-        self.tally.note(self.outcome);
     }
 }

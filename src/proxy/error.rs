@@ -159,10 +159,12 @@ pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Re
     };
     let mut response = match asker.era {
         Era::None => text(format!("{error}\n"), "text/plain; charset=utf-8"),
-        Era::Legacy | Era::Modern if asker.ids.is_empty() => {
+        Era::Legacy | Era::Modern if asker.pending.is_empty() => {
             text(words::error_body(&["null"], false, &error.to_string()), "application/json")
         }
-        Era::Legacy | Era::Modern => text(words::error_body(&asker.ids, asker.is_batch, &error.to_string()), "application/json"),
+        Era::Legacy | Era::Modern => {
+            text(words::error_body(&asker.pending, asker.is_batch, &error.to_string()), "application/json")
+        }
     };
     *response.status_mut() = status;
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -194,7 +196,7 @@ fn spared(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Option<Spared
     let nobody_there = matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_));
     match asker.kind {
         Kind::Initialize if nobody_there => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
-        Kind::Initialize | Kind::Call if shape == ErrorShape::JsonRpc && !asker.ids.is_empty() => {
+        Kind::Initialize | Kind::Call if shape == ErrorShape::JsonRpc && !asker.pending.is_empty() => {
             Some(Spared::With(StatusCode::OK))
         }
         Kind::Message => Some(Spared::Silently(StatusCode::ACCEPTED)),

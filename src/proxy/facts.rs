@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, request};
 
 use super::Site;
 use super::error::ProxyError;
+use super::ledger::Pending;
 use super::peek::Peeked;
 use super::peer::Peer;
 use crate::config::Plain;
@@ -45,8 +46,8 @@ pub(super) struct Asker {
     pub(super) era: Era,
     /// The kind of request.
     pub(super) kind: Kind,
-    /// The ids that want an answer, as they were written.
-    pub(super) ids: Vec<String>,
+    /// The requests that want an answer.
+    pub(super) pending: Vec<Pending>,
     /// Whether the answer to several is an array.
     pub(super) is_batch: bool,
 }
@@ -93,11 +94,11 @@ impl Asker {
             (&Method::GET, _) => Kind::Listen,
             (&Method::DELETE, _) => Kind::End,
             (_, Some(envelope)) if envelope.is_initialize() => Kind::Initialize,
-            (_, Some(envelope)) if envelope.ids.is_empty() => Kind::Message,
+            (_, Some(envelope)) if envelope.wanted.is_empty() => Kind::Message,
             _ => Kind::Call,
         };
         if let Some(envelope) = envelope {
-            self.ids = envelope.ids.iter().map(|id| (*id).to_owned()).collect();
+            self.pending = envelope.wanted.iter().map(Pending::new).collect();
             self.is_batch = envelope.kind == mcp::Kind::Batch;
         }
     }

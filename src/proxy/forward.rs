@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::body::{Fault, Held, ToClient, ToEntry};
 use super::error::{self, ProxyError};
 use super::facts::{self, Asker, Facts, Kind};
+use super::ledger::Ledger;
 use super::peer::Peer;
 use super::rim::{self, Permit};
 use super::seat::{Search, Seat};
@@ -135,7 +136,7 @@ impl Worker {
             let interval = seat.service.config.traffic.keep_alive;
             head.headers.remove(CONTENT_LENGTH);
             let open = StreamGuard::open(&tally, kind);
-            EventStream::new(kind, interval, std::mem::take(&mut asker.ids), self.site.stage.clone(), open)
+            EventStream::new(kind, interval, self.site.stage.clone(), open)
         });
         // The endpoint does not know a session that was born there: it has lost it.
         let is_lost = facts.pin.is_some() && asker.kind != Kind::End && head.status == StatusCode::NOT_FOUND;
@@ -144,16 +145,10 @@ impl Worker {
             service = seat.service.config.name, entry = %seat.entry, endpoint = seat.ticket.endpoint().name,
             why = seat.why.as_str(), kind = ?asker.kind, status = head.status.as_u16(), "request",
         );
-        let held = Held {
-            incoming,
-            lease: Some(reply.lease),
-            stream,
-            outcome,
-            tally,
-            finished: false,
-            _ticket: seat.ticket,
-            _permit: permit,
-        };
+        let pending = std::mem::take(&mut asker.pending);
+        let ledger = Ledger::new(tally, begun, pending, head.status, &head.headers, outcome);
+        let held =
+            Held { incoming, lease: Some(reply.lease), stream, ledger, finished: false, _ticket: seat.ticket, _permit: permit };
         Ok(Response::from_parts(head, ToClient::Held(Box::new(held))))
     }
 

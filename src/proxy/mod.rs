@@ -27,6 +27,7 @@ mod error;
 mod facts;
 mod forward;
 mod headers;
+mod ledger;
 mod listen;
 mod peek;
 mod peer;

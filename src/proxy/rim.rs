@@ -50,7 +50,10 @@ impl Worker {
             _ => asker.entry,
         };
         if let Some(entry) = meant {
-            service.entries[entry].tally.note(error.outcome());
+            let tally = &service.entries[entry].tally;
+            for _ in 0..asker.pending.len().max(1) {
+                tally.note(error.outcome());
+            }
         }
         if error::is_hidden(error, asker) {
             service.tally.undelivered.fetch_add(1, Ordering::Relaxed);

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Stage;
 use super::error::ProxyError;
+use super::ledger::Pending;
 use crate::mcp::sse::{Boundary, KEEP_ALIVE};
 use crate::mcp::words;
 use crate::upstream::{StreamGuard, StreamKind};
@@ -21,7 +22,6 @@ pub(super) struct EventStream {
     boundary: Boundary,
     quiet: Option<Quiet>,
     kind: StreamKind,
-    ids: Vec<String>,
     has_event_ids: bool,
     parting: Pin<Box<dyn Future<Output = ()>>>,
     _open: StreamGuard,
@@ -37,20 +37,13 @@ struct Quiet {
 pub(super) enum Saying {
     /// A comment, to keep it alive.
     Comment(Bytes),
-    /// The process is stopping: this, and then the end.
-    Parting(Bytes),
+    /// The process is stopping: last words, and then the end.
+    Parting,
 }
 
 impl EventStream {
-    /// A stream that begins now. `interval` of zero sends no comments; `ids` are the requests that
-    /// wait for their answers on it.
-    pub(super) fn new(
-        kind: StreamKind,
-        interval: Duration,
-        ids: Vec<String>,
-        stage: watch::Receiver<Stage>,
-        open: StreamGuard,
-    ) -> Self {
+    /// A stream that begins now. `interval` of zero sends no comments.
+    pub(super) fn new(kind: StreamKind, interval: Duration, stage: watch::Receiver<Stage>, open: StreamGuard) -> Self {
         let quiet = (!interval.is_zero()).then(|| Quiet {
             interval,
             last: Instant::now(),
@@ -61,7 +54,7 @@ impl EventStream {
             // An error means that the sender is gone, and the process with it.
             let _ = stage.wait_for(|stage| *stage >= Stage::Parting).await;
         });
-        Self { boundary: Boundary::default(), quiet, kind, ids, has_event_ids: false, parting, _open: open }
+        Self { boundary: Boundary::default(), quiet, kind, has_event_ids: false, parting, _open: open }
     }
 
     /// Takes note of bytes that pass.
@@ -78,7 +71,7 @@ impl EventStream {
     /// Something of its own, when it is time for that.
     pub(super) fn poll_saying(&mut self, context: &mut Context<'_>) -> Poll<Saying> {
         if self.parting.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Saying::Parting(self.last_words(&ProxyError::Stopping).unwrap_or_default()));
+            return Poll::Ready(Saying::Parting);
         }
         let Some(quiet) = &mut self.quiet else { return Poll::Pending };
         while quiet.alarm.as_mut().poll(context).is_ready() {
@@ -101,11 +94,11 @@ impl EventStream {
 
     /// What ends the stream so that its client knows where it stands; nothing where the client is
     /// better served by a cut: a GET stream is opened again, and one with event ids resumed.
-    pub(super) fn last_words(&self, error: &ProxyError) -> Option<Bytes> {
-        if self.kind == StreamKind::Listen || self.has_event_ids || self.ids.is_empty() {
+    pub(super) fn last_words(&self, pending: &[Pending], error: &ProxyError) -> Option<Bytes> {
+        if self.kind == StreamKind::Listen || self.has_event_ids || pending.is_empty() {
             return None;
         }
-        let events = words::error_events(&self.ids, &error.to_string());
+        let events = words::error_events(pending, &error.to_string());
         Some(Bytes::from([self.boundary.abandon_event(), events.as_bytes()].concat()))
     }
 }

@@ -4,6 +4,7 @@ pub mod endpoint;
 pub mod gate;
 pub mod probe;
 pub mod tally;
+pub mod tools;
 pub mod wire;
 
 pub use endpoint::Endpoint;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
+use super::tools::Tools;
 use crate::domain::skew::Skew;
 use crate::domain::{ClientKey, Outcome};
 
-/// Upper bounds of the first-byte histogram in seconds.
+/// Upper bounds of histograms in seconds.
 pub const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 /// What one entry has seen.
@@ -19,10 +20,33 @@ pub const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2
 pub struct EntryTally {
     outcomes: [AtomicU64; Outcome::ALL.len()],
     births: AtomicU64,
-    buckets: [AtomicU64; BOUNDS.len() + 1],
-    micros: AtomicU64,
+    first_byte: Histogram,
+    tools: Tools,
     streams: [AtomicI64; 2],
     sessions: Roster,
+}
+
+/// Times in buckets that add up: exact counts, shared by all workers.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl Histogram {
+    /// One more.
+    pub fn note(&self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Counts per bucket (the last has no bound) and the sum in seconds.
+    pub fn read(&self) -> ([u64; BOUNDS.len() + 1], f64) {
+        let counts = std::array::from_fn(|at| self.buckets[at].load(Ordering::Relaxed));
+        (counts, self.micros.load(Ordering::Relaxed) as f64 / 1e6)
+    }
 }
 
 /// What kind of event stream it is.
@@ -55,10 +79,7 @@ impl EntryTally {
 
     /// One answer began after so long.
     pub fn note_first_byte(&self, after: Duration) {
-        let seconds = after.as_secs_f64();
-        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.first_byte.note(after);
     }
 
     /// One session was born.
@@ -86,10 +107,14 @@ impl EntryTally {
         u64::try_from(self.streams[kind as usize].load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// The first-byte histogram: counts per bucket (the last has no bound) and the sum in seconds.
-    pub fn first_byte(&self) -> ([u64; BOUNDS.len() + 1], f64) {
-        let counts = std::array::from_fn(|at| self.buckets[at].load(Ordering::Relaxed));
-        (counts, self.micros.load(Ordering::Relaxed) as f64 / 1e6)
+    /// Times to the first byte.
+    pub fn first_byte(&self) -> &Histogram {
+        &self.first_byte
+    }
+
+    /// What its tools have done.
+    pub fn tools(&self) -> &Tools {
+        &self.tools
     }
 
     /// The sessions seen here.

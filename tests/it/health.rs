@@ -138,7 +138,7 @@ async fn faults_of_clients_are_not_counted_against_the_entry() {
     }
     let count = async || app.admin.service().await["entries"]["primary"]["requests"].clone();
     eventually("all is counted", async || {
-        (count().await == json!({ "ok": 2, "client_fault": 2, "entry_fault": 1, "proxy_fault": 0 })).then_some(())
+        (count().await == json!({ "ok": 2, "tool_error": 0, "protocol_error": 0, "opaque": 0, "client_fault": 2, "entry_fault": 1, "proxy_fault": 0 })).then_some(())
     })
     .await;
 }

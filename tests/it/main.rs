@@ -5,6 +5,7 @@
 mod admin;
 mod form;
 mod health;
+mod outcomes;
 mod restart;
 mod rollback;
 mod sessions;

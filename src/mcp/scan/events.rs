@@ -18,6 +18,7 @@ pub struct Events {
     data: Json,
     has_data: bool,
     is_other: bool,
+    has_ids: bool,
     held: Vec<Message>,
     garbled: u32,
 }
@@ -40,6 +41,8 @@ enum At {
     DataValue,
     /// In the value of the type: so many bytes have matched; nothing where one did not.
     EventValue(Option<u8>),
+    /// In the name of `id`; so many bytes have matched.
+    Id(u8),
     /// In a line that says nothing here.
     Passed,
 }
@@ -70,6 +73,11 @@ impl Events {
         self.garbled
     }
 
+    /// Whether events have ids, so that the stream can be resumed.
+    pub fn has_ids(&self) -> bool {
+        self.has_ids
+    }
+
     /// Whether the stream may end here: between two events.
     pub fn end(&self) -> End {
         if self.at == At::Start && !self.has_data { End::Whole } else { End::Cut }
@@ -87,6 +95,12 @@ impl Events {
         self.at = match (self.at, byte) {
             (At::Start, b'd') => At::Data(1),
             (At::Start, b'e') => At::Event(1),
+            (At::Start, b'i') => At::Id(1),
+            (At::Id(1), b'd') => At::Id(2),
+            (At::Id(2), b':') => {
+                self.has_ids = true;
+                At::Passed
+            }
             (At::Data(4), b':') => {
                 self.begin_data(tell);
                 At::DataColon

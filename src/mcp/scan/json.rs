@@ -17,6 +17,19 @@ pub(super) fn hash_of(word: &str) -> u64 {
     hasher.finish()
 }
 
+/// `1` and `"1"` are two ids.
+pub(super) fn hash_of_id(is_text: bool, id: &str) -> u64 {
+    let mut hasher = id_hasher(is_text);
+    hasher.write(id.as_bytes());
+    hasher.finish()
+}
+
+fn id_hasher(is_text: bool) -> SipHasher13 {
+    let mut hasher = SipHasher13::new_with_key(HASH_KEY);
+    hasher.write_u8(u8::from(is_text));
+    hasher
+}
+
 /// Where in the grammar the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
@@ -268,10 +281,14 @@ impl Json {
             b'"' => {
                 self.is_key = false;
                 self.length = 0;
-                self.hasher = SipHasher13::new_with_key(HASH_KEY);
+                self.hasher = if slot == Slot::Id { id_hasher(true) } else { SipHasher13::new_with_key(HASH_KEY) };
                 self.at = At::Text;
             }
             b'-' | b'0'..=b'9' => {
+                if slot == Slot::Id {
+                    self.hasher = id_hasher(false);
+                    self.hasher.write(&[byte]);
+                }
                 self.negative = byte == b'-';
                 self.number = Some(i64::from(byte.wrapping_sub(b'0')) * i64::from(!self.negative));
                 self.at = At::Number(match byte {
@@ -293,10 +310,10 @@ impl Json {
         let message = &mut self.message;
         match slot {
             Slot::Method => message.has_method = true,
-            Slot::Id => message.has_id = byte != b'n',
+            Slot::Id => message.id = None,
             Slot::Result => {
                 let kept = *message;
-                *message = Message { has_method: kept.has_method, has_id: kept.has_id, has_error: kept.has_error, ..Message::default() };
+                *message = Message { has_method: kept.has_method, id: kept.id, has_error: kept.has_error, ..Message::default() };
                 message.code = kept.code;
                 message.has_result = true;
             }
@@ -330,6 +347,7 @@ impl Json {
         }
         let hash = Some(self.hasher.finish());
         match self.slot() {
+            Slot::Id => self.message.id = hash,
             Slot::RequestState => self.message.request_state = hash,
             Slot::Cursor => self.message.cursor = hash,
             Slot::TaskId => self.message.task = hash,
@@ -376,7 +394,11 @@ impl Json {
 
     fn text_byte(&mut self, byte: u8) {
         if self.utf8.is_open() || byte >= 0x80 {
-            if self.utf8.feed(byte) { self.take_text(&[byte]) } else { self.at = At::Bad }
+            if self.utf8.feed(byte) {
+                self.take_text(&[byte])
+            } else {
+                self.at = At::Bad
+            }
             return;
         }
         match byte {
@@ -397,7 +419,7 @@ impl Json {
             // Too long to be a word that matters: more than fits, for good.
             None => self.length = u8::MAX,
         }
-        if !self.is_key && matches!(self.slot(), Slot::RequestState | Slot::Cursor | Slot::TaskId) {
+        if !self.is_key && matches!(self.slot(), Slot::Id | Slot::RequestState | Slot::Cursor | Slot::TaskId) {
             self.hasher.write(bytes);
         }
     }
@@ -474,6 +496,9 @@ impl Json {
                 return true;
             }
         };
+        if self.slot() == Slot::Id {
+            self.hasher.write(&[byte]);
+        }
         self.number = match next {
             Whole | Zero => self.number.and_then(|number| number.checked_mul(10)?.checked_add(i64::from(byte - b'0'))),
             _ => None,
@@ -483,8 +508,10 @@ impl Json {
     }
 
     fn end_number(&mut self) {
-        if self.slot() == Slot::Code {
-            self.message.code = self.number.map(|number| if self.negative { -number } else { number });
+        match self.slot() {
+            Slot::Code => self.message.code = self.number.map(|number| if self.negative { -number } else { number }),
+            Slot::Id => self.message.id = Some(self.hasher.finish()),
+            _ => {}
         }
         self.at = At::Behind;
     }

@@ -13,12 +13,22 @@ fn parsed(body: &[u8]) -> Option<Vec<Message>> {
     })
 }
 
+/// The parser re-spells numbers like `1.5` and `-32e2`; as ids they are compared as written.
+fn without_odd_ids(mut messages: Vec<Message>, oracle: &[Message]) -> Vec<Message> {
+    for (message, parsed) in messages.iter_mut().zip(oracle) {
+        if parsed.id.is_none() {
+            message.id = None;
+        }
+    }
+    messages
+}
+
 fn of_value(value: &Value) -> Message {
     let result = &value["result"];
     let hash = |word: &Value| word.as_str().map(hash_of);
     Message {
         has_method: value.get("method").is_some(),
-        has_id: value.get("id").is_some_and(|id| !id.is_null()),
+        id: value.get("id").filter(|id| id.is_string() || id.is_i64()).and_then(|id| id_hash(&id.to_string())),
         has_result: value.get("result").is_some(),
         has_error: value.get("error").is_some_and(|error| !error.is_null()),
         code: value["error"]["code"].as_i64(),
@@ -69,6 +79,15 @@ fn the_classes_of_answers_are_told_apart() {
 }
 
 #[test]
+fn an_answer_is_found_by_the_id_as_it_was_written() {
+    let id = |text: &str| scanned(&[text.as_bytes()]).0[0].id;
+    assert_eq!(id(r#"{"id":9007199254740993,"result":{}}"#), id_hash("9007199254740993"));
+    assert_eq!(id(r#"{"result":{},"id":"\u0061-1"}"#), id_hash(r#""a-1""#));
+    assert_ne!(id_hash("1"), id_hash(r#""1""#));
+    assert_eq!(id(r#"{"id":null,"error":{}}"#), None);
+}
+
+#[test]
 fn cut_and_garbled_bodies_are_told_apart() {
     let end = |text: &str| scanned(&[text.as_bytes()]).1;
     for whole in ["{}", "[]", " 1 ", "-0.5e+3", "\"\\ud83d\\ude00\"", "[[[]]]", "null"] {
@@ -77,7 +96,24 @@ fn cut_and_garbled_bodies_are_told_apart() {
     for cut in ["", "{", "[1,", "{\"a\"", "{\"a\":", "\"x", "tru", "-", "1e", "\"\\u12"] {
         assert_eq!(end(cut), End::Cut, "{cut}");
     }
-    for garbled in ["}", "{]", "[1 2]", "{\"a\" 1}", "01", "+1", "1.e", "trux", "\"\n\"", "\"\\x\"", "\"\\ud800x\"", "\"\\udc00\"", "{}{}", "[,]", "{,}", "[1,]"] {
+    for garbled in [
+        "}",
+        "{]",
+        "[1 2]",
+        "{\"a\" 1}",
+        "01",
+        "+1",
+        "1.e",
+        "trux",
+        "\"\n\"",
+        "\"\\x\"",
+        "\"\\ud800x\"",
+        "\"\\udc00\"",
+        "{}{}",
+        "[,]",
+        "{,}",
+        "[1,]",
+    ] {
         assert_eq!(end(garbled), End::Garbled, "{garbled}");
     }
     assert_eq!(scanned(&[b"\"\xff\""]).1, End::Garbled);
@@ -87,20 +123,51 @@ fn cut_and_garbled_bodies_are_told_apart() {
 
 /// Texts near what servers say, with every member that matters, in any order, twice or astray.
 fn bodies() -> impl Strategy<Value = String> {
-    let word = prop_oneof![Just("\"a\""), Just("\"input_required\""), Just("\"task\""), Just("\"\\u00e9\\n\\\"\""), Just("\"ü\""), Just("\"\"")];
-    let scalar = prop_oneof![Just("true"), Just("false"), Just("null"), Just("1"), Just("-32603"), Just("1.5"), Just("-32e2"), Just("99999999999999999999")];
+    let word = prop_oneof![
+        Just("\"a\""),
+        Just("\"input_required\""),
+        Just("\"task\""),
+        Just("\"\\u00e9\\n\\\"\""),
+        Just("\"ü\""),
+        Just("\"\"")
+    ];
+    let scalar = prop_oneof![
+        Just("true"),
+        Just("false"),
+        Just("null"),
+        Just("1"),
+        Just("-32603"),
+        Just("1.5"),
+        Just("-32e2"),
+        Just("99999999999999999999")
+    ];
     let leaf = prop_oneof![word.prop_map(str::to_owned), scalar.prop_map(str::to_owned)];
     let key = || {
         prop::sample::select(vec![
-            "jsonrpc", "id", "method", "result", "error", "code", "isError", "resultType", "requestState", "nextCursor", "taskId", "task",
-            "is\\u0045rror", "x", "resultTypeResultType",
+            "jsonrpc",
+            "id",
+            "method",
+            "result",
+            "error",
+            "code",
+            "isError",
+            "resultType",
+            "requestState",
+            "nextCursor",
+            "taskId",
+            "task",
+            "is\\u0045rror",
+            "x",
+            "resultTypeResultType",
         ])
     };
     leaf.prop_recursive(5, 40, 5, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" ,"))),
-            prop::collection::btree_map(key(), inner, 0..6)
-                .prop_map(|map| format!("{{{}}}", map.iter().map(|(k, v)| format!("\"{k}\" :\t{v}")).collect::<Vec<_>>().join(","))),
+            prop::collection::btree_map(key(), inner, 0..6).prop_map(|map| format!(
+                "{{{}}}",
+                map.iter().map(|(k, v)| format!("\"{k}\" :\t{v}")).collect::<Vec<_>>().join(",")
+            )),
         ]
     })
 }
@@ -112,7 +179,8 @@ proptest! {
     fn it_agrees_with_a_full_parser_in_every_cut(body in bodies(), cuts in prop::collection::vec(any::<usize>(), 0..8)) {
         let (messages, end) = scanned(&pieces(body.as_bytes(), &cuts));
         prop_assert_eq!(end, End::Whole, "{}", body);
-        prop_assert_eq!(messages, parsed(body.as_bytes()).unwrap(), "{}", body);
+        let oracle = parsed(body.as_bytes()).unwrap();
+        prop_assert_eq!(without_odd_ids(messages, &oracle), oracle, "{}", body);
     }
 
     #[test]
@@ -127,7 +195,7 @@ proptest! {
         let is_json = std::str::from_utf8(&bytes).is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
         prop_assert_eq!(end == End::Whole, is_json, "{:?}", String::from_utf8_lossy(&bytes));
         if let Some(parsed) = parsed(&bytes) {
-            prop_assert_eq!(messages, parsed, "{:?}", String::from_utf8_lossy(&bytes));
+            prop_assert_eq!(without_odd_ids(messages, &parsed), parsed, "{:?}", String::from_utf8_lossy(&bytes));
         }
     }
 
@@ -158,7 +226,7 @@ proptest! {
         let mut scanner = Events::default();
         let mut messages = Vec::new();
         pieces(stream.as_bytes(), &cuts).iter().for_each(|piece| scanner.feed(piece, &mut |message| messages.push(message)));
-        prop_assert_eq!(messages, expected, "{:?}", stream);
+        prop_assert_eq!(without_odd_ids(messages, &expected), expected, "{:?}", stream);
         prop_assert_eq!((scanner.end(), scanner.garbled()), (End::Whole, 0));
     }
 

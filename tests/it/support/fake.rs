@@ -223,6 +223,17 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
                 None => answer,
             }
         }
+        (&Method::POST, _) if message.is_array() => {
+            let answers: Vec<Value> = message
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| json!({ "jsonrpc": "2.0", "id": one["id"], "result": { "isError": one["params"]["name"] == "fail" } }))
+                .collect();
+            let mut response = text(StatusCode::OK, &Value::from(answers).to_string());
+            response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            response
+        }
         (&Method::POST, Some(_)) if !message["id"].is_null() => json_answer(&message, &json!({ "server": state.name })),
         (&Method::POST, _) => text(StatusCode::ACCEPTED, ""),
         _ => text(StatusCode::METHOD_NOT_ALLOWED, ""),
@@ -273,7 +284,29 @@ async fn call(state: &Arc<State>, message: &Value) -> Response<Body> {
             });
             response
         }
-        "encoded" => text(StatusCode::OK, "x"),
+        "fail" => json_answer(message, &json!({ "content": [{ "type": "text", "text": "no" }], "isError": true })),
+        "stream-fail" => {
+            let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "isError": true } });
+            one_event(format!(
+                "event: message\ndata: {{\"method\":\"notifications/progress\"}}\n\nevent: message\ndata: {answer}\n\n"
+            ))
+        }
+        "error" => error_answer(message, -32603),
+        "unknown" => error_answer(message, -32602),
+        // The server closes a stream that it means to go on with.
+        "poll" => one_event("id: 1\ndata:\n\nretry: 10\n\n".to_owned()),
+        "cut" => one_event("data: {\"method\":\"notifications/progress\"}\n\n".to_owned()),
+        "garbled" => {
+            let mut response = text(StatusCode::OK, "{\"jsonrpc\":");
+            response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            response
+        }
+        "encoded" => {
+            let mut response = json_answer(message, &json!({}));
+            response.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+            response
+        }
+        "busy" => text(StatusCode::SERVICE_UNAVAILABLE, ""),
         _ => json_answer(message, &json!({ "server": state.name })),
     }
 }
@@ -314,6 +347,19 @@ fn events() -> (Sender<Bytes, std::io::Error>, Response<Body>) {
     let (sender, body) = Channel::<Bytes, std::io::Error>::new(16);
     let response = Response::builder().header("content-type", "text/event-stream").body(body.boxed_unsync()).unwrap();
     (sender, response)
+}
+
+fn one_event(stream: String) -> Response<Body> {
+    let mut response = text(StatusCode::OK, &stream);
+    response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+    response
+}
+
+fn error_answer(message: &Value, code: i32) -> Response<Body> {
+    let body = json!({ "jsonrpc": "2.0", "id": message["id"], "error": { "code": code, "message": "no" } }).to_string();
+    let mut response = text(StatusCode::OK, &body);
+    response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    response
 }
 
 fn json_answer(message: &Value, result: &Value) -> Response<Body> {

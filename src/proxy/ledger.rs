@@ -1,0 +1,186 @@
+//! The outcome of every request, read from its answer and booked once: by tool, by entry, and with
+//! the blame where it belongs.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+
+use crate::domain::{Blame, Outcome};
+use crate::mcp::Wanted;
+use crate::mcp::scan::{Body, End, Events, Message, id_hash};
+use crate::upstream::EntryTally;
+
+/// A request of the client that waits for its answer.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    id: String,
+    hash: Option<u64>,
+    tool: Option<String>,
+}
+
+impl Pending {
+    pub(super) fn new(wanted: &Wanted<'_>) -> Self {
+        Self { id: wanted.id.to_owned(), hash: id_hash(wanted.id), tool: wanted.tool.as_deref().map(str::to_owned) }
+    }
+}
+
+impl AsRef<str> for Pending {
+    fn as_ref(&self) -> &str {
+        &self.id
+    }
+}
+
+/// What one answer is booked by.
+pub(super) struct Ledger {
+    tally: Arc<EntryTally>,
+    begun: Instant,
+    pending: Vec<Pending>,
+    waited_for: usize,
+    by_status: Outcome,
+    scan: Scan,
+    ending: Ending,
+}
+
+enum Scan {
+    /// The status says it all.
+    Status,
+    Json(Box<Body>),
+    Events(Box<Events>),
+    /// It cannot be read.
+    Opaque,
+}
+
+/// How the body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It has not; if it never does, the client has left.
+    Running,
+    Finished,
+    Broken,
+    Parted,
+}
+
+impl Ledger {
+    /// Begins with the head of the answer; `outcome` is what its status says.
+    pub(super) fn new(
+        tally: Arc<EntryTally>,
+        begun: Instant,
+        pending: Vec<Pending>,
+        status: StatusCode,
+        headers: &HeaderMap,
+        outcome: Outcome,
+    ) -> Self {
+        let waited_for = pending.len();
+        let scan = Scan::of(status, headers, outcome);
+        Self { tally, begun, pending, waited_for, by_status: outcome, scan, ending: Ending::Running }
+    }
+
+    /// The requests that still wait.
+    pub(super) fn pending(&self) -> &[Pending] {
+        &self.pending
+    }
+
+    /// Bytes of the answer pass.
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
+        let Self { tally, begun, pending, .. } = self;
+        let mut book = |message: Message| book(tally, *begun, pending, &message);
+        match &mut self.scan {
+            Scan::Json(body) => body.feed(bytes, &mut book),
+            Scan::Events(events) => events.feed(bytes, &mut book),
+            Scan::Status | Scan::Opaque => {}
+        }
+    }
+
+    /// The answer has ended well.
+    pub(super) fn finish(&mut self) {
+        self.ending = Ending::Finished;
+    }
+
+    /// The endpoint broke off.
+    pub(super) fn break_off(&mut self) {
+        self.ending = Ending::Broken;
+    }
+
+    /// The proxy ended it, since it is stopping.
+    pub(super) fn part(&mut self) {
+        self.ending = Ending::Parted;
+    }
+
+    /// What becomes of the requests that got no answer; nothing where the answer is still to come.
+    fn unanswered(&mut self) -> Option<Outcome> {
+        match (&mut self.scan, self.ending) {
+            (_, Ending::Broken) => Some(Outcome::Failed(Blame::Entry)),
+            (_, Ending::Parted) => Some(Outcome::Failed(Blame::Proxy)),
+            (Scan::Status, _) => Some(self.by_status),
+            (_, Ending::Running) => Some(Outcome::Failed(Blame::Client)),
+            (Scan::Opaque, Ending::Finished) => Some(Outcome::Opaque),
+            // The server closes a stream that it means to go on with (2025-11-25, SEP-1699): the
+            // answer comes where the client resumes it.
+            (Scan::Events(events), Ending::Finished) if events.has_ids() && events.end() == End::Whole => None,
+            (Scan::Json(_) | Scan::Events(_), Ending::Finished) => Some(Outcome::Failed(Blame::Entry)),
+        }
+    }
+}
+
+impl Scan {
+    fn of(status: StatusCode, headers: &HeaderMap, outcome: Outcome) -> Self {
+        if outcome != Outcome::Ok || status != StatusCode::OK {
+            return Self::Status;
+        }
+        let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase()).unwrap_or_default();
+        if headers.contains_key(CONTENT_ENCODING) {
+            Self::Opaque
+        } else if kind.starts_with(b"application/json") {
+            Self::Json(Box::default())
+        } else if kind.starts_with(b"text/event-stream") {
+            Self::Events(Box::default())
+        } else {
+            Self::Opaque
+        }
+    }
+}
+
+/// Books one message. An answer to a request that is not waited for here belongs to a stream that
+/// is resumed.
+fn book(tally: &EntryTally, begun: Instant, pending: &mut Vec<Pending>, message: &Message) {
+    if !message.is_answer() {
+        return;
+    }
+    let outcome = message.outcome();
+    tally.note(outcome);
+    // A single request and a single answer belong together even where the server lost the id.
+    let found =
+        pending.iter().position(|one| one.hash == message.id).or((pending.len() == 1 && message.id.is_none()).then_some(0));
+    let answered = found.map(|at| pending.swap_remove(at));
+    if let Some(tool) = answered.and_then(|answered| answered.tool) {
+        tally.tools().note(&tool, outcome, begun.elapsed());
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if self.waited_for == 0 {
+            // No request inside: the exchange itself counts. A client that leaves a stream it only
+            // listens to has had what it wanted.
+            let outcome = match self.ending {
+                Ending::Broken => Outcome::Failed(Blame::Entry),
+                Ending::Parted => Outcome::Failed(Blame::Proxy),
+                Ending::Running | Ending::Finished => self.by_status,
+            };
+            return self.tally.note(outcome);
+        }
+        if self.pending.is_empty() {
+            return;
+        }
+        let Some(outcome) = self.unanswered() else { return };
+        let elapsed = self.begun.elapsed();
+        for pending in &self.pending {
+            self.tally.note(outcome);
+            if let Some(tool) = &pending.tool {
+                self.tally.tools().note(tool, outcome, elapsed);
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Fake, Options, TestApp, call, eventually};
+
+async fn pair() -> (Fake, Fake) {
+    (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
+}
+
+async fn requests(app: &TestApp) -> Value {
+    app.admin.service().await["entries"]["primary"]["requests"].clone()
+}
+
+/// `tool outcome` and how often, as the metrics page has it.
+async fn tools(app: &TestApp) -> BTreeMap<String, u64> {
+    let page = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
+    let label = |line: &str, name: &str| line.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().to_owned();
+    page.lines()
+        .filter(|line| line.starts_with("mcp_tool_calls_total{"))
+        .map(|line| {
+            let count: f64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
+            (format!("{} {}", label(line, "tool_name"), label(line, "outcome")), count as u64)
+        })
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+#[tokio::test]
+async fn every_answer_is_counted_for_what_it_says_and_not_for_its_status() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    for tool in ["echo", "echo", "fail", "stream-fail", "error", "unknown", "cut", "garbled", "encoded", "busy", "poll"] {
+        session.post(&call(1, tool)).await.bytes().await.unwrap();
+    }
+    session.post(&json!([call(1, "echo"), call("x", "fail"), call(3, "echo")])).await.bytes().await.unwrap();
+    let wanted = json!({
+        "ok": 1 + 2 + 2, "tool_error": 2 + 1, "protocol_error": 1, "opaque": 1, "client_fault": 1, "entry_fault": 3, "proxy_fault": 0,
+    });
+    eventually("all is counted", async || (requests(&app).await == wanted).then_some(())).await;
+    let counted: Vec<(String, u64)> = tools(&app).await.into_iter().collect();
+    let wanted = [
+        ("busy entry_fault", 1),
+        ("cut entry_fault", 1),
+        ("echo ok", 4),
+        ("encoded opaque", 1),
+        ("error protocol_error", 1),
+        ("fail tool_error", 2),
+        ("garbled entry_fault", 1),
+        ("stream-fail tool_error", 1),
+        ("unknown client_fault", 1),
+    ];
+    assert_eq!(counted, wanted.map(|(name, count)| (name.to_owned(), count)));
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_the_entrys_and_a_client_that_leaves_is_its_own() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    let mut left = session.post(&call(1, "stream")).await;
+    left.chunk().await.unwrap();
+    drop(left);
+    let mut cut = session.post(&call(2, "stream")).await;
+    cut.chunk().await.unwrap();
+    eventually("the client's leaving is booked", async || (requests(&app).await["client_fault"] == 1).then_some(())).await;
+    v1.kill();
+    cut.bytes().await.unwrap();
+    eventually("the cut is booked", async || (requests(&app).await["entry_fault"] == 1).then_some(())).await;
+    assert_eq!(requests(&app).await["ok"], 1, "the initialize");
+}
+
+#[tokio::test]
+async fn what_the_proxy_answers_itself_is_booked_once_per_request_with_its_blame() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    v1.kill();
+    session.post(&json!([call(1, "a"), call(2, "b")])).await.bytes().await.unwrap();
+    eventually("two are booked", async || (requests(&app).await["entry_fault"] == 2).then_some(())).await;
+}
