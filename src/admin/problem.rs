@@ -67,6 +67,10 @@ fn of_refusal(refusal: &Refusal, detail: String) -> Problem {
         Refusal::Overtaken { .. } => {
             conflict("overtaken-by-rollback", "A rollback came first").hint("look before you raise it again")
         }
+        Refusal::Busy { .. } => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many changes wait", detail)
+            .hint("the disk is slow or stuck; a rollback does not wait for it"),
+        Refusal::Refuge { .. } => conflict("refuge", "A rollback needs this entry")
+            .hint("wait until the other entry is confirmed as stable (split.confirm_after), or send \"force\": true"),
         Refusal::NotStored { .. } => {
             Problem::new(StatusCode::INSUFFICIENT_STORAGE, "not-stored", "The state could not be stored", detail)
                 .hint("the split in force is unchanged; a rollback works without the disk")

@@ -55,11 +55,12 @@ impl Checker<'_> {
         if raw.service.is_empty() {
             self.wrong("service", "at least one [[service]] is needed, with name, primary and secondary");
         }
-        let services: Vec<Service> =
+        let mut services: Vec<Service> =
             raw.service.iter().enumerate().map(|(at, service)| self.service(at, service, listen)).collect();
         self.distinct_services(&services);
         let state_dir = Some(raw.state.dir.unwrap_or_else(|| "/var/lib/dualgate".to_owned())).filter(|dir| !dir.is_empty());
         if state_dir.is_none() {
+            services.iter_mut().for_each(|service| service.rules.volatile = true);
             self.no_state_dir(&services, &raw.seal, &admin);
         }
         Config {
@@ -176,6 +177,7 @@ impl Checker<'_> {
             thresholds: Thresholds { rise: rise.max(1), fall: fall.max(1) },
             failover: raw.traffic.failover.unwrap_or(true),
             grace: Duration::from_secs(1),
+            volatile: false,
         }
     }
 

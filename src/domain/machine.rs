@@ -26,7 +26,7 @@ mod orders;
 mod tests;
 
 pub use command::{Change, Command, Deploy, Note, Order, Refusal, Ticket};
-pub use durable::{Brake, Condemned, Durable, EndpointSpec, EntrySpec};
+pub use durable::{Brake, Condemned, Durable, EndpointSpec, EntrySpec, Found};
 
 /// What the configuration says about a service, as far as the machine needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,8 @@ pub struct Rules {
     pub failover: bool,
     /// How long new clients wait for the first check of their entry after a start.
     pub grace: Duration,
+    /// Nothing is kept over a restart.
+    pub volatile: bool,
 }
 
 /// Who may write the split.
@@ -113,6 +115,10 @@ pub struct Machine {
     saving: bool,
     /// No change of the state since the running save began.
     saved_as_is: bool,
+    /// The stable entry changed, which has no revision of its own, and is not saved yet.
+    stable_owed: bool,
+    retry: Retry,
+    brake_running: bool,
     waiting: Option<Waiting>,
     braking: Option<(Ticket, Change)>,
     line: VecDeque<Order>,
@@ -121,6 +127,29 @@ pub struct Machine {
     started: Moment,
     starting: bool,
     phase: Phase,
+}
+
+/// Commands that wait for the disk; more are refused.
+const LONGEST_LINE: usize = 64;
+
+/// When the disk is tried again: later and later, so that one in trouble is not worn out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Retry {
+    after: Option<(Moment, Duration)>,
+}
+
+impl Retry {
+    const FIRST: Duration = Duration::from_millis(250);
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    fn is_due(self, now: Moment) -> bool {
+        self.after.is_none_or(|(failed, wait)| now.since(failed) >= wait)
+    }
+
+    fn note(&mut self, now: Moment, succeeded: bool) {
+        let doubled = self.after.map_or(Self::FIRST, |(_, wait)| (wait * 2).min(Self::LONGEST));
+        self.after = (!succeeded).then_some((now, doubled));
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -132,31 +161,24 @@ struct Waiting {
 }
 
 impl Machine {
-    /// A machine for a service that starts now, with what was found on the disk (`found`, newest
-    /// of state and brake) or as at first start (`fresh`). The effects publish and save.
-    pub fn start(now: Moment, rules: Rules, found: Option<Durable>, fresh: Durable, phase: Phase) -> (Self, Vec<Effect>) {
-        let mut state = found.clone().unwrap_or(fresh);
-        if rules.authority == Authority::Config && state.split != rules.split {
-            state.split = rules.split;
-            state.revision += 1;
-        }
-        for entry in Entry::BOTH {
-            if state.overlay[entry].as_ref() == Some(&rules.entries[entry]) {
-                state.overlay[entry] = None;
-            }
-            let version = &state.overlay[entry].as_ref().unwrap_or(&rules.entries[entry]).version;
-            if state.condemned[entry].as_ref().is_some_and(|condemned| condemned.version != *version) {
-                state.condemned[entry] = None;
-            }
-        }
-        let save_owed = found.as_ref() != Some(&state);
+    /// A machine for a service that starts now, with what was found on the disk. The state of a first
+    /// start is `fresh`. The effects publish and save.
+    pub fn start(now: Moment, rules: Rules, found: Found, fresh: Durable, phase: Phase) -> (Self, Vec<Effect>) {
+        let stored = found.state.clone();
+        let first = stored.is_none() && found.brake.is_none();
+        let mut state = found.state.unwrap_or(fresh).braked(found.brake);
+        let found_revision = state.revision;
+        state.follow(&rules);
         let mut machine = Self {
-            durable_revision: found.map_or(0, |found| found.revision),
+            durable_revision: if first { 0 } else { found_revision },
+            save_owed: stored.as_ref() != Some(&state),
             rules,
             state,
-            save_owed,
             saving: false,
             saved_as_is: false,
+            stable_owed: false,
+            retry: Retry::default(),
+            brake_running: false,
             waiting: None,
             braking: None,
             line: VecDeque::new(),
@@ -182,7 +204,7 @@ impl Machine {
             Event::Ordered(order) => self.ordered(now, order, &mut effects),
             Event::Probed { entry, endpoint, success } => self.probed(entry, &endpoint, success, &mut effects),
             Event::Saved { revision, failure } => self.saved(now, revision, failure, &mut effects),
-            Event::Braked { revision, written } => self.braked(revision, written, &mut effects),
+            Event::Braked { revision, written } => self.braked(now, revision, written, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }
         self.end_start(now, &mut effects);
@@ -196,7 +218,7 @@ impl Machine {
 
     /// Whether the disk has the state in force.
     pub fn is_durable(&self) -> bool {
-        self.durable_revision >= self.state.revision
+        !self.rules.volatile && self.durable_revision >= self.state.revision && !self.stable_owed
     }
 
     /// The configuration's word.
@@ -250,11 +272,15 @@ impl Machine {
             && now.since(since) >= self.rules.confirm_after
         {
             self.state.stable = entry;
+            self.stable_owed = true;
             self.owe_a_save();
             effects.push(Effect::Publish);
             effects.push(Effect::Tell(Note::Stable { entry, revision: self.state.revision }));
         }
-        self.save_if_owed(effects);
+        if self.retry.is_due(now) {
+            self.brake_again(effects);
+            self.save_if_owed(effects);
+        }
     }
 
     fn probed(&mut self, entry: Entry, endpoint: &str, success: bool, effects: &mut Vec<Effect>) {

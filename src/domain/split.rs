@@ -94,7 +94,11 @@ impl Share {
         }
         let whole: u16 = whole.parse().map_err(|_| refuse())?;
         let hundredths: u16 = format!("{decimals:0<2}").parse().map_err(|_| refuse())?;
-        Self::from_basis_points(whole * 100 + hundredths).ok_or_else(refuse)
+        whole
+            .checked_mul(100)
+            .and_then(|points| points.checked_add(hundredths))
+            .and_then(Self::from_basis_points)
+            .ok_or_else(refuse)
     }
 
     /// Reads per cent from a number; more than two decimals are refused rather than rounded.
@@ -317,6 +321,8 @@ mod tests {
             ),
             ("101:-1", "`101` is not a share: a number from 0 to 100 with at most two decimals"),
             ("99.999:0.001", "`99.999` is not a share: a number from 0 to 100 with at most two decimals"),
+            ("656:99.36", "`656` is not a share: a number from 0 to 100 with at most two decimals"),
+            ("999:1", "`999` is not a share: a number from 0 to 100 with at most two decimals"),
             ("ten:90", "`ten` is not a share: a number from 0 to 100 with at most two decimals"),
             ("", "`` is not a split: write `90:10` (primary:secondary) or `primary:90 secondary:10`"),
         ] {

@@ -4,7 +4,7 @@
 //! lock                  held with flock; says who holds it
 //! seal.key admin-token  generated secrets, mode 0600
 //! services/NAME.json    state, with a checksum; NAME.json.prev is the one before
-//! brake/NAME            two slots of 4 KiB, written in place, turn and turn about
+//! brake/NAME            two slots of 32 KiB, written in place, the older one first
 //! audit.jsonl           one line per change and per denied attempt
 //! ```
 //!
@@ -24,18 +24,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::store::{Store, StoreError};
-use crate::domain::machine::{Brake, Durable};
+use crate::domain::machine::{Brake, Durable, Found};
 
 const FORMAT: u32 = 1;
-const SLOT: usize = 4096;
+const SLOT: usize = 32 << 10;
 
 /// A state directory, locked for this process.
 pub struct Directory {
     root: PathBuf,
     _lock: File,
     revisions: Mutex<HashMap<String, u64>>,
-    brakes: Mutex<HashMap<String, (File, u64)>>,
+    brakes: Mutex<HashMap<String, Slots>>,
     audit: Mutex<File>,
+}
+
+/// The brake of a service, and which slot has which.
+struct Slots {
+    file: File,
+    sequences: [u64; 2],
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,20 +135,19 @@ impl Directory {
             Ok(file)
         };
         let file = open().map_err(|error| io_error(&path, error))?;
-        let slots = [0, 1].map(|slot| read_slot(&file, slot));
-        let newest = slots.iter().enumerate().filter_map(|(at, brake)| brake.as_ref().map(|brake| (brake.revision, at))).max();
-        let next = newest.map_or(0, |(_, at)| 1 - at as u64);
-        lock(&self.brakes).insert(service.to_owned(), (file, next));
-        Ok(newest.and_then(|(_, at)| slots[at].clone()))
+        let [one, two] = [0, 1].map(|slot| read_slot(&file, slot));
+        let sequences = [&one, &two].map(|brake| brake.as_ref().map_or(0, |brake| brake.sequence));
+        lock(&self.brakes).insert(service.to_owned(), Slots { file, sequences });
+        Ok(if sequences[0] > sequences[1] { one } else { two })
     }
 }
 
 impl Store for Directory {
-    fn load(&self, service: &str) -> Result<Option<Durable>, StoreError> {
+    fn load(&self, service: &str) -> Result<Found, StoreError> {
         let state = self.load_state(service)?;
         let brake = self.load_brake(service)?;
         lock(&self.revisions).insert(service.to_owned(), state.as_ref().map_or(0, |state| state.revision));
-        Ok(state.map(|state| state.braked(brake)))
+        Ok(Found { state, brake })
     }
 
     fn stored_revision(&self, service: &str) -> u64 {
@@ -166,13 +171,16 @@ impl Store for Directory {
     fn brake(&self, service: &str, brake: &Brake) -> Result<(), StoreError> {
         let path = self.root.join("brake").join(service);
         let mut brakes = lock(&self.brakes);
-        let (file, slot) = brakes.get_mut(service).ok_or_else(|| StoreError::Damaged {
+        let slots = brakes.get_mut(service).ok_or_else(|| StoreError::Damaged {
             path: path.display().to_string(),
             what: "the brake was not opened at the start".to_owned(),
         })?;
         let bytes = slot_bytes(brake).map_err(|error| io_error(&path, error.into()))?;
-        file.write_all_at(&bytes, *slot * SLOT as u64).and_then(|()| file.sync_data()).map_err(|error| io_error(&path, error))?;
-        *slot = 1 - *slot;
+        // Two brakes may come in either order: what is overwritten is the older one.
+        let slot = usize::from(slots.sequences[0] > slots.sequences[1]);
+        let written = slots.file.write_all_at(&bytes, (slot * SLOT) as u64).and_then(|()| slots.file.sync_data());
+        written.map_err(|error| io_error(&path, error))?;
+        slots.sequences[slot] = brake.sequence;
         Ok(())
     }
 
@@ -259,12 +267,11 @@ fn keep_previous(path: &Path) -> io::Result<()> {
     }
 }
 
-/// `checksum length json`, filled up with blanks. A reason too long for the slot is left out: the
-/// rollback counts, not its words.
-fn slot_bytes(brake: &Brake) -> serde_json::Result<[u8; SLOT]> {
-    let mut text = serde_json::to_string(brake)?;
+/// `checksum length json`. What does not fit is left out, words first: the rollback counts.
+fn slot_bytes(brake: &Brake) -> serde_json::Result<Vec<u8>> {
+    let mut brake = brake.clone();
+    let mut text = serde_json::to_string(&brake)?;
     if text.len() + 80 > SLOT {
-        let mut brake = brake.clone();
         for entry in crate::domain::Entry::BOTH {
             if let Some(condemned) = &mut brake.condemned[entry] {
                 condemned.reason = None;
@@ -272,16 +279,18 @@ fn slot_bytes(brake: &Brake) -> serde_json::Result<[u8; SLOT]> {
         }
         text = serde_json::to_string(&brake)?;
     }
-    let line = format!("{} {} {text}\n", checksum(&text), text.len());
-    let mut bytes = [b' '; SLOT];
-    bytes[..line.len()].copy_from_slice(line.as_bytes());
-    Ok(bytes)
+    if text.len() + 80 > SLOT {
+        brake.overlay = None;
+        text = serde_json::to_string(&brake)?;
+    }
+    Ok(format!("{} {} {text}\n", checksum(&text), text.len()).into_bytes())
 }
 
 fn read_slot(file: &File, slot: u64) -> Option<Brake> {
-    let mut bytes = [0; SLOT];
+    let mut bytes = vec![0; SLOT];
     file.read_exact_at(&mut bytes, slot * SLOT as u64).ok()?;
-    let text = std::str::from_utf8(&bytes).ok()?;
+    // What stands behind the line is left of a longer one, and may end in half a character.
+    let text = String::from_utf8_lossy(&bytes);
     let (sum, rest) = text.split_once(' ')?;
     let (length, rest) = rest.split_once(' ')?;
     let text = rest.get(..length.parse().ok()?)?;

@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 
-use crate::domain::machine::{Brake, Durable};
+use crate::domain::machine::{Brake, Durable, Found};
 
 /// Keeps the durable state of services. The calls may block; traffic never makes them.
 pub trait Store: Send + Sync {
-    /// The newest state of a service, state and brake taken together; nothing at first start.
-    fn load(&self, service: &str) -> Result<Option<Durable>, StoreError>;
+    /// What there is of a service; nothing at first start.
+    fn load(&self, service: &str) -> Result<Found, StoreError>;
 
     /// The revision that was stored last, 0 where none was; known once a service is loaded.
     fn stored_revision(&self, service: &str) -> u64;
@@ -82,8 +82,8 @@ pub struct Memory {
 const MOST_LINES: usize = 10_000;
 
 impl Store for Memory {
-    fn load(&self, service: &str) -> Result<Option<Durable>, StoreError> {
-        Ok(lock(&self.states).get(service).cloned())
+    fn load(&self, service: &str) -> Result<Found, StoreError> {
+        Ok(Found { state: lock(&self.states).get(service).cloned(), brake: None })
     }
 
     fn stored_revision(&self, service: &str) -> u64 {

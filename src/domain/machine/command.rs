@@ -83,11 +83,25 @@ pub enum Refusal {
         /// The split in force.
         split: Split,
     },
-    /// A rollback came while the command waited for the disk.
-    #[error("a rollback (revision {revision}) came while this change waited for the disk: it was not made")]
+    /// A rollback or a lowering came while the command waited for the disk.
+    #[error("a rollback or a lower share (revision {revision}) came while this change waited for the disk: it was not made")]
     Overtaken {
-        /// The rollback's revision.
+        /// The revision that overtook it.
         revision: u64,
+    },
+    /// Too many commands wait for the disk.
+    #[error("{waiting} changes wait for the disk already: this one was not made")]
+    Busy {
+        /// How many.
+        waiting: usize,
+    },
+    /// The slot is what a rollback goes back to.
+    #[error("{entry} is stable, and a rollback goes back to it: it is not replaced while {other} has clients")]
+    Refuge {
+        /// The stable entry.
+        entry: Entry,
+        /// The entry with the clients.
+        other: Entry,
     },
     /// The disk did not take it, and a raise that is not durable is not made.
     #[error("the state could not be stored ({reason}), and a change that raises a share is made only once it is stored")]

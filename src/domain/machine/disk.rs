@@ -26,7 +26,7 @@ impl Machine {
         self.note_full(now);
         change.durable = false;
         effects.push(Effect::Publish);
-        effects.push(Effect::Brake(self.state.brake()));
+        self.brake(effects);
         effects.push(Effect::Tell(note));
         if let Some((ticket, change)) = self.braking.replace((ticket, change)) {
             effects.push(Effect::Answer(ticket, Ok(change)));
@@ -37,12 +37,14 @@ impl Machine {
     pub(super) fn saved(&mut self, now: Moment, revision: u64, failure: Option<String>, effects: &mut Vec<Effect>) {
         self.saving = false;
         let succeeded = failure.is_none();
+        self.retry.note(now, succeeded);
         if succeeded {
             self.durable_revision = self.durable_revision.max(revision);
         }
         match self.waiting.take_if(|waiting| waiting.next.revision == revision) {
             Some(waiting) => self.settle(now, waiting, failure, effects),
-            None => self.save_owed &= !(succeeded && self.saved_as_is),
+            None if succeeded && self.saved_as_is => (self.save_owed, self.stable_owed) = (false, false),
+            None => {}
         }
         while self.waiting.is_none() {
             let Some(order) = self.line.pop_front() else { break };
@@ -58,24 +60,31 @@ impl Machine {
     pub(super) fn settle(&mut self, now: Moment, waiting: Waiting, failure: Option<String>, effects: &mut Vec<Effect>) {
         let Waiting { next, ticket, mut change, note } = waiting;
         if let Some(reason) = failure {
+            // The disk may have it in spite of what it says: what is in force must win over it.
+            self.state.sequence = self.state.sequence.max(next.sequence);
+            self.durable_revision = self.durable_revision.min(self.state.revision.saturating_sub(1));
+            self.brake(effects);
+            self.owe_a_save();
             return effects.push(Effect::Answer(ticket, Err(Refusal::NotStored { reason })));
         }
         let entries_change = Entry::BOTH.map(|entry| next.overlay[entry] != self.state.overlay[entry]);
         self.state = next;
-        self.save_owed = false;
+        (self.save_owed, self.stable_owed) = (false, false);
         for (entry, changed) in Entry::BOTH.into_iter().zip(entries_change) {
             if changed {
                 self.checks[entry] = self.fresh_checks(entry);
             }
         }
         self.note_full(now);
-        change.durable = true;
+        change.durable = self.is_durable();
         effects.push(Effect::Publish);
         effects.push(Effect::Tell(note));
         effects.push(Effect::Answer(ticket, Ok(change)));
     }
 
-    pub(super) fn braked(&mut self, revision: u64, written: bool, effects: &mut Vec<Effect>) {
+    pub(super) fn braked(&mut self, now: Moment, revision: u64, written: bool, effects: &mut Vec<Effect>) {
+        self.brake_running = false;
+        self.retry.note(now, written);
         if written {
             self.durable_revision = self.durable_revision.max(revision);
         }
@@ -83,6 +92,19 @@ impl Machine {
             change.durable = written;
             effects.push(Effect::Answer(ticket, Ok(change)));
         }
+    }
+
+    /// A brake that could not be written is tried again, as saves are.
+    pub(super) fn brake_again(&mut self, effects: &mut Vec<Effect>) {
+        if self.state.revision > self.durable_revision && !self.brake_running && !self.rules.volatile {
+            self.brake(effects);
+        }
+    }
+
+    fn brake(&mut self, effects: &mut Vec<Effect>) {
+        self.brake_running = true;
+        self.state.sequence += 1;
+        effects.push(Effect::Brake(self.state.brake()));
     }
 
     pub(super) fn owe_a_save(&mut self) {
@@ -94,13 +116,16 @@ impl Machine {
         if self.saving {
             return;
         }
-        let what = match &self.waiting {
-            Some(waiting) => &waiting.next,
-            None if self.save_owed => &self.state,
+        let sequence = self.state.sequence.max(self.waiting.as_ref().map_or(0, |waiting| waiting.next.sequence)) + 1;
+        let what = match &mut self.waiting {
+            Some(waiting) => &mut waiting.next,
+            None if self.save_owed => &mut self.state,
             None => return,
         };
+        what.sequence = sequence;
         self.saving = true;
         self.saved_as_is = self.waiting.is_none();
+        let what = self.waiting.as_ref().map_or(&self.state, |waiting| &waiting.next);
         effects.push(Effect::Save(what.clone()));
     }
 }

@@ -3,11 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::entry::{Entry, PerEntry};
-use crate::domain::split::{Salt, Split};
+use crate::domain::split::{Salt, Share, Split};
+
+use super::{Authority, Rules};
 
 /// The durable state of one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Durable {
+    /// Counts what was handed to the disk, saves and brakes alike: the highest wins at a start. Not
+    /// the revision, since a save may land that was reported as failed, and a swap of the stable
+    /// entry has no revision of its own.
+    #[serde(default)]
+    pub sequence: u64,
     /// Counts operator and rollout changes; the ETag.
     pub revision: u64,
     /// The split, as the secondary's basis points.
@@ -29,6 +36,7 @@ impl Durable {
     /// The state of a first start.
     pub fn first(split: Split, epoch: u64, salt: Salt) -> Self {
         Self {
+            sequence: 0,
             revision: 1,
             split,
             stable: split.larger(),
@@ -39,20 +47,57 @@ impl Durable {
         }
     }
 
-    /// The part of the state that a rollback must not lose.
-    pub fn brake(&self) -> Brake {
-        Brake { revision: self.revision, split: self.split, stable: self.stable, condemned: self.condemned.clone() }
+    /// Brings a state that was found in line with a configuration that may have changed since.
+    pub(super) fn follow(&mut self, rules: &Rules) {
+        let file_decides = rules.authority == Authority::Config;
+        for entry in Entry::BOTH {
+            let shares = |overlay: &EntrySpec| {
+                let other = &rules.entries[entry.other()].endpoints;
+                overlay.endpoints.iter().any(|one| other.iter().any(|two| one.url == two.url))
+            };
+            let superfluous =
+                self.overlay[entry].as_ref().is_some_and(|overlay| *overlay == rules.entries[entry] || shares(overlay));
+            if file_decides || superfluous {
+                self.overlay[entry] = None;
+            }
+            let version = &self.overlay[entry].as_ref().unwrap_or(&rules.entries[entry]).version;
+            if self.condemned[entry].as_ref().is_some_and(|condemned| condemned.version != *version) {
+                self.condemned[entry] = None;
+            }
+        }
+        // A file that still gives clients to a version that was rolled back is not followed: nobody
+        // has said since that it may have them.
+        let revives =
+            Entry::BOTH.into_iter().any(|entry| self.condemned[entry].is_some() && rules.split.share(entry) != Share::NONE);
+        if file_decides && self.split != rules.split && !revives {
+            self.split = rules.split;
+            self.revision += 1;
+        }
     }
 
-    /// The state after the brake, where the brake is the newer of the two; at the same revision
-    /// the state is, as it was saved after the brake.
+    /// The part of the state that a rollback must not lose.
+    pub fn brake(&self) -> Brake {
+        Brake {
+            sequence: self.sequence,
+            revision: self.revision,
+            split: self.split,
+            stable: self.stable,
+            condemned: self.condemned.clone(),
+            overlay: Some(self.overlay.clone()),
+        }
+    }
+
+    /// The state after the brake, where the brake was written after it.
     #[must_use]
     pub fn braked(mut self, brake: Option<Brake>) -> Self {
-        if let Some(brake) = brake.filter(|brake| brake.revision > self.revision) {
+        if let Some(brake) = brake.filter(|brake| brake.sequence > self.sequence) {
+            self.sequence = brake.sequence;
             self.revision = brake.revision;
             self.split = brake.split;
             self.stable = brake.stable;
             self.condemned = brake.condemned;
+            // What the state file holds beside it may be a deploy that the rollback overtook.
+            self.overlay = brake.overlay.unwrap_or(self.overlay);
         }
         self
     }
@@ -70,6 +115,9 @@ pub struct Condemned {
 /// What the brake file holds: enough to stay rolled back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Brake {
+    /// When it was written, in the order of [`Durable::sequence`].
+    #[serde(default)]
+    pub sequence: u64,
     /// The revision of the rollback.
     pub revision: u64,
     /// The split it set.
@@ -79,6 +127,18 @@ pub struct Brake {
     pub stable: Entry,
     /// Who is condemned.
     pub condemned: PerEntry<Option<Condemned>>,
+    /// Entries as deployed by API; absent where they were too long for the brake.
+    #[serde(default)]
+    pub overlay: Option<PerEntry<Option<EntrySpec>>>,
+}
+
+/// What was found on the disk at a start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// The state that was saved last.
+    pub state: Option<Durable>,
+    /// The last brake. It counts where it is newer, and where there is no state at all.
+    pub brake: Option<Brake>,
 }
 
 /// One deployed version.

@@ -1,6 +1,8 @@
 //! Commands: what is refused, what changes nothing, and the state that would be next.
 
-use super::{Authority, Change, Command, Condemned, Deploy, Durable, Effect, EntrySpec, Machine, Note, Order, Refusal};
+use super::{
+    Authority, Change, Command, Condemned, Deploy, Durable, Effect, EntrySpec, LONGEST_LINE, Machine, Note, Order, Refusal,
+};
 use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
 use crate::domain::health::Standing;
@@ -10,7 +12,9 @@ impl Machine {
     pub(super) fn ordered(&mut self, now: Moment, order: Order, effects: &mut Vec<Effect>) {
         match &order.command {
             Command::Rollback => self.roll_back(now, &order, effects),
-            _ if self.waiting.is_some() => self.line.push_back(order),
+            // What raises must not overtake what waits; what lowers must not wait.
+            Command::Split(split) if self.waiting.is_some() && self.raises(*split) && !order.dry_run => self.wait(order, effects),
+            Command::Deploy(_) if self.waiting.is_some() && !order.dry_run => self.wait(order, effects),
             Command::Split(split) => {
                 let split = *split;
                 self.set_split(now, &order, split, effects);
@@ -20,6 +24,18 @@ impl Machine {
                 self.deploy(&order, deploy, effects);
             }
         }
+    }
+
+    fn wait(&mut self, order: Order, effects: &mut Vec<Effect>) {
+        let waiting = self.line.len() + 1;
+        if waiting > LONGEST_LINE {
+            return effects.push(Effect::Answer(order.ticket, Err(Refusal::Busy { waiting })));
+        }
+        self.line.push_back(order);
+    }
+
+    fn raises(&self, split: Split) -> bool {
+        split.share(self.candidate()) > self.state.split.share(self.candidate())
     }
 
     pub(super) fn set_split(&mut self, now: Moment, order: &Order, split: Split, effects: &mut Vec<Effect>) {
@@ -36,7 +52,7 @@ impl Machine {
                 if self.scene().may_fail_over_from(raised) { "go to the other entry" } else { "are refused" },
             ));
         }
-        if order.dry_run || old == new {
+        if order.dry_run || (old == new && self.waiting.is_none()) {
             return effects.push(Effect::Answer(order.ticket, Ok(change)));
         }
         let mut next = self.next_state();
@@ -50,6 +66,7 @@ impl Machine {
             self.put_in_line(next, order.ticket, change, note, effects);
         } else {
             self.ease(now, next, order.ticket, change, note, effects);
+            self.overtake(effects);
         }
     }
 
@@ -100,6 +117,10 @@ impl Machine {
         if share != Share::NONE && !force {
             return Err(Refusal::EntryInUse { entry, share });
         }
+        // Between a full cut-over and its confirmation, the idle slot is what a rollback needs.
+        if entry == self.state.stable && self.state.split.share(entry.other()) != Share::NONE && !force {
+            return Err(Refusal::Refuge { entry, other: entry.other() });
+        }
         let other = self.entry(entry.other());
         if let Some(shared) = spec.endpoints.iter().find(|one| other.endpoints.iter().any(|two| two.url == one.url)) {
             return Err(Refusal::EndpointOfBoth { url: shared.url.clone(), other: entry.other() });
@@ -140,6 +161,7 @@ impl Machine {
     pub(super) fn next_state(&self) -> Durable {
         let mut next = self.state.clone();
         let waiting = self.waiting.as_ref().map_or(0, |waiting| waiting.next.revision);
+        next.sequence = next.sequence.max(self.waiting.as_ref().map_or(0, |waiting| waiting.next.sequence));
         next.revision = next.revision.max(waiting) + 1;
         next
     }

@@ -16,7 +16,12 @@ fn rules() -> Rules {
         thresholds: Thresholds { rise: 2, fall: 3 },
         failover: true,
         grace: Duration::from_secs(1),
+        volatile: false,
     }
+}
+
+fn saved(state: &Durable) -> Found {
+    Found { state: Some(state.clone()), brake: None }
 }
 
 fn at(seconds: u64) -> Moment {
@@ -35,7 +40,7 @@ fn machine(split: &str) -> Machine {
 }
 
 fn starting(split: &str) -> Machine {
-    let (mut machine, effects) = Machine::start(at(0), rules(), None, fresh(split), Phase::from_random(0));
+    let (mut machine, effects) = Machine::start(at(0), rules(), Found::default(), fresh(split), Phase::from_random(0));
     assert_eq!(effects[0], Effect::Publish);
     settle(&mut machine, effects);
     machine
@@ -91,7 +96,7 @@ fn a_raise_that_the_disk_refuses_is_not_made() {
     machine.step(at(1), split(1, "90:10"));
     let effects = machine.step(at(1), failed(2));
     let expected = Refusal::NotStored { reason: "No space left on device".into() };
-    assert_eq!(effects, [Effect::Answer(Ticket(1), Err(expected))]);
+    assert!(effects.contains(&Effect::Answer(Ticket(1), Err(expected))));
     assert_eq!((machine.state().split.to_string().as_str(), machine.state().revision), ("100:0", 1));
 }
 
@@ -117,7 +122,10 @@ fn a_rollback_on_a_dead_disk_is_in_force_and_says_that_it_is_not_durable() {
     assert!(!machine.is_durable());
     assert!(machine.step(at(1), failed(2)).is_empty(), "it is tried again at the next tick, not at once");
     let again = machine.step(at(2), Event::Tick);
-    assert!(matches!(&again[..], [Effect::Save(state)] if state.revision == 2), "{again:?}");
+    assert!(
+        matches!(&again[..], [Effect::Brake(_), Effect::Save(state)] if state.revision == 2),
+        "both are tried again: {again:?}"
+    );
 }
 
 #[test]
@@ -229,21 +237,21 @@ fn one_endpoint_cannot_be_in_both_entries() {
 fn a_restart_finds_the_newer_of_state_and_brake() {
     let stored = fresh("50:50");
     let mut rolled_back = stored.clone();
-    rolled_back.revision = 2;
+    (rolled_back.revision, rolled_back.sequence) = (2, 2);
     rolled_back.split = Split::all_to(Entry::Primary);
     assert_eq!(stored.clone().braked(Some(rolled_back.brake())).split.to_string(), "100:0");
-    rolled_back.revision = 1;
+    rolled_back.sequence = 0;
     assert_eq!(stored.clone().braked(Some(rolled_back.brake())).split.to_string(), "50:50", "the state was saved after it");
 }
 
 #[test]
 fn the_file_counts_at_first_start_only_unless_it_is_the_authority() {
     let found = Durable { revision: 9, ..fresh("50:50") };
-    let (kept, effects) = Machine::start(at(0), rules(), Some(found.clone()), fresh("100:0"), Phase::from_random(0));
+    let (kept, effects) = Machine::start(at(0), rules(), saved(&found), fresh("100:0"), Phase::from_random(0));
     assert_eq!(kept.state(), &found);
     assert_eq!(effects, [Effect::Publish], "nothing new to save");
     let rules = Rules { authority: Authority::Config, ..rules() };
-    let (mut bound, _) = Machine::start(at(0), rules, Some(found), fresh("100:0"), Phase::from_random(0));
+    let (mut bound, _) = Machine::start(at(0), rules, saved(&found), fresh("100:0"), Phase::from_random(0));
     assert_eq!((bound.state().split.to_string().as_str(), bound.state().revision), ("100:0", 10));
     let refused = bound.step(at(0), split(1, "50:50"));
     assert!(matches!(&refused[..], [Effect::Answer(_, Err(Refusal::FileIsAuthority))]));
@@ -255,11 +263,11 @@ fn another_version_label_is_not_condemned() {
     let effects = machine.step(at(1), rollback(1));
     settle(&mut machine, effects);
     let found = machine.state().clone();
-    let same = Machine::start(at(0), rules(), Some(found.clone()), fresh("100:0"), Phase::from_random(0)).0;
+    let same = Machine::start(at(0), rules(), saved(&found), fresh("100:0"), Phase::from_random(0)).0;
     assert!(same.scene().condemned.secondary);
     let mut newer = rules();
     newer.entries.secondary = spec("2.1", 3001);
-    assert!(!Machine::start(at(0), newer, Some(found), fresh("100:0"), Phase::from_random(0)).0.scene().condemned.secondary);
+    assert!(!Machine::start(at(0), newer, saved(&found), fresh("100:0"), Phase::from_random(0)).0.scene().condemned.secondary);
 }
 
 #[test]
@@ -278,7 +286,8 @@ fn a_start_ends_with_the_first_checks_or_with_its_grace() {
 enum Act {
     Split(u16),
     Rollback,
-    SaveEnds(bool),
+    /// Whether it says that it worked, and whether it landed although it did not say so.
+    SaveEnds(bool, bool),
     BrakeEnds(bool),
     Tick,
     Crash,
@@ -288,7 +297,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         4 => (0u16..=10_000).prop_map(Act::Split),
         2 => Just(Act::Rollback),
-        5 => prop::bool::weighted(0.8).prop_map(Act::SaveEnds),
+        5 => (prop::bool::weighted(0.8), any::<bool>()).prop_map(|(works, lands)| Act::SaveEnds(works, lands)),
         3 => prop::bool::weighted(0.8).prop_map(Act::BrakeEnds),
         1 => Just(Act::Tick),
         1 => Just(Act::Crash),
@@ -301,9 +310,9 @@ proptest! {
     /// between any two events.
     #[test]
     fn no_order_of_commands_disk_and_crashes_loses_an_acknowledged_change_or_answers_twice(acts in acts()) {
-        let mut disk = (fresh("100:0"), None::<Brake>);
-        let restart = |disk: &(Durable, Option<Brake>)| {
-            Machine::start(at(0), rules(), Some(disk.0.clone().braked(disk.1.clone())), fresh("100:0"), Phase::from_random(0)).0
+        let mut disk = (None::<Durable>, None::<Brake>);
+        let restart = |disk: &(Option<Durable>, Option<Brake>)| {
+            Machine::start(at(0), rules(), Found { state: disk.0.clone(), brake: disk.1.clone() }, fresh("100:0"), Phase::from_random(0)).0
         };
         let mut machine = restart(&disk);
         let (mut saving, mut braking) = (None::<Durable>, VecDeque::<Brake>::new());
@@ -322,11 +331,11 @@ proptest! {
                     prop_assert_eq!(machine.state().split.share(machine.candidate()), Share::NONE, "in force at once");
                     effects
                 }
-                Act::SaveEnds(works) => {
+                Act::SaveEnds(works, lands) => {
                     let Some(state) = saving.take() else { continue };
                     let failure = (!works).then(|| "full".to_owned());
                     let revision = state.revision;
-                    if works { disk.0 = state; }
+                    if works || lands { disk.0 = Some(state); }
                     machine.step(at(0), Event::Saved { revision, failure })
                 }
                 Act::BrakeEnds(written) => {
@@ -365,4 +374,114 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_save_that_landed_although_it_was_reported_as_failed_does_not_come_into_force() {
+    let mut machine = machine("100:0");
+    let Some(Effect::Save(landed)) = machine.step(at(1), split(1, "0:100")).pop() else { panic!("it is saved first") };
+    let effects = machine.step(at(1), failed(landed.revision));
+    let Some(Effect::Brake(brake)) = effects.into_iter().find(|effect| matches!(effect, Effect::Brake(_))) else {
+        panic!("a brake")
+    };
+    let again = landed.clone().braked(Some(brake));
+    assert_eq!((again.split.to_string().as_str(), again.revision), ("100:0", 1), "what was refused is not what a restart finds");
+    let effects = machine.step(at(1), rollback(2));
+    assert!(matches!(&effects[..], [Effect::Answer(_, Ok(change))] if !change.changed));
+}
+
+#[test]
+fn a_brake_counts_where_the_state_is_missing() {
+    let brake = Durable { revision: 2, sequence: 2, ..fresh("100:0") }.brake();
+    let found = Found { state: None, brake: Some(brake) };
+    let (machine, effects) = Machine::start(at(0), rules(), found, fresh("90:10"), Phase::from_random(0));
+    assert_eq!((machine.state().split.to_string().as_str(), machine.state().revision), ("100:0", 2));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Save(_))));
+}
+
+#[test]
+fn a_deploy_that_a_rollback_overtook_is_not_what_a_restart_finds() {
+    let mut machine = machine("90:10");
+    let deploy = Command::Deploy(Deploy { entry: Entry::Primary, spec: spec("9.0", 3009), force: true });
+    let Some(Effect::Save(landed)) = machine.step(at(1), order(1, deploy)).pop() else { panic!("it is saved first") };
+    let effects = machine.step(at(1), rollback(2));
+    let Some(Effect::Brake(brake)) = effects.into_iter().find(|effect| matches!(effect, Effect::Brake(_))) else {
+        panic!("a brake")
+    };
+    assert_eq!(landed.braked(Some(brake)).overlay, PerEntry::default());
+}
+
+#[test]
+fn a_deploy_does_not_replace_what_a_rollback_goes_back_to() {
+    let mut machine = machine("0:100");
+    let effects = machine.step(at(1), split(1, "0:100"));
+    settle(&mut machine, effects);
+    let deploy = |force| order(2, Command::Deploy(Deploy { entry: Entry::Primary, spec: spec("3.0", 3002), force }));
+    // At first start the larger share is stable, so make the primary stable and cut over.
+    let (mut cut_over, _) = Machine::start(
+        at(0),
+        rules(),
+        saved(&Durable { stable: Entry::Primary, ..fresh("0:100") }),
+        fresh("0:100"),
+        Phase::from_random(0),
+    );
+    let refused = cut_over.step(at(0), deploy(false));
+    assert!(matches!(&refused[..], [Effect::Answer(_, Err(Refusal::Refuge { .. }))]), "{refused:?}");
+    assert!(cut_over.step(at(0), deploy(true)).iter().any(|effect| matches!(effect, Effect::Save(_))));
+    assert!(machine.step(at(1), deploy(false)).iter().any(|effect| matches!(effect, Effect::Save(_))), "idle and not stable");
+}
+
+#[test]
+fn a_file_that_is_the_authority_does_not_revive_what_was_rolled_back() {
+    let bound = Rules { authority: Authority::Config, split: Split::parse("90:10").unwrap(), ..rules() };
+    let (mut machine, effects) = Machine::start(at(0), bound.clone(), Found::default(), fresh("90:10"), Phase::from_random(0));
+    settle(&mut machine, effects);
+    let effects = machine.step(at(0), rollback(1));
+    settle(&mut machine, effects);
+    let again = Machine::start(at(0), bound.clone(), saved(machine.state()), fresh("90:10"), Phase::from_random(0)).0;
+    assert_eq!(again.state().split.to_string(), "100:0");
+    let mut newer = bound;
+    newer.entries.secondary = spec("2.1", 3001);
+    let renewed = Machine::start(at(0), newer, saved(machine.state()), fresh("90:10"), Phase::from_random(0)).0;
+    assert_eq!(renewed.state().split.to_string(), "90:10", "another version may have its clients");
+}
+
+#[test]
+fn a_lower_share_does_not_wait_behind_a_raise() {
+    let mut machine = machine("50:50");
+    machine.step(at(1), split(1, "0:100"));
+    let effects = machine.step(at(1), split(2, "90:10"));
+    assert_eq!(effects[0], Effect::Publish);
+    assert_eq!(machine.state().split.to_string(), "90:10");
+    assert!(effects.contains(&Effect::Answer(Ticket(1), Err(Refusal::Overtaken { revision: 3 }))));
+}
+
+#[test]
+fn a_swap_of_stable_that_the_disk_does_not_have_is_not_durable() {
+    let mut machine = machine("0:100");
+    let (mut swapped, _) = Machine::start(
+        at(0),
+        rules(),
+        saved(&Durable { stable: Entry::Primary, ..fresh("0:100") }),
+        fresh("0:100"),
+        Phase::from_random(0),
+    );
+    assert!(swapped.is_durable());
+    let effects = swapped.step(at(3600), Event::Tick);
+    assert_eq!(swapped.state().stable, Entry::Secondary);
+    assert!(!swapped.is_durable());
+    settle(&mut swapped, effects);
+    assert!(swapped.is_durable());
+    assert!(machine.step(at(3600), Event::Tick).is_empty(), "stable already");
+}
+
+#[test]
+fn without_a_disk_nothing_is_durable_and_everything_works() {
+    let volatile = Rules { volatile: true, ..rules() };
+    let (mut machine, effects) = Machine::start(at(0), volatile, Found::default(), fresh("100:0"), Phase::from_random(0));
+    settle(&mut machine, effects);
+    let effects = machine.step(at(0), split(1, "50:50"));
+    let answers = settle(&mut machine, effects);
+    assert!(answers[0].1.as_ref().is_ok_and(|change| change.changed && !change.durable));
+    assert_eq!(machine.state().split.to_string(), "50:50");
 }
