@@ -98,14 +98,14 @@ fn row(service: &Service, entry: Entry, version: &str, endpoint: &EndpointState)
         version: version.to_owned(),
         endpoint: endpoint.name.clone(),
         url: endpoint.url.clone(),
-        finding: Finding { success: false, detail: String::new(), took: Duration::ZERO },
+        finding: Finding { success: false, silent: false, detail: String::new(), took: Duration::ZERO },
     }
 }
 
 async fn check(spec: &EndpointSpec, health: Health) -> Finding {
     match Endpoint::new(spec) {
         Ok(endpoint) => Prober::new(endpoint, health).check().await,
-        Err(detail) => Finding { success: false, detail, took: Duration::ZERO },
+        Err(detail) => Finding { success: false, silent: false, detail, took: Duration::ZERO },
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
             version: "2".into(),
             endpoint: "a".into(),
             url: "http://127.0.0.1:3001".into(),
-            finding: Finding { success, detail: detail.into(), took: Duration::from_micros(took) },
+            finding: Finding { success, silent: false, detail: detail.into(), took: Duration::from_micros(took) },
         }
     }
 

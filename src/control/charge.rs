@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use super::{OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
-use crate::domain::{Entry, PerEntry};
+use crate::domain::{Entry, PerEntry, Standing};
 use crate::live::{EndpointView, EntryView, ServiceView};
 use crate::upstream::probe::Finding;
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
@@ -85,6 +85,9 @@ impl Charge {
     /// Notes a check. The endpoint's name, if it is still configured.
     pub(super) fn note_check(&mut self, entry: Entry, endpoint: u64, finding: &Finding) -> Option<String> {
         let kept = self.endpoints[entry].iter_mut().find(|kept| kept.endpoint.id == endpoint)?;
+        if finding.success {
+            kept.endpoint.silent.send_replace(false);
+        }
         kept.finding = Some(finding.clone());
         Some(kept.spec.name.clone())
     }
@@ -96,6 +99,7 @@ impl Charge {
             self.births = (revision, Arc::default());
             self.before = PerEntry::from_fn(|entry| (self.tallies[entry].requests(), self.tallies[entry].births()));
         }
+        self.note_silence();
         ServiceView {
             config: self.config.clone(),
             revision,
@@ -114,6 +118,17 @@ impl Charge {
                 tally: self.tallies[entry].clone(),
             }),
             tally: self.tally.clone(),
+        }
+    }
+
+    /// Tells those who wait for an endpoint that checks get no answer from it any more.
+    fn note_silence(&self) {
+        for entry in Entry::BOTH {
+            for kept in &self.endpoints[entry] {
+                let is_down = self.machine.standing_of(entry, &kept.spec.name) == Standing::Down;
+                let silent = is_down && kept.finding.as_ref().is_some_and(|finding| finding.silent);
+                kept.endpoint.silent.send_if_modified(|now| std::mem::replace(now, silent) != silent);
+            }
         }
     }
 

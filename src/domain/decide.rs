@@ -84,18 +84,34 @@ pub struct Choice {
 pub struct Unusable(pub Entry);
 
 impl Scene {
+    /// The entry that a request is meant for, whatever the checks say of it. `birth` is the number that
+    /// a birth would be dealt.
+    pub fn meant(&self, asked: Asked, birth: u64) -> Entry {
+        match asked {
+            Asked::Pinned(entry) | Asked::Tester(entry) => entry,
+            Asked::Birth => self.split.of_birth(birth, self.phase),
+            Asked::Client(key) => self.split.of_client(&self.salt, key),
+            Asked::Stable => self.stable,
+        }
+    }
+
     /// Chooses. `next_birth` is drawn only when a birth is dealt, so that no other request uses up
     /// a turn.
     pub fn decide(&self, asked: Asked, next_birth: impl FnOnce() -> u64) -> Result<Choice, Unusable> {
-        let (meant, why) = match asked {
+        let why = match asked {
             // A pin is kept whatever the checks say: the session's state is there and nowhere
             // else, and the endpoint may be back before the next check.
             Asked::Pinned(entry) => return Ok(Choice { entry, why: Why::Pin }),
-            Asked::Tester(entry) => (entry, Why::Tester),
-            Asked::Birth => (self.split.of_birth(next_birth(), self.phase), Why::Birth),
-            Asked::Client(key) => (self.split.of_client(&self.salt, key), Why::Key),
-            Asked::Stable => (self.stable, Why::Stable),
+            // Who is turned away is not born.
+            Asked::Birth if Entry::BOTH.iter().all(|entry| self.standing[*entry] == Standing::Down) => {
+                return Err(Unusable(self.stable));
+            }
+            Asked::Birth => Why::Birth,
+            Asked::Tester(_) => Why::Tester,
+            Asked::Client(_) => Why::Key,
+            Asked::Stable => Why::Stable,
         };
+        let meant = self.meant(asked, if why == Why::Birth { next_birth() } else { 0 });
         if self.stands_in(meant) {
             return Ok(Choice { entry: meant, why });
         }
@@ -160,13 +176,18 @@ mod tests {
             (Down, Unknown, Ok((Entry::Secondary, Why::Birth))),
             (Up, Down, Ok((Entry::Primary, Why::Failover))),
             (Unknown, Down, Ok((Entry::Primary, Why::Failover))),
-            (Down, Down, Err(Unusable(Entry::Secondary))),
+            (Down, Down, Err(Unusable(Entry::Primary))),
         ];
         for (primary, secondary, expected) in table {
             let got = scene(primary, secondary).decide(Asked::Birth, || 0);
             let expected = expected.map(|(entry, why)| Choice { entry, why });
             assert_eq!(got, expected, "primary {primary:?}, secondary {secondary:?}");
         }
+    }
+
+    #[test]
+    fn who_is_turned_away_uses_up_no_birth() {
+        assert!(scene(Down, Down).decide(Asked::Birth, no_birth).is_err());
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl EntryView {
         match key {
             Some(key) => usable.max_by_key(|view| rendezvous_weight(key, &view.endpoint.name)),
             None => {
-                let count = self.endpoints.len() as u64;
+                let count = usable.clone().count().max(1) as u64;
                 let place = |at: usize| (at as u64 + count - turn % count) % count;
                 let ranked = usable.enumerate().map(|(at, view)| (view.endpoint.gate.inside(), place(at), view));
                 ranked.min_by_key(|(inside, place, _)| (*inside, *place)).map(|(_, _, view)| view)

@@ -11,12 +11,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error;
-use tokio::time::Sleep;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
 
 use super::error::ProxyError;
 use super::ledger::Ledger;
 use super::peek::Peeked;
 use super::rim::Permit;
+use super::socket::Exchange;
 use super::stream::{EventStream, Saying};
 use crate::upstream::{Lease, Ticket};
 
@@ -33,13 +35,43 @@ pub(super) struct Upload {
     prefix: Bytes,
     rest: Incoming,
     pause: Duration,
-    alarm: Pin<Box<Sleep>>,
-    fault: Fault,
+    /// Armed when the endpoint first asks for the body: before, the client is not to blame.
+    alarm: Option<Pin<Box<Sleep>>>,
+    progress: Rc<Progress>,
 }
 
-/// What a client did wrong with its body: noted here, since it surfaces as a failure of the
+/// How far the client is with its body. A fault is noted here, since it surfaces as a failure of the
 /// endpoint's connection, and the endpoint must not be blamed for it.
-pub(super) type Fault = Rc<Cell<Option<ClientFault>>>;
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    fault: Cell<Option<ClientFault>>,
+    is_done: Cell<bool>,
+    done: Notify,
+}
+
+impl Progress {
+    /// What the client did wrong.
+    pub(super) fn fault(&self) -> Option<ClientFault> {
+        self.fault.get()
+    }
+
+    /// Whether the whole body has gone to the endpoint.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done.get()
+    }
+
+    /// Resolves when it has.
+    pub(super) async fn done(&self) {
+        while !self.is_done.get() {
+            self.done.notified().await;
+        }
+    }
+
+    fn finish(&self) {
+        self.is_done.set(true);
+        self.done.notify_one();
+    }
+}
 
 /// What a client did wrong with its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -62,17 +94,23 @@ impl ClientFault {
 }
 
 impl ToEntry {
-    pub(super) fn new(peeked: Peeked, pause: Duration, fault: &Fault) -> Self {
-        match peeked {
-            Peeked::Whole(bytes) => Self::Whole(bytes),
-            Peeked::Running { prefix, rest, .. } => Self::Running(Box::new(Upload {
-                prefix,
-                rest,
-                pause,
-                alarm: Box::pin(tokio::time::sleep(pause)),
-                fault: fault.clone(),
-            })),
-        }
+    pub(super) fn new(peeked: Peeked, pause: Duration) -> (Self, Rc<Progress>) {
+        let progress = Rc::<Progress>::default();
+        let body = match peeked {
+            Peeked::Whole(bytes) => {
+                progress.finish();
+                Self::Whole(bytes)
+            }
+            Peeked::Running { prefix, rest, .. } => {
+                Self::Running(Box::new(Upload { prefix, rest, pause, alarm: None, progress: progress.clone() }))
+            }
+        };
+        (body, progress)
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
     }
 
     /// A second copy, where there can be one.
@@ -119,32 +157,43 @@ impl Upload {
         if !self.prefix.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.prefix)))));
         }
+        let pause = self.pause;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
         loop {
             match Pin::new(&mut self.rest).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.alarm.as_mut().reset(tokio::time::Instant::now() + self.pause);
+                    alarm.as_mut().reset(Instant::now() + pause);
                     // Trailers end here: no endpoint should take a late field for an early one.
-                    match frame.into_data() {
-                        Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                        Err(_) => continue,
+                    let Ok(data) = frame.into_data() else { continue };
+                    if self.rest.is_end_stream() {
+                        self.progress.finish();
                     }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Poll::Ready(Some(Err(_))) => return self.fail(ClientFault::Broken),
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending if self.alarm.as_mut().poll(context).is_ready() => return self.fail(ClientFault::Slow),
+                Poll::Ready(None) => {
+                    self.progress.finish();
+                    return Poll::Ready(None);
+                }
+                Poll::Pending if alarm.as_mut().poll(context).is_ready() => return self.fail(ClientFault::Slow),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
     fn fail(&self, fault: ClientFault) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
-        self.fault.set(Some(fault));
+        self.progress.fault.set(Some(fault));
         Poll::Ready(Some(Err(fault)))
     }
 }
 
-/// An answer on its way to the client.
-pub(super) enum ToClient {
+/// An answer on its way to the client, and the exchange that it ends.
+pub(super) struct ToClient {
+    answer: Answer,
+    _exchange: Option<Exchange>,
+}
+
+enum Answer {
     /// The proxy's own words.
     Own(Bytes),
     /// An endpoint's.
@@ -159,13 +208,23 @@ pub(super) struct Held {
     pub(super) stream: Option<EventStream>,
     pub(super) ledger: Ledger,
     pub(super) finished: bool,
+    pub(super) progress: Rc<Progress>,
     pub(super) _ticket: Ticket,
     pub(super) _permit: Permit,
 }
 
 impl ToClient {
     pub(super) fn full(bytes: Bytes) -> Self {
-        Self::Own(bytes)
+        Self { answer: Answer::Own(bytes), _exchange: None }
+    }
+
+    pub(super) fn held(held: Held) -> Self {
+        Self { answer: Answer::Held(Box::new(held)), _exchange: None }
+    }
+
+    /// The same, ending this exchange.
+    pub(super) fn ending(self, exchange: Exchange) -> Self {
+        Self { _exchange: Some(exchange), ..self }
     }
 }
 
@@ -174,26 +233,26 @@ impl Body for ToClient {
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Held(held) => held.poll_data(context),
+        match &mut self.get_mut().answer {
+            Answer::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Answer::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Answer::Held(held) => held.poll_data(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own(bytes) => bytes.is_empty(),
-            Self::Held(held) => held.finished || held.incoming.is_end_stream(),
+        match &self.answer {
+            Answer::Own(bytes) => bytes.is_empty(),
+            Answer::Held(held) => held.finished || held.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        match &self.answer {
+            Answer::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             // A stream may get comments, so its length is nobody's to promise.
-            Self::Held(held) if held.stream.is_some() => SizeHint::default(),
-            Self::Held(held) => held.incoming.size_hint(),
+            Answer::Held(held) if held.stream.is_some() => SizeHint::default(),
+            Answer::Held(held) => held.incoming.size_hint(),
         }
     }
 }
@@ -230,8 +289,13 @@ impl Held {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Saying::Comment(comment)) => Poll::Ready(Some(Ok(Frame::data(comment)))),
             Poll::Ready(Saying::Parting) => {
-                let words = stream.last_words(self.ledger.pending(), &ProxyError::Stopping);
+                let words = stream.last_words(&self.ledger, &ProxyError::Stopping);
                 self.ledger.part();
+                self.end_with(words.unwrap_or_default())
+            }
+            Poll::Ready(Saying::Silent) => {
+                let words = stream.last_words(&self.ledger, &ProxyError::Silent);
+                self.ledger.break_off();
                 self.end_with(words.unwrap_or_default())
             }
         }
@@ -240,8 +304,13 @@ impl Held {
     /// The endpoint broke off. A stream whose requests still wait ends with an error for each of
     /// them; anything else is cut, since what was cut must look cut.
     fn broken(&mut self, error: hyper::Error) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.progress.fault().is_some() {
+            self.ledger.blame_client();
+            self.finished = true;
+            return Poll::Ready(Some(Err(error)));
+        }
         let lost = ProxyError::Lost(error.to_string());
-        let words = self.stream.as_ref().and_then(|stream| stream.last_words(self.ledger.pending(), &lost));
+        let words = self.stream.as_ref().and_then(|stream| stream.last_words(&self.ledger, &lost));
         self.ledger.break_off();
         match words {
             Some(words) => self.end_with(words),
@@ -260,7 +329,9 @@ impl Held {
     fn finish(&mut self) {
         self.finished = true;
         self.ledger.finish();
-        if let Some(lease) = self.lease.take() {
+        // A server that has answered before the upload was over gets no more of it: its connection is
+        // closed, not parked.
+        if let Some(lease) = self.lease.take().filter(|_| self.progress.is_done()) {
             lease.give_back();
         }
     }

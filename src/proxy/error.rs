@@ -66,6 +66,8 @@ pub(super) enum ProxyError {
     Lost(String),
     /// No answer in time.
     TimedOut,
+    /// The endpoint answers no checks any more while the request waits.
+    Silent,
     /// The answer is not one.
     BadAnswer(String),
 }
@@ -80,6 +82,7 @@ impl ProxyError {
             | Self::Unreachable(_)
             | Self::Lost(_)
             | Self::TimedOut
+            | Self::Silent
             | Self::BadAnswer(_) => Blame::Entry,
             _ => Blame::Client,
         }
@@ -111,7 +114,7 @@ impl ProxyError {
             Self::ClientBodySlow => StatusCode::REQUEST_TIMEOUT,
             Self::Overloaded | Self::Stopping | Self::NothingUsable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable(_) | Self::Lost(_) | Self::BadAnswer(_) => StatusCode::BAD_GATEWAY,
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::TimedOut | Self::Silent => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -144,6 +147,7 @@ impl fmt::Display for ProxyError {
             Self::NothingUsable(_) => f.write_str("no server is available; try again"),
             Self::Unreachable(_) => f.write_str("the server could not be reached; the request was not delivered"),
             Self::Lost(_) => f.write_str("the connection to the server was lost; the request may have been carried out"),
+            Self::Silent => f.write_str("the server has stopped answering; the request may have been carried out"),
             Self::TimedOut => f.write_str("the server did not answer in time; the request may have been carried out"),
             Self::BadAnswer(_) => f.write_str("the server's answer was not valid"),
         }

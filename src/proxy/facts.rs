@@ -15,7 +15,7 @@ use super::ledger::Pending;
 use super::peek::Peeked;
 use super::peer::Peer;
 use crate::config::Plain;
-use crate::domain::{Asked, ClientKey, Entry, KeySource};
+use crate::domain::{Asked, Blame, ClientKey, Entry, KeySource, Outcome};
 use crate::live::ServiceView;
 use crate::mcp::{self, Envelope, SessionPin, names};
 
@@ -32,6 +32,8 @@ pub(super) struct Facts {
     pub(super) session: Option<HeaderValue>,
     /// Whether it may be sent a second time when no byte of an answer came.
     pub(super) repeatable: bool,
+    /// Whether it may open a session although nobody has read it, being longer than may be looked at.
+    pub(super) unread: bool,
 }
 
 /// What has to be known to answer in a way that the client understands, as far as it is known when
@@ -50,6 +52,23 @@ pub(super) struct Asker {
     pub(super) pending: Vec<Pending>,
     /// Whether the answer to several is an array.
     pub(super) is_batch: bool,
+    /// The session, where its id opened.
+    pub(super) session: Option<HeaderValue>,
+    /// Whether it has been answered, and so counted.
+    pub(super) is_settled: bool,
+}
+
+/// A client that leaves before its answer begins drops everything in the middle: that is counted here.
+impl Drop for Asker {
+    fn drop(&mut self) {
+        if self.is_settled {
+            return;
+        }
+        let (Some(service), Some(entry)) = (&self.service, self.entry) else { return };
+        for _ in 0..self.pending.len().max(1) {
+            service.entries[entry].tally.note(Outcome::Failed(Blame::Client));
+        }
+    }
 }
 
 /// The protocol's era.
@@ -87,8 +106,8 @@ impl Asker {
         self.era != Era::None
     }
 
-    fn learn(&mut self, head: &request::Parts, envelope: Option<&Envelope<'_>>) {
-        self.era = era(head, envelope);
+    fn learn(&mut self, head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) {
+        self.era = era(head, envelope, unread);
         self.kind = match (&head.method, envelope) {
             _ if self.era == Era::None => Kind::Plain,
             (&Method::GET, _) => Kind::Listen,
@@ -114,24 +133,41 @@ pub(super) fn read(
     asker: &mut Asker,
 ) -> Result<Facts, ProxyError> {
     let envelope = body.whole().filter(|_| head.method == Method::POST).and_then(Envelope::read);
-    asker.learn(head, envelope.as_ref());
+    let unread = matches!(body, Peeked::Running { over_limit: true, .. }) && !head.headers.contains_key(names::SESSION_ID);
+    asker.learn(head, envelope.as_ref(), unread);
     let repeatable = match &envelope {
         Some(envelope) => envelope.is_repeatable(),
         None => matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
     };
-    let mut facts = Facts { asked: Asked::Stable, key: None, pin: None, session: None, repeatable };
+    let mut facts = Facts {
+        asked: Asked::Stable,
+        key: None,
+        pin: None,
+        session: None,
+        repeatable,
+        unread: unread && asker.era == Era::Legacy,
+    };
     if asker.era == Era::Legacy && asker.kind != Kind::Initialize && read_session(head, service, site, &mut facts)? {
+        asker.session.clone_from(&facts.session);
+        asker.entry = facts.pin.as_ref().map(|pin| pin.entry);
         return Ok(facts);
     }
     if matches!(body, Peeked::Running { over_limit: true, .. }) {
         service.tally.unpeeked.fetch_add(1, Ordering::Relaxed);
     }
-    let address_counts = asker.kind != Kind::Initialize;
-    facts.key = client_key(head, service, peer, site, address_counts);
+    let is_birth = asker.kind == Kind::Initialize || facts.unread;
+    facts.key = client_key(head, service, peer, site, !is_birth);
+    if facts.key.is_none() && !is_birth && asker.is_mcp() {
+        // Whoever else lists the keys: what is no birth must not use one up.
+        facts.key = Some(address_key(head, peer, site));
+    }
     facts.asked = match (tester(head, service)?, asker.kind, facts.key) {
         (Some(entry), _, _) => Asked::Tester(entry),
         (None, Kind::Plain, _) if belongs_to_stable(head, service) => Asked::Stable,
-        (None, _, Some(key)) => Asked::Client(key),
+        (None, _, Some(key)) => {
+            service.tally.note_key(key);
+            Asked::Client(key)
+        }
         (None, _, None) => Asked::Birth,
     };
     Ok(facts)
@@ -154,7 +190,7 @@ fn read_session(head: &request::Parts, service: &ServiceView, site: &Site, facts
     Ok(true)
 }
 
-fn era(head: &request::Parts, envelope: Option<&Envelope<'_>>) -> Era {
+fn era(head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) -> Era {
     let headers = &head.headers;
     match headers.get(names::PROTOCOL_VERSION) {
         Some(version) if names::is_modern(version.as_bytes()) => return Era::Modern,
@@ -162,7 +198,7 @@ fn era(head: &request::Parts, envelope: Option<&Envelope<'_>>) -> Era {
         None => {}
     }
     let listens = head.method == Method::GET && accepts_events(headers);
-    if envelope.is_some() || headers.contains_key(names::SESSION_ID) || listens { Era::Legacy } else { Era::None }
+    if envelope.is_some() || unread || headers.contains_key(names::SESSION_ID) || listens { Era::Legacy } else { Era::None }
 }
 
 fn accepts_events(headers: &HeaderMap) -> bool {
@@ -193,11 +229,13 @@ fn client_key(head: &request::Parts, service: &ServiceView, peer: &Peer, site: &
         KeySource::ApiKey => api_key(headers).map(|value| ClientKey::new(source, value)),
         KeySource::Jwt(claim) => jwt_claim(headers, claim).map(|value| ClientKey::new(source, value.as_bytes())),
         KeySource::Header(name) => headers.get(name).map(|value| ClientKey::new(source, value.as_bytes())),
-        KeySource::Address if address_counts => {
-            Some(ClientKey::new(source, peer.client(headers, &site.limits).to_string().as_bytes()))
-        }
+        KeySource::Address if address_counts => Some(address_key(head, peer, site)),
         KeySource::Address => None,
     })
+}
+
+fn address_key(head: &request::Parts, peer: &Peer, site: &Site) -> ClientKey {
+    ClientKey::new(&KeySource::Address, peer.client(&head.headers, &site.limits).to_string().as_bytes())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::body::{Fault, Held, ToClient, ToEntry};
+use super::body::{Held, Progress, ToClient, ToEntry};
 use super::error::{self, ProxyError};
 use super::facts::{self, Asker, Facts, Kind};
 use super::ledger::Ledger;
@@ -18,16 +18,25 @@ use super::seat::{Search, Seat};
 use super::stream::EventStream;
 use super::{Stage, Worker, headers, peek};
 use crate::config::ErrorShape;
-use crate::domain::{Blame, Outcome};
 use crate::live::ServiceView;
-use crate::mcp::{SessionPin, names};
 use crate::upstream::{Reply, StreamGuard, StreamKind, Trouble};
+
+/// What an answer takes over from its request.
+struct Holding {
+    permit: Permit,
+    progress: Rc<Progress>,
+    begun: Instant,
+}
+
+type Sent = Result<Reply<ToEntry>, Trouble<ToEntry>>;
 
 impl Worker {
     /// Answers a request, whatever happens.
     pub(super) async fn serve(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Response<ToClient> {
         let mut asker = Asker::default();
-        match self.forward(&peer, request, &mut asker).await {
+        let answer = self.forward(&peer, request, &mut asker).await;
+        asker.is_settled = true;
+        match answer {
             Ok(response) => response,
             Err(error) => self.refuse(&error, &asker),
         }
@@ -50,10 +59,11 @@ impl Worker {
         let body = peek::look(&head, body, service.config.traffic.peek_limit, pause).await?;
         let facts = facts::read(&head, &body, &service, peer, &self.site, asker)?;
         headers::prepare(&mut head, &service.config, &host, peer, &self.site, asker.is_mcp())?;
-        let fault = Fault::default();
-        let parcel = Request::from_parts(head, ToEntry::new(body, pause, &fault));
-        let (seat, reply) = self.deliver(service, &facts, parcel, &fault, asker).await?;
-        self.answer(&facts, seat, reply, permit, begun, asker)
+        let (body, progress) = ToEntry::new(body, pause);
+        headers::frame(&mut head, &body);
+        let parcel = Request::from_parts(head, body);
+        let (seat, reply) = self.deliver(service, &facts, parcel, &progress, asker).await?;
+        self.answer(&facts, seat, reply, Holding { permit, progress, begun }, asker)
     }
 
     fn route(&self, host: &str, head: &request::Parts) -> Result<Arc<ServiceView>, ProxyError> {
@@ -67,7 +77,7 @@ impl Worker {
         service: Arc<ServiceView>,
         facts: &Facts,
         mut parcel: Request<ToEntry>,
-        fault: &Fault,
+        progress: &Progress,
         asker: &mut Asker,
     ) -> Result<(Seat, Reply<ToEntry>), ProxyError> {
         let mut search = Search::default();
@@ -78,7 +88,7 @@ impl Worker {
             let (mut head, body) = parcel.into_parts();
             headers::address(&mut head, &service.config, seat.ticket.endpoint(), facts.pin.as_ref());
             let spare = if may_repeat { body.copy().map(|body| Request::from_parts(head.clone(), body)) } else { None };
-            match self.send(&seat, Request::from_parts(head, body)).await? {
+            match self.send(&seat, Request::from_parts(head, body), progress).await? {
                 Ok(reply) => return Ok((seat, reply)),
                 // The session's state is at its endpoint and nowhere else.
                 Err(Trouble::Unsent(_, cause)) if is_bound(facts) => return Err(ProxyError::Unreachable(cause)),
@@ -87,27 +97,34 @@ impl Worker {
                     search.note_unreachable(&seat);
                     parcel = *back;
                 }
-                Err(Trouble::Lost { cause, .. }) => match (fault.get(), spare) {
+                Err(Trouble::Lost { cause, heard }) => match (progress.fault(), spare) {
                     (Some(fault), _) => return Err(fault.error()),
-                    (None, Some(spare)) => {
+                    (None, _) if cause.is_parse() => return Err(ProxyError::BadAnswer(cause.to_string())),
+                    (None, Some(spare)) if !heard => {
                         may_repeat = false;
                         parcel = spare;
                     }
-                    (None, None) if cause.is_parse() => return Err(ProxyError::BadAnswer(cause.to_string())),
-                    (None, None) => return Err(ProxyError::Lost(cause.to_string())),
+                    (None, _) => return Err(ProxyError::Lost(cause.to_string())),
                 },
             }
         }
     }
 
-    /// Sends, within the time for the first byte and until the process parts.
-    async fn send(&self, seat: &Seat, request: Request<ToEntry>) -> Result<Result<Reply<ToEntry>, Trouble<ToEntry>>, ProxyError> {
+    /// Sends. The time for the first byte runs from the end of the upload, which has a clock of its own;
+    /// and nobody waits for an endpoint that has fallen silent, or beyond the end of the process.
+    async fn send(&self, seat: &Seat, request: Request<ToEntry>, progress: &Progress) -> Result<Sent, ProxyError> {
         let traffic = &seat.service.config.traffic;
-        let mut stage = self.site.stage.clone();
+        let endpoint = seat.ticket.endpoint();
+        let (mut stage, mut silent) = (self.site.stage.clone(), endpoint.silent.subscribe());
+        let late = async {
+            progress.done().await;
+            tokio::time::sleep(traffic.first_byte_timeout).await;
+        };
         tokio::select! {
             biased;
-            result = self.wire.send(seat.ticket.endpoint(), request, traffic.connect_timeout) => Ok(result),
-            () = tokio::time::sleep(traffic.first_byte_timeout) => Err(ProxyError::TimedOut),
+            result = self.wire.send(endpoint, request, traffic.connect_timeout) => Ok(result),
+            () = late => Err(ProxyError::TimedOut),
+            _ = silent.wait_for(|silent| *silent) => Err(ProxyError::Silent),
             _ = stage.wait_for(|stage| *stage >= Stage::Parting) => Err(ProxyError::Stopping),
         }
     }
@@ -117,8 +134,7 @@ impl Worker {
         facts: &Facts,
         seat: Seat,
         reply: Reply<ToEntry>,
-        permit: Permit,
-        begun: Instant,
+        rest: Holding,
         asker: &mut Asker,
     ) -> Result<Response<ToClient>, ProxyError> {
         let (mut head, incoming) = reply.response.into_parts();
@@ -126,72 +142,30 @@ impl Worker {
             return Err(ProxyError::BadAnswer("101, which nobody asked for".to_owned()));
         }
         let tally = seat.service.entries[seat.entry].tally.clone();
+        let Holding { permit, progress, begun } = rest;
         tally.note_first_byte(begun.elapsed());
         // The version is each hop's own (RFC 9110, 2.5): an endpoint of 1.0 must not cost the client its connection.
         head.version = Version::HTTP_11;
         headers::clean_answer(&mut head.headers);
-        self.seal_session(facts, &seat, head.status, &mut head.headers, asker.kind)?;
+        let outcome = self.seal_session(facts, &seat, head.status, &mut head.headers, asker.kind)?;
         let stream = is_event_stream(&head.headers).then(|| {
             let kind = if asker.kind == Kind::Listen { StreamKind::Listen } else { StreamKind::Call };
             let interval = seat.service.config.traffic.keep_alive;
             head.headers.remove(CONTENT_LENGTH);
+            let is_encoded = head.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
             let open = StreamGuard::open(&tally, kind);
-            EventStream::new(kind, interval, self.site.stage.clone(), open)
+            let silent = seat.ticket.endpoint().silent.subscribe();
+            EventStream::new(kind, is_encoded, interval, self.site.stage.clone(), silent, open)
         });
-        // The endpoint does not know a session that was born there: it has lost it.
-        let is_lost = facts.pin.is_some() && asker.kind != Kind::End && head.status == StatusCode::NOT_FOUND;
-        let outcome = if is_lost { Outcome::Failed(Blame::Entry) } else { Outcome::of_status(head.status.as_u16()) };
         tracing::debug!(
             service = seat.service.config.name, entry = %seat.entry, endpoint = seat.ticket.endpoint().name,
             why = seat.why.as_str(), kind = ?asker.kind, status = head.status.as_u16(), "request",
         );
         let pending = std::mem::take(&mut asker.pending);
         let ledger = Ledger::new(tally, begun, pending, head.status, &head.headers, outcome);
-        let held =
-            Held { incoming, lease: Some(reply.lease), stream, ledger, finished: false, _ticket: seat.ticket, _permit: permit };
-        Ok(Response::from_parts(head, ToClient::Held(Box::new(held))))
-    }
-
-    /// The client only ever sees ids of ours: a new one is sealed on a 2xx `initialize` and nowhere
-    /// else, and on every other answer the client's own stands in for the endpoint's, since one
-    /// widespread client adopts whatever id it sees.
-    fn seal_session(
-        &self,
-        facts: &Facts,
-        seat: &Seat,
-        status: StatusCode,
-        headers: &mut HeaderMap,
-        kind: Kind,
-    ) -> Result<(), ProxyError> {
-        let issued = headers.remove(names::SESSION_ID);
-        let sessions = seat.service.entries[seat.entry].tally.sessions();
-        let now = self.site.clock.now().since(crate::domain::Moment::default());
-        if let Some(session) = &facts.session {
-            if kind == Kind::End && (status.is_success() || status == StatusCode::NOT_FOUND) {
-                sessions.ended(session.as_bytes());
-            } else if status != StatusCode::NOT_FOUND {
-                sessions.seen(session.as_bytes(), now);
-            }
-            if issued.is_some() {
-                headers.insert(names::SESSION_ID, session.clone());
-            }
-        }
-        if kind != Kind::Initialize || !status.is_success() {
-            return Ok(());
-        }
-        let upstream = match issued.map(|id| id.to_str().map(str::to_owned)) {
-            Some(Ok(id)) if id.bytes().all(|byte| byte.is_ascii_graphic()) => Some(id),
-            Some(_) => return Err(ProxyError::BadAnswer("a session id that is not visible ASCII".to_owned())),
-            None => None,
-        };
-        let endpoint = seat.ticket.endpoint().name.clone();
-        let pin = SessionPin { entry: seat.entry, endpoint, revision: seat.service.revision, upstream };
-        let sealed = self.site.keys.seal(&seat.service.config.name, &pin);
-        let id = sealed.map_err(|too_long| ProxyError::BadAnswer(too_long.to_string()))?;
-        sessions.seen(id.as_bytes(), now);
-        seat.service.entries[seat.entry].tally.note_birth();
-        headers.insert(names::SESSION_ID, HeaderValue::try_from(id).map_err(|error| ProxyError::BadAnswer(error.to_string()))?);
-        Ok(())
+        let lease = Some(reply.lease);
+        let held = Held { incoming, lease, stream, ledger, finished: false, progress, _ticket: seat.ticket, _permit: permit };
+        Ok(Response::from_parts(head, ToClient::held(held)))
     }
 
     /// The proxy's own answer, counted and logged.

@@ -8,8 +8,9 @@ use http::header::{
     UPGRADE, VIA,
 };
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
 
+use super::body::ToEntry;
 use super::error::ProxyError;
 use super::peer::X_FORWARDED_FOR;
 use super::{Site, peer::Peer};
@@ -34,6 +35,11 @@ pub(super) fn prepare(
     is_mcp: bool,
 ) -> Result<(), ProxyError> {
     let client = peer.client(&head.headers, &site.limits);
+    // The authority of an absolute target replaces the Host field (RFC 9112, 3.2.2), also where it
+    // would be passed on.
+    if let Some(authority) = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {
+        head.headers.insert(HOST, authority);
+    }
     let asked_host = head.headers.get(HOST).cloned();
     take_off_hop(&mut head.headers)?;
     head.headers.remove(CONTENT_LENGTH);
@@ -51,6 +57,13 @@ pub(super) fn prepare(
     head.version = Version::HTTP_11;
     head.uri = origin_form(&head.uri, service);
     Ok(())
+}
+
+/// Says how long an empty body is, where a length is expected (RFC 9110, 8.6).
+pub(super) fn frame(head: &mut request::Parts, body: &ToEntry) {
+    if body.is_empty() && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
 }
 
 /// Addresses a prepared head to one endpoint.
@@ -133,6 +146,12 @@ fn drop_aliases(headers: &mut HeaderMap) {
 /// list is continued.
 fn say_who_asks(headers: &mut HeaderMap, client: IpAddr, peer: &Peer, host: &[u8]) {
     let hop = if peer.trusted { peer.address.ip().to_canonical() } else { client };
+    if !peer.trusted {
+        let claims: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).cloned().collect();
+        for claim in claims.into_iter().chain([HeaderName::from_static("x-real-ip")]) {
+            headers.remove(claim);
+        }
+    }
     let mut chain = String::new();
     let mut elements = String::new();
     if peer.trusted {
@@ -215,11 +234,18 @@ mod tests {
 
     #[test]
     fn a_strangers_claims_are_replaced_and_a_trusted_list_is_continued() {
-        let claims = [("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6"), ("x-forwarded-proto", "https")];
+        let claims = [
+            ("x-forwarded-for", "6.6.6.6"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-port", "666"),
+            ("x-real-ip", "6.6.6.6"),
+        ];
         let mut peer = Peer { address: "192.0.2.7:1".parse().unwrap(), trusted: false };
         let mut headers = map(&claims);
         say_who_asks(&mut headers, peer.address.ip(), &peer, b"notes.example");
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+        assert!(!headers.contains_key("x-forwarded-port") && !headers.contains_key("x-real-ip"));
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-forwarded-host"], "notes.example");
         assert_eq!(headers["forwarded"], "for=192.0.2.7;host=\"notes.example\";proto=http");

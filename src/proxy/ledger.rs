@@ -59,6 +59,7 @@ enum Ending {
     Running,
     Finished,
     Broken,
+    Spoilt,
     Parted,
 }
 
@@ -82,6 +83,11 @@ impl Ledger {
         &self.pending
     }
 
+    /// Whether the stream's events have ids, so that its client resumes it.
+    pub(super) fn can_be_resumed(&self) -> bool {
+        matches!(&self.scan, Scan::Events(events) if events.has_ids())
+    }
+
     /// Bytes of the answer pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
         let Self { tally, begun, pending, .. } = self;
@@ -103,6 +109,11 @@ impl Ledger {
         self.ending = Ending::Broken;
     }
 
+    /// The client did something wrong with its own body, which broke the exchange.
+    pub(super) fn blame_client(&mut self) {
+        self.ending = Ending::Spoilt;
+    }
+
     /// The proxy ended it, since it is stopping.
     pub(super) fn part(&mut self) {
         self.ending = Ending::Parted;
@@ -112,6 +123,7 @@ impl Ledger {
     fn unanswered(&mut self) -> Option<Outcome> {
         match (&mut self.scan, self.ending) {
             (_, Ending::Broken) => Some(Outcome::Failed(Blame::Entry)),
+            (_, Ending::Spoilt) => Some(Outcome::Failed(Blame::Client)),
             (_, Ending::Parted) => Some(Outcome::Failed(Blame::Proxy)),
             (Scan::Status, _) => Some(self.by_status),
             (_, Ending::Running) => Some(Outcome::Failed(Blame::Client)),
@@ -166,6 +178,7 @@ impl Drop for Ledger {
             // listens to has had what it wanted.
             let outcome = match self.ending {
                 Ending::Broken => Outcome::Failed(Blame::Entry),
+                Ending::Spoilt => Outcome::Failed(Blame::Client),
                 Ending::Parted => Outcome::Failed(Blame::Proxy),
                 Ending::Running | Ending::Finished => self.by_status,
             };

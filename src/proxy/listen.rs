@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::peer::Peer;
+use super::socket::Watched;
 use super::{Site, Stage, Worker};
 
 /// A bound on a client connection's read buffer.
@@ -30,6 +31,10 @@ const MOST_BUFFERED: usize = 64 << 10;
 /// Bounds on a request's head (431 beyond).
 const MOST_HEAD: usize = 32 << 10;
 const MOST_FIELDS: usize = 100;
+
+/// A connection without a request is closed after this time. Clients give theirs up after 5 s to 60 s;
+/// who closes first decides who meets a request on a closing connection, and that should be they.
+const MOST_IDLE: Duration = Duration::from_secs(75);
 
 /// Between two tries to accept after an error like "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -202,18 +207,21 @@ async fn serve_connection(worker: Rc<Worker>, stream: std::net::TcpStream, addre
     let peer = Peer::new(address, &worker.site.limits);
     let mut stage = worker.site.stage.clone();
     let header_timeout = worker.site.limits.header_timeout;
+    let watched = Watched::new(stream);
+    let socket = watched.socket();
+    let serving = watched.clone();
     let service = service_fn(move |request| {
-        let worker = worker.clone();
-        async move { Ok::<_, Infallible>(worker.serve(peer, request).await) }
+        let (worker, exchange) = (worker.clone(), serving.begin());
+        async move { Ok::<_, Infallible>(worker.serve(peer, request).await.map(|body| body.ending(exchange))) }
     });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(header_timeout)
+            .header_read_timeout(MOST_IDLE)
             .max_buf_size(MOST_BUFFERED)
             .max_header_size(MOST_HEAD)
             .max_headers(MOST_FIELDS)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(socket), service)
     );
     let mut heeded = Stage::Running;
     loop {
@@ -224,6 +232,8 @@ async fn serve_connection(worker: Rc<Worker>, stream: std::net::TcpStream, addre
                 }
                 return;
             }
+            () = watched.left() => return tracing::debug!("a client has left"),
+            () = watched.slow_head(header_timeout) => return tracing::debug!("a head did not come to its end"),
             reached = async { stage.wait_for(|stage| *stage > heeded).await.map(|stage| *stage) } => match reached {
                 Ok(Stage::Ended) | Err(_) => return,
                 Ok(reached) => {
@@ -238,7 +248,11 @@ async fn serve_connection(worker: Rc<Worker>, stream: std::net::TcpStream, addre
 fn run_local(future: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(future),
+        Ok(runtime) => {
+            runtime.block_on(future);
+            // A name that is being looked up must not hold up the end.
+            runtime.shutdown_timeout(Duration::from_millis(200));
+        }
         Err(error) => tracing::error!(%error, "no runtime for traffic"),
     }
 }

@@ -33,6 +33,8 @@ mod peek;
 mod peer;
 mod rim;
 mod seat;
+mod session;
+mod socket;
 mod stream;
 
 pub use listen::{Front, Load};

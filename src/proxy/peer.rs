@@ -31,9 +31,16 @@ impl Peer {
             return connected;
         }
         let listed = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<IpAddr> = listed.flat_map(|list| list.split(',')).map_while(|hop| hop.trim().parse().ok()).collect();
-        let client = hops.iter().rev().find(|hop| !trusts(limits, **hop)).or(hops.first());
-        client.map_or(connected, |client| client.to_canonical())
+        let hops: Vec<&str> = listed.flat_map(|list| list.split(',')).collect();
+        // From the right, as far as it can be read: what the client put in front cannot hide it.
+        let mut client = connected;
+        for hop in hops.iter().rev().map_while(|hop| hop.trim().parse::<IpAddr>().ok()) {
+            client = hop.to_canonical();
+            if !trusts(limits, client) {
+                break;
+            }
+        }
+        client
     }
 }
 
@@ -67,5 +74,6 @@ mod tests {
         assert_eq!(client("10.0.0.1", "6.6.6.6, 1.1.1.1, 10.0.0.9"), "1.1.1.1", "the client cannot prepend itself away");
         assert_eq!(client("10.0.0.1", "10.0.0.7, 10.0.0.9"), "10.0.0.7");
         assert_eq!(client("10.0.0.1", "nonsense"), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", "nonsense, 1.1.1.1"), "1.1.1.1", "nor can it hide behind nonsense");
     }
 }

@@ -10,8 +10,9 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, VIA};
 use http::{Method, Version, request};
 
 use super::error::{self, ProxyError};
-use super::facts::Asker;
+use super::facts::{Asker, Kind};
 use super::{Site, Worker, headers};
+use crate::domain::Blame;
 
 const MOST_TARGET: usize = 8 << 10;
 
@@ -41,8 +42,8 @@ impl Worker {
             (None, _, ProxyError::NoService) => refused.no_service.fetch_add(1, Ordering::Relaxed),
             (_, _, ProxyError::Overloaded) => refused.overload.fetch_add(1, Ordering::Relaxed),
             (_, _, ProxyError::HostRefused | ProxyError::OriginRefused) => refused.origin.fetch_add(1, Ordering::Relaxed),
-            (None, _, _) => refused.form.fetch_add(1, Ordering::Relaxed),
-            (Some(_), _, _) => 0,
+            (_, None, _) if error.blame() == Blame::Client => refused.form.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
         };
         let Some(service) = &asker.service else { return };
         let meant = match error {
@@ -54,6 +55,9 @@ impl Worker {
             for _ in 0..asker.pending.len().max(1) {
                 tally.note(error.outcome());
             }
+        }
+        if let (Kind::End, Some(entry), Some(session)) = (asker.kind, asker.entry, &asker.session) {
+            service.entries[entry].tally.sessions().ended(session.as_bytes());
         }
         if error::is_hidden(error, asker) {
             service.tally.undelivered.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +99,8 @@ fn host(head: &request::Parts) -> Result<String, ProxyError> {
         return Err(ProxyError::Form("more than one Host"));
     }
     if let Some(authority) = head.uri.authority() {
-        return Ok(authority.host().to_ascii_lowercase());
+        let valid = !authority.as_str().contains('@');
+        return if valid { Ok(authority.host().to_ascii_lowercase()) } else { Err(ProxyError::Form("the target is not valid")) };
     }
     match field {
         None if head.version == Version::HTTP_10 => Ok(String::new()),

@@ -45,7 +45,7 @@ impl Search {
 impl Worker {
     /// A seat for the request, at an endpoint that has not been tried yet.
     pub(super) async fn seat(&self, service: Arc<ServiceView>, facts: &Facts, search: &mut Search) -> Result<Seat, ProxyError> {
-        let mut service = if facts.pin.is_none() { self.started(service).await? } else { service };
+        let mut service = if facts.pin.is_none() { self.started(service, facts).await? } else { self.latest(&service)? };
         loop {
             let choice = match search.choice {
                 Some(choice) => choice,
@@ -80,15 +80,21 @@ impl Worker {
         choice: Choice,
     ) -> Result<Choice, ProxyError> {
         let is_bound = facts.pin.as_ref().is_some_and(|pin| pin.upstream.is_some()) || choice.why == Why::Tester;
-        let exhausted = |entry: Entry| service.entries[entry].pick(None, &search.tried, 0).is_none();
-        if is_bound || !exhausted(choice.entry) {
+        let best_left = |entry: Entry| service.entries[entry].pick(None, &search.tried, 0).map(|view| view.standing);
+        let other = choice.entry.other();
+        // The checks may not know yet what this request has just learnt, so an entry whose every
+        // endpoint was tried in vain is done with; of the other, the checks' word is taken. A session
+        // that its server knows nothing of still keeps its version until that is proven down.
+        let settled = facts.pin.is_none() || service.scene.standing[choice.entry] == Standing::Down;
+        let open = settled && service.scene.failover && !service.scene.condemned[other] && !search.failed_over;
+        let open = open && best_left(other).is_some_and(|standing| standing != Standing::Down);
+        let left = best_left(choice.entry);
+        // Endpoints known to be down are tried when there is nobody else.
+        let is_worth_trying = left.is_some_and(|standing| standing != Standing::Down || !open || search.tried.is_empty());
+        if is_bound || is_worth_trying {
             return Ok(choice);
         }
-        let other = choice.entry.other();
-        // The checks may not know yet what this request has just learnt, so the standing of the
-        // entry that failed does not count here; that of the other does.
-        let open = service.scene.failover && !service.scene.condemned[other] && service.scene.standing[other] != Standing::Down;
-        if search.failed_over || !open || exhausted(other) {
+        if !open {
             return Err(ProxyError::NothingUsable(choice.entry));
         }
         search.failed_over = true;
@@ -104,19 +110,30 @@ impl Worker {
     ) -> Result<Arc<crate::upstream::Endpoint>, ProxyError> {
         if let Some(pin) = facts.pin.as_ref().filter(|pin| pin.entry == entry) {
             match view.named(&pin.endpoint) {
-                Some(found) if pin.upstream.is_some() || found.standing != Standing::Down => return Ok(found.endpoint.clone()),
+                Some(found) if pin.upstream.is_some() => return Ok(found.endpoint.clone()),
+                Some(found) if found.standing != Standing::Down && !search.tried.contains(&found.endpoint.id) => {
+                    return Ok(found.endpoint.clone());
+                }
                 // The server keeps nothing of this session: any endpoint of its version will do.
                 Some(_) | None if pin.upstream.is_none() => {}
                 Some(_) | None => return Err(ProxyError::SessionLost),
             }
         }
-        let found = view.pick(facts.key, &search.tried, self.next_turn());
+        // Only who has no key takes a turn: the others would use up the turns of the first.
+        let turn = if facts.key.is_none() { self.next_turn() } else { 0 };
+        let found = view.pick(facts.key, &search.tried, turn);
         found.map(|found| found.endpoint.clone()).ok_or(ProxyError::NothingUsable(entry))
     }
 
-    /// The service once its start is over: until then nobody knows which entries can be used.
-    async fn started(&self, service: Arc<ServiceView>) -> Result<Arc<ServiceView>, ProxyError> {
-        if !service.starting {
+    /// The service as it is now; during a start, once it is known whether the entry that is meant can
+    /// be used.
+    async fn started(&self, service: Arc<ServiceView>, facts: &Facts) -> Result<Arc<ServiceView>, ProxyError> {
+        let must_wait = |service: &ServiceView| {
+            let meant = service.scene.meant(facts.asked, service.births.load(Ordering::Relaxed));
+            service.starting && service.scene.standing[meant] == Standing::Unknown
+        };
+        let service = self.latest(&service)?;
+        if !must_wait(&service) {
             return Ok(service);
         }
         let mut changes = self.site.reader.changes();
@@ -124,7 +141,7 @@ impl Worker {
         let deadline = tokio::time::Instant::now() + START_WAIT;
         loop {
             let service = self.latest(&service)?;
-            if !service.starting {
+            if !must_wait(&service) {
                 return Ok(service);
             }
             tokio::select! {

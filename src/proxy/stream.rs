@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Stage;
 use super::error::ProxyError;
-use super::ledger::Pending;
+use super::ledger::Ledger;
 use crate::mcp::sse::{Boundary, KEEP_ALIVE};
 use crate::mcp::words;
 use crate::upstream::{StreamGuard, StreamKind};
@@ -22,8 +22,8 @@ pub(super) struct EventStream {
     boundary: Boundary,
     quiet: Option<Quiet>,
     kind: StreamKind,
-    has_event_ids: bool,
-    parting: Pin<Box<dyn Future<Output = ()>>>,
+    is_encoded: bool,
+    ending: Pin<Box<dyn Future<Output = Saying>>>,
     _open: StreamGuard,
 }
 
@@ -39,29 +39,48 @@ pub(super) enum Saying {
     Comment(Bytes),
     /// The process is stopping: last words, and then the end.
     Parting,
+    /// The endpoint answers no checks any more: the same.
+    Silent,
 }
 
 impl EventStream {
-    /// A stream that begins now. `interval` of zero sends no comments.
-    pub(super) fn new(kind: StreamKind, interval: Duration, stage: watch::Receiver<Stage>, open: StreamGuard) -> Self {
-        let quiet = (!interval.is_zero()).then(|| Quiet {
+    /// A stream that begins now. `interval` of zero sends no comments; into an encoded stream nothing
+    /// of ours is written at all.
+    pub(super) fn new(
+        kind: StreamKind,
+        is_encoded: bool,
+        interval: Duration,
+        stage: watch::Receiver<Stage>,
+        mut silent: watch::Receiver<bool>,
+        open: StreamGuard,
+    ) -> Self {
+        let quiet = (!interval.is_zero() && !is_encoded).then(|| Quiet {
             interval,
             last: Instant::now(),
             alarm: Box::pin(tokio::time::sleep(interval)),
         });
         let mut stage = stage;
-        let parting = Box::pin(async move {
+        let waits_for_answer = kind == StreamKind::Call;
+        let ending = Box::pin(async move {
             // An error means that the sender is gone, and the process with it.
-            let _ = stage.wait_for(|stage| *stage >= Stage::Parting).await;
+            let parting = async { stage.wait_for(|stage| *stage >= Stage::Parting).await.is_ok() };
+            let silent = async {
+                match silent.wait_for(|silent| *silent && waits_for_answer).await {
+                    Ok(_) => {}
+                    // The endpoint is configured no more; its stream may go on.
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = parting => Saying::Parting,
+                () = silent => Saying::Silent,
+            }
         });
-        Self { boundary: Boundary::default(), quiet, kind, has_event_ids: false, parting, _open: open }
+        Self { boundary: Boundary::default(), quiet, kind, is_encoded, ending, _open: open }
     }
 
     /// Takes note of bytes that pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        if !self.has_event_ids {
-            self.has_event_ids = bytes.starts_with(b"id:") || bytes.windows(4).any(|window| window == b"\nid:");
-        }
         self.boundary.feed(bytes);
         if let Some(quiet) = &mut self.quiet {
             quiet.last = Instant::now();
@@ -70,8 +89,8 @@ impl EventStream {
 
     /// Something of its own, when it is time for that.
     pub(super) fn poll_saying(&mut self, context: &mut Context<'_>) -> Poll<Saying> {
-        if self.parting.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Saying::Parting);
+        if let Poll::Ready(saying) = self.ending.as_mut().poll(context) {
+            return Poll::Ready(saying);
         }
         let Some(quiet) = &mut self.quiet else { return Poll::Pending };
         while quiet.alarm.as_mut().poll(context).is_ready() {
@@ -94,8 +113,9 @@ impl EventStream {
 
     /// What ends the stream so that its client knows where it stands; nothing where the client is
     /// better served by a cut: a GET stream is opened again, and one with event ids resumed.
-    pub(super) fn last_words(&self, pending: &[Pending], error: &ProxyError) -> Option<Bytes> {
-        if self.kind == StreamKind::Listen || self.has_event_ids || pending.is_empty() {
+    pub(super) fn last_words(&self, ledger: &Ledger, error: &ProxyError) -> Option<Bytes> {
+        let pending = ledger.pending();
+        if self.kind == StreamKind::Listen || self.is_encoded || ledger.can_be_resumed() || pending.is_empty() {
             return None;
         }
         let events = words::error_events(pending, &error.to_string());

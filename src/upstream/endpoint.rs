@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
+use tokio::sync::watch;
 
 use super::gate::Gate;
 use crate::config::EndpointAuthority;
@@ -22,6 +23,10 @@ pub struct Endpoint {
     pub host: HeaderValue,
     /// Admission, and how much it holds.
     pub gate: Gate,
+    /// Whether checks get no answer any more, so that calls which wait for one need not go on
+    /// waiting. Not set where connections are refused: a server that stops refuses new ones and
+    /// finishes what runs, and one that is dead has cut what ran.
+    pub silent: watch::Sender<bool>,
 }
 
 impl Endpoint {
@@ -36,6 +41,7 @@ impl Endpoint {
             authority,
             host,
             gate: Gate::default(),
+            silent: watch::Sender::new(false),
         }))
     }
 }

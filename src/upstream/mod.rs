@@ -3,6 +3,7 @@
 pub mod endpoint;
 pub mod gate;
 pub mod probe;
+mod socket;
 pub mod tally;
 pub mod tools;
 pub mod wire;

@@ -20,11 +20,16 @@ use crate::mcp::names;
 /// The most of an answer that a check reads.
 const MOST_READ: usize = 1 << 20;
 
+/// A session that a check opened is ended in this time.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Whether it passed.
     pub success: bool,
+    /// Whether it failed for want of an answer.
+    pub silent: bool,
     /// What the endpoint said of itself, or what went wrong.
     pub detail: String,
     /// How long it took.
@@ -37,6 +42,7 @@ pub struct Prober {
     endpoint: Arc<Endpoint>,
     health: Health,
     era: Option<Era>,
+    session: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,17 +54,17 @@ enum Era {
 impl Prober {
     /// A prober that knows nothing yet.
     pub fn new(endpoint: Arc<Endpoint>, health: Health) -> Self {
-        Self { endpoint, health, era: None }
+        Self { endpoint, health, era: None, session: None }
     }
 
     /// One check.
     pub async fn check(&mut self) -> Finding {
         let started = tokio::time::Instant::now();
         let timeout = self.health.timeout;
-        let result = match tokio::time::timeout(timeout, self.ask()).await {
-            Ok(result) => result,
-            Err(_) => Err(format!("no answer within {timeout:?}")),
-        };
+        let asked = tokio::time::timeout(timeout, self.ask()).await;
+        let silent = asked.is_err();
+        let result = asked.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")));
+        self.end_session();
         if result.is_err() {
             // A new version may have come up here, of another era.
             self.era = None;
@@ -67,7 +73,7 @@ impl Prober {
             Ok(detail) => (true, detail),
             Err(detail) => (false, detail),
         };
-        Finding { success, detail, took: started.elapsed() }
+        Finding { success, silent, detail, took: started.elapsed() }
     }
 
     async fn ask(&mut self) -> Result<String, String> {
@@ -121,8 +127,9 @@ impl Prober {
         }))
     }
 
-    /// The legacy handshake, ended with DELETE so that sessions do not pile up at the server.
-    async fn initialize(&self) -> Result<String, String> {
+    /// The legacy handshake. The session it opens is noted as soon as its id is known, and ended
+    /// whatever comes of the check: sessions must not pile up at a server that is slow already.
+    async fn initialize(&mut self) -> Result<String, String> {
         let body = json!({ "jsonrpc": "2.0", "id": "dualgate-health", "method": names::INITIALIZE, "params": {
             "protocolVersion": names::LAST_LEGACY,
             "capabilities": {},
@@ -135,13 +142,8 @@ impl Prober {
             StatusCode::UNAUTHORIZED => return Ok("answers 401: it wants a credential".to_owned()),
             status => return Err(format!("answers initialize with {status}")),
         }
-        let session = answer.headers().get(names::SESSION_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        self.session = answer.headers().get(names::SESSION_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
         let message = read_message(answer).await?;
-        if let Some(session) = session {
-            let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", names::LAST_LEGACY)];
-            // Servers may refuse to end sessions (405); that says nothing about their health.
-            let _ = self.send(Method::DELETE, &headers, Bytes::new()).await;
-        }
         let info = &message["result"]["serverInfo"];
         match (info["name"].as_str(), info["version"].as_str()) {
             (Some(name), version) => Ok(format!("{name} {}", version.unwrap_or("")).trim_end().to_owned()),
@@ -150,6 +152,17 @@ impl Prober {
                 None => "answers initialize without serverInfo".to_owned(),
             }),
         }
+    }
+
+    /// DELETE, beside the check and with a time of its own. Servers may refuse it (405); that says
+    /// nothing about their health.
+    fn end_session(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let other = Self::new(self.endpoint.clone(), self.health.clone());
+        tokio::spawn(async move {
+            let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", names::LAST_LEGACY)];
+            let _ = tokio::time::timeout(END_WITHIN, other.send(Method::DELETE, &headers, Bytes::new())).await;
+        });
     }
 
     /// A request over a connection of its own, with the Host and the path that traffic uses: a

@@ -166,6 +166,12 @@ impl Roster {
         }
     }
 
+    /// Whether a session is alive, as far as is known here.
+    pub fn knows(&self, id: &[u8]) -> bool {
+        let id = hash(id);
+        self.shard(id).contains_key(&id)
+    }
+
     /// A session ended.
     pub fn ended(&self, id: &[u8]) {
         let id = hash(id);

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
+use super::socket::{Line, Socket};
 
 /// A parked connection is not used again after this time: SDK servers close idle ones after 5 s,
 /// and one that is just being closed loses the request.
@@ -34,7 +35,7 @@ pub struct Wire<B> {
 }
 
 struct Parked<B> {
-    sender: SendRequest<B>,
+    connection: Connection<B>,
     since: Instant,
 }
 
@@ -51,7 +52,12 @@ pub struct Reply<B> {
 pub struct Lease<B> {
     wire: Rc<Wire<B>>,
     endpoint: u64,
+    connection: Connection<B>,
+}
+
+struct Connection<B> {
     sender: SendRequest<B>,
+    line: Rc<Line>,
 }
 
 /// Why there is no answer, by how far the request got.
@@ -59,13 +65,12 @@ pub struct Lease<B> {
 pub enum Trouble<B> {
     /// No byte of the request left: it may go elsewhere. The request comes back.
     Unsent(Box<Request<B>>, String),
-    /// Some of it may have been read and acted upon. `reused` tells whether the connection had
-    /// been parked, so that the endpoint may have closed it before the request came.
+    /// Some of it may have been read and acted upon.
     Lost {
         /// What happened.
         cause: hyper::Error,
-        /// Whether the connection had carried a request before.
-        reused: bool,
+        /// Whether bytes of an answer had come.
+        heard: bool,
     },
 }
 
@@ -89,22 +94,23 @@ where
         connect_timeout: Duration,
     ) -> Result<Reply<B>, Trouble<B>> {
         loop {
-            let (mut sender, reused) = match self.unpark(endpoint.id) {
-                Some(sender) => (sender, true),
+            let (mut connection, reused) = match self.unpark(endpoint.id) {
+                Some(connection) => (connection, true),
                 None => match connect(endpoint, connect_timeout).await {
-                    Ok(sender) => (sender, false),
+                    Ok(connection) => (connection, false),
                     Err(cause) => return Err(Trouble::Unsent(Box::new(request), cause)),
                 },
             };
-            match sender.try_send_request(request).await {
+            connection.line.heard.set(false);
+            match connection.sender.try_send_request(request).await {
                 Ok(response) => {
-                    let lease = Lease { wire: self.clone(), endpoint: endpoint.id, sender };
+                    let lease = Lease { wire: self.clone(), endpoint: endpoint.id, connection };
                     return Ok(Reply { response, lease });
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if reused => request = unsent,
                     Some(unsent) => return Err(Trouble::Unsent(Box::new(unsent), error.into_error().to_string())),
-                    None => return Err(Trouble::Lost { cause: error.into_error(), reused }),
+                    None => return Err(Trouble::Lost { cause: error.into_error(), heard: connection.line.heard.get() }),
                 },
             }
         }
@@ -113,24 +119,24 @@ where
     /// Closes connections that have been idle for too long; to be called every second or so.
     pub fn sweep(&self) {
         self.parked.borrow_mut().retain(|_, parked| {
-            parked.retain(|one| !one.sender.is_closed() && one.since.elapsed() < IDLE);
+            parked.retain(|one| !one.connection.is_dead() && one.since.elapsed() < IDLE);
             !parked.is_empty()
         });
     }
 
     /// The connection parked last that is alive and ready; the last one is the least likely to be
     /// closed by the endpoint just now.
-    fn unpark(&self, endpoint: u64) -> Option<SendRequest<B>> {
+    fn unpark(&self, endpoint: u64) -> Option<Connection<B>> {
         let mut parked = self.parked.borrow_mut();
         let parked = parked.get_mut(&endpoint)?;
         let mut at = parked.len();
         while at > 0 {
             at -= 1;
             let one = &parked[at];
-            if one.sender.is_closed() || one.since.elapsed() >= IDLE {
+            if one.connection.is_dead() || one.since.elapsed() >= IDLE {
                 parked.swap_remove(at);
-            } else if one.sender.is_ready() {
-                return Some(parked.swap_remove(at).sender);
+            } else if one.connection.sender.is_ready() {
+                return Some(parked.swap_remove(at).connection);
             }
         }
         None
@@ -140,18 +146,24 @@ where
 impl<B> Lease<B> {
     /// The answer has ended well: the connection may carry the next request.
     pub fn give_back(self) {
-        if self.sender.is_closed() {
+        if self.connection.is_dead() {
             return;
         }
         let mut parked = self.wire.parked.borrow_mut();
         let parked = parked.entry(self.endpoint).or_default();
         if parked.len() < MOST_PARKED {
-            parked.push(Parked { sender: self.sender, since: Instant::now() });
+            parked.push(Parked { connection: self.connection, since: Instant::now() });
         }
     }
 }
 
-async fn connect<B>(endpoint: &Endpoint, within: Duration) -> Result<SendRequest<B>, String>
+impl<B> Connection<B> {
+    fn is_dead(&self) -> bool {
+        self.sender.is_closed() || self.line.broken.get()
+    }
+}
+
+async fn connect<B>(endpoint: &Endpoint, within: Duration) -> Result<Connection<B>, String>
 where
     B: Body + 'static,
     B::Data: Send,
@@ -165,9 +177,10 @@ where
     };
     // A small request must not wait for an acknowledgement of the one before it.
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let line = Rc::new(Line::default());
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MOST_BUFFERED)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Socket::new(stream, line.clone())))
         .await
         .map_err(|error| error.to_string())?;
     tokio::task::spawn_local(async move {
@@ -176,5 +189,5 @@ where
         }
     });
     poll_fn(|context| sender.poll_ready(context)).await.map_err(|error| error.to_string())?;
-    Ok(sender)
+    Ok(Connection { sender, line })
 }

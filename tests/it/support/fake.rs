@@ -76,10 +76,14 @@ impl Fake {
     }
 
     async fn start_at(address: SocketAddr, name: &str, options: Options) -> Self {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(address).unwrap();
-        let listener = socket.listen(1024).unwrap();
+        // A server that was killed lets go of its port when its task is next looked at.
+        let listener = super::eventually("the port is free", async || {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            socket.bind(address).ok()?;
+            socket.listen(1024).ok()
+        })
+        .await;
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             name: name.to_owned(),

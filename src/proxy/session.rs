@@ -1,0 +1,73 @@
+//! The session id on its way back: the client only ever sees ids of ours.
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::Worker;
+use super::error::ProxyError;
+use super::facts::{Facts, Kind};
+use super::seat::Seat;
+use crate::domain::{Blame, Moment, Outcome};
+use crate::mcp::{SessionPin, names};
+
+impl Worker {
+    /// A new id is sealed on a 2xx `initialize` and nowhere else; on every other answer the client's own
+    /// stands in for the endpoint's, since one widespread client adopts whatever id it sees. What the
+    /// status says is given back.
+    pub(super) fn seal_session(
+        &self,
+        facts: &Facts,
+        seat: &Seat,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+        kind: Kind,
+    ) -> Result<Outcome, ProxyError> {
+        let issued = headers.remove(names::SESSION_ID);
+        if let Some(session) = &facts.session {
+            if issued.is_some() {
+                headers.insert(names::SESSION_ID, session.clone());
+            }
+            return Ok(self.note_use(facts, seat, session, status, kind));
+        }
+        // What nobody has read has opened a session, if the server says so.
+        let is_birth = kind == Kind::Initialize || (facts.unread && issued.is_some());
+        if is_birth && status.is_success() {
+            let id = self.seal_new(seat, issued)?;
+            headers.insert(names::SESSION_ID, id);
+        }
+        Ok(Outcome::of_status(status.as_u16()))
+    }
+
+    fn seal_new(&self, seat: &Seat, issued: Option<HeaderValue>) -> Result<HeaderValue, ProxyError> {
+        let upstream = match issued.map(|id| id.to_str().map(str::to_owned)) {
+            Some(Ok(id)) if id.bytes().all(|byte| byte.is_ascii_graphic()) => Some(id),
+            Some(_) => return Err(ProxyError::BadAnswer("a session id that is not visible ASCII".to_owned())),
+            None => None,
+        };
+        let endpoint = seat.ticket.endpoint().name.clone();
+        let pin = SessionPin { entry: seat.entry, endpoint, revision: seat.service.revision, upstream };
+        let sealed = self.site.keys.seal(&seat.service.config.name, &pin);
+        let id = sealed.map_err(|too_long| ProxyError::BadAnswer(too_long.to_string()))?;
+        let tally = &seat.service.entries[seat.entry].tally;
+        tally.sessions().seen(id.as_bytes(), self.site.clock.now().since(Moment::default()));
+        tally.note_birth();
+        HeaderValue::try_from(id).map_err(|error| ProxyError::BadAnswer(error.to_string()))
+    }
+
+    /// Keeps the count of live sessions. A server that does not know a session which was alive has lost
+    /// it; one that was ended, or that nobody has seen alive, is the client's to have forgotten.
+    fn note_use(&self, facts: &Facts, seat: &Seat, session: &HeaderValue, status: StatusCode, kind: Kind) -> Outcome {
+        let sessions = seat.service.entries[seat.entry].tally.sessions();
+        let id = session.as_bytes();
+        let is_unknown = status == StatusCode::NOT_FOUND;
+        let is_lost = is_unknown
+            && matches!(kind, Kind::Call | Kind::Message | Kind::Listen)
+            && facts.pin.as_ref().is_some_and(|pin| pin.upstream.is_some())
+            && sessions.knows(id);
+        if is_unknown || (kind == Kind::End && status.is_success()) {
+            sessions.ended(id);
+        } else {
+            sessions.seen(id, self.site.clock.now().since(Moment::default()));
+        }
+        if is_lost { Outcome::Failed(Blame::Entry) } else { Outcome::of_status(status.as_u16()) }
+    }
+}
