@@ -65,7 +65,9 @@ impl config::Service {
     /// Whether a request for this host and path is this service's. A prefix ends at a `/`:
     /// `/notes` serves `/notes` and `/notes/mcp`, not `/notesmcp`.
     pub fn serves(&self, host: &str, path: &str) -> bool {
-        let path_fits = path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+        // Asked first, since an empty prefix is the common one and comparing with it is not free.
+        let path_fits = self.path.is_empty()
+            || path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
         path_fits && (self.hosts.is_empty() || self.hosts.iter().any(|known| known == host))
     }
 }

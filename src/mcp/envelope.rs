@@ -41,9 +41,9 @@ pub struct Wanted<'a> {
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
-    jsonrpc: Option<Cow<'a, str>>,
+    jsonrpc: Option<Text<'a>>,
     #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
+    method: Option<Text<'a>>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -53,8 +53,12 @@ struct Message<'a> {
 #[derive(Deserialize)]
 struct Named<'a> {
     #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
+    name: Option<Text<'a>>,
 }
+
+/// Borrowed where nothing is escaped: serde does not see the borrow through an `Option<Cow<str>>`.
+#[derive(Clone, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Envelope<'a> {
     /// Reads a complete body; nothing if it is not JSON-RPC 2.0. Members are not interpreted
@@ -69,7 +73,7 @@ impl<'a> Envelope<'a> {
     }
 
     fn of_one(message: &Message<'a>) -> Option<Self> {
-        if message.jsonrpc.as_deref() != Some("2.0") {
+        if message.jsonrpc.as_ref().is_none_or(|version| version.0 != "2.0") {
             return None;
         }
         let kind = match (&message.method, message.id) {
@@ -79,7 +83,7 @@ impl<'a> Envelope<'a> {
         };
         let id = message.id.filter(|_| kind == Kind::Request).map(RawValue::get);
         let wanted = id.map(|id| Wanted { id, tool: message.tool() }).into_iter().collect();
-        Some(Self { kind, method: message.method.clone(), wanted })
+        Some(Self { kind, method: message.method.clone().map(|method| method.0), wanted })
     }
 
     fn of_batch(messages: &[Message<'a>]) -> Option<Self> {
@@ -102,8 +106,9 @@ impl<'a> Envelope<'a> {
 
 impl<'a> Message<'a> {
     fn tool(&self) -> Option<Cow<'a, str>> {
-        let params = self.params.filter(|_| self.method.as_deref() == Some("tools/call"))?;
-        serde_json::from_str::<Named<'a>>(params.get()).ok()?.name
+        let is_call = self.method.as_ref().is_some_and(|method| method.0 == "tools/call");
+        let params = self.params.filter(|_| is_call)?;
+        Some(serde_json::from_str::<Named<'a>>(params.get()).ok()?.name?.0)
     }
 }
 

@@ -18,11 +18,12 @@ use crate::config::{HostSeen, Service};
 use crate::mcp::{SessionPin, names};
 use crate::upstream::Endpoint;
 
-const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
-const X_FORWARDED_HOST: &str = "x-forwarded-host";
-const KEEP_ALIVE: &str = "keep-alive";
-const PROXY_CONNECTION: &str = "proxy-connection";
-const HTTP2_SETTINGS: &str = "http2-settings";
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Prepares a head for any endpoint: what belongs to this hop is taken off (RFC 9110, 7.6.1), what
 /// the proxy says of the client is put on.
@@ -106,10 +107,9 @@ fn take_off_hop(headers: &mut HeaderMap) -> Result<(), ProxyError> {
 }
 
 fn remove_hop_fields(headers: &mut HeaderMap) {
-    for name in [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHORIZATION] {
-        headers.remove(name);
-    }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS] {
+    for name in
+        [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHORIZATION, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS]
+    {
         headers.remove(name);
     }
 }
@@ -148,7 +148,7 @@ fn say_who_asks(headers: &mut HeaderMap, client: IpAddr, peer: &Peer, host: &[u8
     let hop = if peer.trusted { peer.address.ip().to_canonical() } else { client };
     if !peer.trusted {
         let claims: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).cloned().collect();
-        for claim in claims.into_iter().chain([HeaderName::from_static("x-real-ip")]) {
+        for claim in claims.into_iter().chain([X_REAL_IP]) {
             headers.remove(claim);
         }
     }
@@ -167,7 +167,7 @@ fn say_who_asks(headers: &mut HeaderMap, client: IpAddr, peer: &Peer, host: &[u8
     let bracketed = if hop.is_ipv6() { format!("\"[{hop}]\"") } else { hop.to_string() };
     let _ = write!(elements, "for={bracketed};host=\"{host}\";proto=http");
     set(headers, X_FORWARDED_FOR, &chain);
-    set(headers, "forwarded", &elements);
+    set(headers, FORWARDED, &elements);
     if !peer.trusted || !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
@@ -176,7 +176,7 @@ fn say_who_asks(headers: &mut HeaderMap, client: IpAddr, peer: &Peer, host: &[u8
     }
 }
 
-fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     // Made of addresses, a checked host and values that were header values before.
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);

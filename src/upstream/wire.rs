@@ -26,8 +26,11 @@ const IDLE: Duration = Duration::from_secs(4);
 /// Parked connections per endpoint and worker; more are closed.
 const MOST_PARKED: usize = 256;
 
-/// Bound on a read buffer, and so on the head of an answer.
-const MOST_BUFFERED: usize = 64 << 10;
+/// Bound on a read buffer: what a client that does not read may cost.
+const MOST_BUFFERED: usize = 128 << 10;
+
+/// Bound on the head of an answer.
+const MOST_HEAD: usize = 64 << 10;
 
 /// The connections of one worker.
 pub struct Wire<B> {
@@ -180,6 +183,7 @@ where
     let line = Rc::new(Line::default());
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MOST_BUFFERED)
+        .max_header_size(MOST_HEAD)
         .handshake(TokioIo::new(Socket::new(stream, line.clone())))
         .await
         .map_err(|error| error.to_string())?;

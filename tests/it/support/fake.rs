@@ -291,15 +291,15 @@ async fn call(state: &Arc<State>, message: &Value) -> Response<Body> {
         "fail" => json_answer(message, &json!({ "content": [{ "type": "text", "text": "no" }], "isError": true })),
         "stream-fail" => {
             let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "isError": true } });
-            one_event(format!(
+            one_event(&format!(
                 "event: message\ndata: {{\"method\":\"notifications/progress\"}}\n\nevent: message\ndata: {answer}\n\n"
             ))
         }
         "error" => error_answer(message, -32603),
         "unknown" => error_answer(message, -32602),
         // The server closes a stream that it means to go on with.
-        "poll" => one_event("id: 1\ndata:\n\nretry: 10\n\n".to_owned()),
-        "cut" => one_event("data: {\"method\":\"notifications/progress\"}\n\n".to_owned()),
+        "poll" => one_event("id: 1\ndata:\n\nretry: 10\n\n"),
+        "cut" => one_event("data: {\"method\":\"notifications/progress\"}\n\n"),
         "garbled" => {
             let mut response = text(StatusCode::OK, "{\"jsonrpc\":");
             response.headers_mut().insert("content-type", "application/json".parse().unwrap());
@@ -353,8 +353,8 @@ fn events() -> (Sender<Bytes, std::io::Error>, Response<Body>) {
     (sender, response)
 }
 
-fn one_event(stream: String) -> Response<Body> {
-    let mut response = text(StatusCode::OK, &stream);
+fn one_event(stream: &str) -> Response<Body> {
+    let mut response = text(StatusCode::OK, stream);
     response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
     response
 }
