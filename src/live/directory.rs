@@ -5,16 +5,16 @@
 //! seal.key admin-token  generated secrets, mode 0600
 //! services/NAME.json    state, with a checksum; NAME.json.prev is the one before
 //! brake/NAME            two slots of 32 KiB, written in place, the older one first
-//! audit.jsonl           one line per change and per denied attempt
+//! audit.jsonl           one line per change and denied attempt; .1 to .3 were put aside at 16 MiB
 //! ```
 //!
-//! A save is temp file, fsync, rename, fsync of the folder, and only then an acknowledgement. The
+//! A save is temp file, fsync, link to `.prev`, rename, fsync of the folder, and only then an acknowledgement. The
 //! brake needs no new block, so a rollback is recorded on a full disk; a torn write of one slot
 //! leaves the other.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -23,8 +23,11 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use self::audit::AuditFile;
 use super::store::{Store, StoreError};
 use crate::domain::machine::{Brake, Durable, Found};
+
+mod audit;
 
 const FORMAT: u32 = 1;
 const SLOT: usize = 32 << 10;
@@ -35,7 +38,8 @@ pub struct Directory {
     _lock: File,
     revisions: Mutex<HashMap<String, u64>>,
     brakes: Mutex<HashMap<String, Slots>>,
-    audit: Mutex<File>,
+    fallen_back: Mutex<HashMap<String, String>>,
+    audit: Mutex<AuditFile>,
 }
 
 /// The brake of a service, and which slot has which.
@@ -56,18 +60,16 @@ impl Directory {
     /// Opens a directory, makes it where it is missing, and locks it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         for folder in [root.to_path_buf(), root.join("services"), root.join("brake")] {
-            fs::create_dir_all(&folder).map_err(|error| io_error(&folder, error))?;
+            make_folder(&folder).map_err(|error| io_error(&folder, error))?;
         }
         let lock = lock_folder(root)?;
-        let audit_path = root.join("audit.jsonl");
-        let audit = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(&audit_path);
-        let audit = audit.map_err(|error| io_error(&audit_path, error))?;
-        mend_last_line(&audit).map_err(|error| io_error(&audit_path, error))?;
+        let audit = AuditFile::open(root).map_err(|error| io_error(&AuditFile::path(root), error))?;
         Ok(Self {
             root: root.to_path_buf(),
             _lock: lock,
             revisions: Mutex::default(),
             brakes: Mutex::default(),
+            fallen_back: Mutex::default(),
             audit: Mutex::new(audit),
         })
     }
@@ -79,7 +81,7 @@ impl Directory {
             Ok(text) => Ok(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = generate();
-                self.write_new(&path, text.as_bytes(), 0o600)?;
+                write_new(&path, text.as_bytes(), |_| Ok(()))?;
                 Ok(text)
             }
             Err(error) => Err(io_error(&path, error)),
@@ -95,32 +97,22 @@ impl Directory {
         self.root.join("services").join(format!("{service}.json"))
     }
 
-    fn write_new(&self, path: &Path, content: &[u8], mode: u32) -> Result<(), StoreError> {
-        let temporary = path.with_extension("tmp");
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&temporary)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)?;
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-        };
-        write().map_err(|error| io_error(path, error))
-    }
-
     fn load_state(&self, service: &str) -> Result<Option<Durable>, StoreError> {
         let path = self.state_path(service);
         let previous = path.with_extension("json.prev");
-        match read_state(&path) {
-            Ok(found) => Ok(found),
-            Err(damaged) => match read_state(&previous) {
-                // Loud, and never silent: what is used is older than what was acknowledged.
-                Ok(Some(state)) => {
-                    tracing::error!(error = %damaged, revision = state.revision, "state is damaged; the previous one is used");
-                    Ok(Some(state))
-                }
-                _ => Err(damaged),
-            },
-        }
+        let damage = match read_state(&path) {
+            Ok(Some(state)) => return Ok(Some(state)),
+            // There was a state once: a file that is gone is no first start.
+            Ok(None) if previous.exists() => damaged(&path, "the file is gone, and the one before it is there"),
+            Ok(None) => return Ok(None),
+            Err(damage) => damage,
+        };
+        let Ok(Some(state)) = read_state(&previous) else { return Err(damage) };
+        // Loud, and never silent: what is used is older than what was acknowledged.
+        tracing::error!(error = %damage, revision = state.revision, "state is damaged; the previous one is used");
+        let warning = format!("the state was damaged and the one before is used (revision {}): {damage}", state.revision);
+        lock(&self.fallen_back).insert(service.to_owned(), warning);
+        Ok(Some(state))
     }
 
     fn load_brake(&self, service: &str) -> Result<Option<Brake>, StoreError> {
@@ -132,6 +124,8 @@ impl Directory {
                 file.write_all_at(&[b' '; 2 * SLOT], 0)?;
                 file.sync_all()?;
             }
+            // The name, too: a brake that a loss of power takes away has stopped nothing.
+            sync_folder(path.parent())?;
             Ok(file)
         };
         let file = open().map_err(|error| io_error(&path, error))?;
@@ -162,8 +156,7 @@ impl Store for Directory {
         }
         let path = self.state_path(service);
         let text = write_state(state).map_err(|error| io_error(&path, error.into()))?;
-        keep_previous(&path).map_err(|error| io_error(&path, error))?;
-        self.write_new(&path, text.as_bytes(), 0o600)?;
+        write_new(&path, text.as_bytes(), |path| keep_previous(path, |from, to| fs::hard_link(from, to)))?;
         revisions.insert(service.to_owned(), state.revision);
         Ok(())
     }
@@ -185,26 +178,15 @@ impl Store for Directory {
     }
 
     fn audit(&self, line: &str) -> Result<(), StoreError> {
-        let mut audit = lock(&self.audit);
-        let written = audit.write_all(format!("{line}\n").as_bytes()).and_then(|()| audit.sync_data());
-        written.map_err(|error| io_error(&self.root.join("audit.jsonl"), error))
+        lock(&self.audit).append(line).map_err(|error| io_error(&AuditFile::path(&self.root), error))
     }
 
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError> {
-        const MOST_BYTES: u64 = 1 << 20;
-        let path = self.root.join("audit.jsonl");
-        let read = || -> io::Result<Vec<String>> {
-            let mut file = File::open(&path)?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(MOST_BYTES)))?;
-            let mut bytes = Vec::new();
-            file.take(MOST_BYTES).read_to_end(&mut bytes)?;
-            let text = String::from_utf8_lossy(&bytes);
-            // The first line may be half a line, when the file is longer than what is read.
-            let mut lines: Vec<String> = text.lines().skip(usize::from(length > MOST_BYTES)).map(str::to_owned).collect();
-            Ok(lines.split_off(lines.len().saturating_sub(most)))
-        };
-        read().map_err(|error| io_error(&path, error))
+        audit::tail(&self.root, most).map_err(|error| io_error(&AuditFile::path(&self.root), error))
+    }
+
+    fn warning(&self, service: &str) -> Option<String> {
+        lock(&self.fallen_back).get(service).cloned()
     }
 
     fn is_durable(&self) -> bool {
@@ -230,11 +212,15 @@ fn lock_folder(root: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-fn read_state(path: &Path) -> Result<Option<Durable>, StoreError> {
-    let damaged = |what: String| StoreError::Damaged {
+fn damaged(path: &Path, what: &str) -> StoreError {
+    StoreError::Damaged {
         path: path.display().to_string(),
-        what: format!("{what}; restore it from a backup, or move it away to start from the configuration's split"),
-    };
+        what: format!("{what}; restore it from a backup, or move it and its .prev away to start from the configuration's split"),
+    }
+}
+
+fn read_state(path: &Path) -> Result<Option<Durable>, StoreError> {
+    let damaged = |what: String| damaged(path, &what);
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -256,15 +242,58 @@ fn write_state(state: &Durable) -> serde_json::Result<String> {
     serde_json::to_string(&Document { format: FORMAT, checksum: checksum(&text), state: raw })
 }
 
+/// Writes a file whole: what is under its name is the old content or the new. `before` runs when
+/// the new content is safe beside it, so that a disk that is full has changed nothing by then.
+fn write_new(path: &Path, content: &[u8], before: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), StoreError> {
+    let temporary = path.with_extension("tmp");
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        before(path)?;
+        fs::rename(&temporary, path)?;
+        sync_folder(path.parent())
+    };
+    write().map_err(|error| io_error(path, error))
+}
+
 /// Keeps the present file under a second name, without a moment in which there is none.
-fn keep_previous(path: &Path) -> io::Result<()> {
-    let link = path.with_extension("json.link");
-    match fs::hard_link(path, &link) {
-        Ok(()) => fs::rename(&link, path.with_extension("json.prev")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_file(&link),
-        Err(error) => Err(error),
+fn keep_previous(path: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    let second = path.with_extension("json.link");
+    // Left of a crash between the two steps.
+    match fs::remove_file(&second) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    match link(path, &second) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Not every file system has hard links.
+        Err(_) => {
+            fs::copy(path, &second)?;
+            File::open(&second)?.sync_all()?;
+        }
+    }
+    fs::rename(&second, path.with_extension("json.prev"))
+}
+
+/// Makes a folder and those above it, and has each of their names on the disk.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_folder(parent)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        made => made.and_then(|()| sync_folder(folder.parent())),
+    }
+}
+
+fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 /// `checksum length json`. What does not fit is left out, words first: the rollback counts.
@@ -295,21 +324,6 @@ fn read_slot(file: &File, slot: u64) -> Option<Brake> {
     let (length, rest) = rest.split_once(' ')?;
     let text = rest.get(..length.parse().ok()?)?;
     (checksum(text) == sum).then(|| serde_json::from_str(text).ok())?
-}
-
-/// A line that a crash cut short is ended, so that the next one starts on its own.
-fn mend_last_line(mut file: &File) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    if length == 0 {
-        return Ok(());
-    }
-    let mut last = [0];
-    file.read_exact_at(&mut last, length - 1)?;
-    if last != [b'\n'] {
-        tracing::warn!("the last line of the audit was cut short by a crash");
-        file.write_all(b"\n")?;
-    }
-    Ok(())
 }
 
 fn checksum(text: &str) -> String {

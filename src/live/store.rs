@@ -24,11 +24,16 @@ pub trait Store: Send + Sync {
     /// survives a loss of power.
     fn brake(&self, service: &str, brake: &Brake) -> Result<(), StoreError>;
 
-    /// Appends a line to the audit.
+    /// Appends a line to the audit, whole or not at all.
     fn audit(&self, line: &str) -> Result<(), StoreError>;
 
     /// The last lines of the audit, oldest first.
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError>;
+
+    /// What an operator should know about the state that was loaded last.
+    fn warning(&self, _service: &str) -> Option<String> {
+        None
+    }
 
     /// Whether what is stored survives the process.
     fn is_durable(&self) -> bool;

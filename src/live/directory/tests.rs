@@ -137,3 +137,60 @@ fn the_audit_survives_a_line_cut_short() {
     assert_eq!(store.audit_tail(1).unwrap(), ["{\"n\":2}"]);
     fs::remove_dir_all(root).unwrap();
 }
+
+#[test]
+fn a_state_that_is_gone_beside_the_one_before_is_no_first_start() {
+    let root = folder("gone");
+    let store = Directory::open(&root).unwrap();
+    store.load("notes").unwrap();
+    store.save("notes", &state(1, "90:10"), 0).unwrap();
+    store.save("notes", &state(2, "50:50"), 1).unwrap();
+    assert_eq!(store.warning("notes"), None);
+    fs::remove_file(store.state_path("notes")).unwrap();
+    assert_eq!(newest(&store).revision, 1);
+    let warning = store.warning("notes").unwrap();
+    assert!(warning.contains("revision 1") && warning.contains("is gone"), "{warning}");
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn a_save_that_finds_no_room_leaves_both_files_as_they_were() {
+    let root = folder("no-room");
+    let store = Directory::open(&root).unwrap();
+    store.load("notes").unwrap();
+    store.save("notes", &state(1, "90:10"), 0).unwrap();
+    store.save("notes", &state(2, "50:50"), 1).unwrap();
+    let path = store.state_path("notes");
+    let both = || [fs::read(&path).unwrap(), fs::read(path.with_extension("json.prev")).unwrap()];
+    let before = both();
+    // As on a full disk: the new file cannot be made.
+    fs::create_dir(path.with_extension("tmp")).unwrap();
+    store.save("notes", &state(3, "0:100"), 2).unwrap_err();
+    assert!(both() == before, "the one before is still the one before");
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn without_hard_links_the_one_before_is_a_copy_and_what_a_crash_left_is_no_obstacle() {
+    let root = folder("no-links");
+    fs::create_dir_all(&root).unwrap();
+    let path = root.join("notes.json");
+    fs::write(&path, "one").unwrap();
+    fs::write(path.with_extension("json.link"), "left").unwrap();
+    keep_previous(&path, |_, _| Err(io::ErrorKind::PermissionDenied.into())).unwrap();
+    assert_eq!(fs::read_to_string(path.with_extension("json.prev")).unwrap(), "one");
+    assert!(path.exists() && !path.with_extension("json.link").exists());
+    fs::write(path.with_extension("json.link"), "left").unwrap();
+    fs::write(&path, "two").unwrap();
+    keep_previous(&path, |from, to| fs::hard_link(from, to)).unwrap();
+    assert_eq!(fs::read_to_string(path.with_extension("json.prev")).unwrap(), "two");
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn a_deep_root_is_made_whole() {
+    let root = folder("deep");
+    drop(Directory::open(&root.join("a/b")).unwrap());
+    assert!(root.join("a/b/brake").is_dir());
+    fs::remove_dir_all(root).unwrap();
+}
