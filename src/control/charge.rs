@@ -21,6 +21,7 @@ pub(super) struct Charge {
     pub(super) waiting: HashMap<Ticket, oneshot::Sender<Result<Change, OrderError>>>,
     pub(super) stored_revision: u64,
     pub(super) rollbacks: u64,
+    pub(super) warning: Option<String>,
     endpoints: PerEntry<Vec<Kept>>,
     tallies: PerEntry<Arc<EntryTally>>,
     tally: Arc<ServiceTally>,
@@ -44,6 +45,7 @@ impl Charge {
             waiting: HashMap::new(),
             stored_revision,
             rollbacks: 0,
+            warning: None,
             endpoints: PerEntry::default(),
             tallies: PerEntry::default(),
             tally: Arc::default(),
@@ -90,6 +92,11 @@ impl Charge {
         }
         kept.finding = Some(finding.clone());
         Some(kept.spec.name.clone())
+    }
+
+    /// The endpoint's name, if it is still configured.
+    pub(super) fn name_of(&self, entry: Entry, endpoint: u64) -> Option<String> {
+        self.endpoints[entry].iter().find(|kept| kept.endpoint.id == endpoint).map(|kept| kept.spec.name.clone())
     }
 
     /// The service as it is in force from now on.
@@ -141,6 +148,7 @@ impl Charge {
             requests_before: PerEntry::from_fn(|entry| self.before[entry].0),
             births_before: PerEntry::from_fn(|entry| self.before[entry].1),
             rollbacks: self.rollbacks,
+            warning: self.warning.clone(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::charge::Charge;
@@ -41,10 +41,28 @@ pub(super) enum Mail {
     Look { service: String, reply: oneshot::Sender<Option<Box<Status>>> },
     /// A check ended.
     Checked(Checked, Finding),
+    /// Traffic met one failure after the other.
+    Suspected(Checked),
     /// A save ended.
-    Saved { service: usize, revision: u64, failure: Option<String> },
+    Saved { service: usize, revision: u64, failure: Option<String>, writing: Writing },
     /// A brake was written, or its bound ran out.
     Braked { service: usize, revision: u64, written: bool },
+}
+
+/// Something on its way to the disk, counted as long as this lives.
+pub(super) struct Writing(Arc<watch::Sender<usize>>);
+
+impl Writing {
+    fn begin(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// What the actor needs to start.
@@ -78,6 +96,7 @@ pub struct Conductor {
     // Weak, so that the actor ends when every handle is gone.
     own_box: mpsc::WeakSender<Mail>,
     tickets: u64,
+    writing: Arc<watch::Sender<usize>>,
 }
 
 impl Conductor {
@@ -87,7 +106,8 @@ impl Conductor {
         let (own_box, mailbox) = mpsc::channel(MAILBOX);
         let (publisher, reader) = cell::cell(Snapshot { number: 0, services: Vec::new() });
         let events = EventLog::new(setup.run.clone());
-        let handle = Handle { mailbox: own_box.clone(), events: events.clone() };
+        let (writing, seen) = watch::channel(0);
+        let handle = Handle { mailbox: own_box.clone(), events: events.clone(), writing: seen };
         let mut conductor = Self {
             charges: Vec::new(),
             views: Vec::new(),
@@ -99,6 +119,7 @@ impl Conductor {
             mailbox,
             own_box: own_box.downgrade(),
             tickets: 0,
+            writing: Arc::new(writing),
         };
         for service in setup.services {
             conductor.take_charge(service, &setup.keys, setup.phase)?;
@@ -112,7 +133,9 @@ impl Conductor {
         let fresh = Durable::first(service.rules.split, 1, keys.salt(&service.name, 1));
         let (machine, effects) = Machine::start(self.clock.now(), service.rules.clone(), found, fresh, phase);
         let at = self.charges.len();
+        let warning = self.store.warning(&service.name);
         let mut charge = Charge::new(Arc::new(service), machine, stored);
+        charge.warning = warning;
         self.views.push(Arc::new(charge.view()));
         self.charges.push(charge);
         self.carry_out(at, effects);
@@ -157,7 +180,13 @@ impl Conductor {
                 }
                 self.step(service, Event::Probed { entry, endpoint: name, success: finding.success });
             }
-            Mail::Saved { service, revision, failure } => {
+            // Counted until the step is done, which may begin the next save.
+            Mail::Suspected(Checked { service, entry, endpoint }) => {
+                let Some(name) = self.charges[service].name_of(entry, endpoint) else { return };
+                tracing::warn!(%entry, endpoint = name, "traffic meets one failure after the other");
+                self.step(service, Event::Suspected { entry, endpoint: name });
+            }
+            Mail::Saved { service, revision, failure, writing: _counted } => {
                 match &failure {
                     None => self.charges[service].stored_revision = revision,
                     Some(reason) => tracing::error!(service = self.charges[service].config.name, reason, "state not stored"),
@@ -223,7 +252,9 @@ impl Conductor {
         let (store, own_box) = (self.store.clone(), self.own_box.clone());
         let service = self.charges[at].config.name.clone();
         let revision = brake.revision;
+        let writing = Writing::begin(&self.writing);
         tokio::spawn(async move {
+            let _counted = writing;
             let say = async |written| {
                 if let Some(own_box) = own_box.upgrade() {
                     let _ = own_box.send(Mail::Braked { service: at, revision, written }).await;
@@ -245,7 +276,10 @@ impl Conductor {
                     tracing::error!(%error, "the brake cannot be written: the rollback is in force and not durable");
                     say(false).await;
                 }
-                Err(error) => tracing::error!(%error, "the brake's task failed"),
+                Err(error) => {
+                    tracing::error!(%error, "the brake's task failed: the rollback is in force and not durable");
+                    say(false).await;
+                }
             }
         });
     }
@@ -255,6 +289,7 @@ impl Conductor {
         let service = self.charges[at].config.name.clone();
         let expected = self.charges[at].stored_revision;
         let revision = state.revision;
+        let writing = Writing::begin(&self.writing);
         tokio::spawn(async move {
             let saving = tokio::task::spawn_blocking(move || store.save(&service, &state, expected));
             let failure = match saving.await {
@@ -262,7 +297,7 @@ impl Conductor {
                 Err(error) => Some(error.to_string()),
             };
             if let Some(own_box) = own_box.upgrade() {
-                let _ = own_box.send(Mail::Saved { service: at, revision, failure }).await;
+                let _ = own_box.send(Mail::Saved { service: at, revision, failure, writing }).await;
             }
         });
     }
@@ -316,13 +351,19 @@ fn check_for_ever(
     let task = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(health.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let id = endpoint.id;
+        let checked = Checked { service, entry, endpoint: endpoint.id };
+        let mut suspicions = endpoint.suspicions();
         let mut prober = Prober::new(endpoint, health);
         loop {
-            ticks.tick().await;
-            let finding = prober.check().await;
+            let mail = tokio::select! {
+                _ = ticks.tick() => Mail::Checked(checked.clone(), prober.check().await),
+                changed = suspicions.changed() => match changed {
+                    Ok(()) => Mail::Suspected(checked.clone()),
+                    Err(_) => return,
+                },
+            };
             let Some(own_box) = own_box.upgrade() else { return };
-            if own_box.send(Mail::Checked(Checked { service, entry, endpoint: id }, finding)).await.is_err() {
+            if own_box.send(mail).await.is_err() {
                 return;
             }
         }

@@ -4,9 +4,10 @@
 //! actor does no I/O itself: saves, brakes and checks are tasks that it spawns and hears back from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::machine::{Change, Command, Machine, Refusal};
 use crate::domain::{Entry, PerEntry};
@@ -17,7 +18,7 @@ mod charge;
 mod conductor;
 mod events;
 
-pub use audit::Audit;
+pub use audit::{Audit, Denied};
 pub use conductor::{Conductor, Setup};
 pub use events::{EventLog, Happening};
 
@@ -28,6 +29,7 @@ use conductor::Mail;
 pub struct Handle {
     mailbox: mpsc::Sender<Mail>,
     events: Arc<EventLog>,
+    writing: watch::Receiver<usize>,
 }
 
 /// Who wants a change, and on what condition.
@@ -70,6 +72,8 @@ pub struct Status {
     pub births_before: PerEntry<u64>,
     /// Rollbacks by hand in this process.
     pub rollbacks: u64,
+    /// What the store had to say when the service was loaded.
+    pub warning: Option<String>,
 }
 
 impl Handle {
@@ -90,6 +94,17 @@ impl Handle {
         status.map(|status| *status).ok_or_else(|| OrderError::NoService(service.to_owned()))
     }
 
+    /// Whether there is still somebody who reads the mailbox.
+    pub fn is_alive(&self) -> bool {
+        !self.mailbox.is_closed()
+    }
+
+    /// Waits until no save and no brake is on its way to the disk, but not for long.
+    pub async fn settled(&self, at_most: Duration) {
+        let mut writing = self.writing.clone();
+        let _ = tokio::time::timeout(at_most, writing.wait_for(|count| *count == 0)).await;
+    }
+
     /// What happens.
     pub fn events(&self) -> &Arc<EventLog> {
         &self.events
@@ -102,4 +117,33 @@ struct Checked {
     service: usize,
     entry: Entry,
     endpoint: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Phase;
+    use crate::live::Memory;
+    use crate::mcp::{SealKeys, Secret};
+    use crate::telemetry::clock::Clock;
+
+    #[tokio::test]
+    async fn a_dead_actor_is_seen_and_nobody_waits_for_it() {
+        let store: Arc<dyn crate::live::Store> = Arc::new(Memory::default());
+        let setup = Setup {
+            services: Vec::new(),
+            store: store.clone(),
+            keys: Arc::new(SealKeys::new(&[Secret::new([1; 32])], [2; 12])),
+            clock: Clock::start(),
+            phase: Phase::from_random(0),
+            run: "r".to_owned(),
+            audit: Audit::start(store),
+        };
+        let (conductor, handle, _reader) = Conductor::start(setup).unwrap();
+        assert!(handle.is_alive());
+        drop(conductor);
+        assert!(!handle.is_alive());
+        assert_eq!(handle.status("notes").await.unwrap_err(), OrderError::Stopping);
+        handle.settled(Duration::from_secs(60)).await;
+    }
 }

@@ -40,6 +40,8 @@ metrics! {
     CONNECTIONS = "dualgate_client_connections" ["worker"] "Open client connections of a traffic worker";
     SNAPSHOT = "dualgate_snapshot" [] "Number of the snapshot in force in this process";
     REFUSED = "dualgate_refused" ["reason"] "Requests and connections refused by limits or form, before any service";
+    AUDIT_BEHIND = "dualgate_audit_behind" [] "Audit lines that are not on the disk yet or were lost; more than a few need attention";
+    LOG_DROPPED = "dualgate_log_lines_dropped" [] "Log lines that were dropped because nobody read the log";
     MEMORY = "process_resident_memory_bytes" [] "Resident memory";
     DESCRIPTORS = "process_open_fds" [] "Open file descriptors";
     CPU = "process_cpu_seconds" [] "User and system time";
