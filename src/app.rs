@@ -30,11 +30,20 @@ use crate::proxy::{Front, Site, Stage};
 use crate::telemetry::clock::Clock;
 
 mod demo;
+mod limits;
+mod signals;
 
 pub use demo::run_demo;
+use signals::Signals;
 
 /// After the last words of streams, connections have so long to take them.
 const PARTING: Duration = Duration::from_secs(1);
+
+/// At the end, tasks that hang get so long before they are left behind.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);
+
+/// At the end, the last save and the last lines of the audit get so long each.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The shortest token that is no invitation.
 const SHORTEST_TOKEN: usize = 32;
@@ -84,7 +93,7 @@ impl fmt::Display for AppError {
 impl std::error::Error for AppError {}
 
 /// Where everything listens; ports that were 0 are known now.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Bound {
     /// The traffic listener.
     pub traffic: SocketAddr,
@@ -94,6 +103,14 @@ pub struct Bound {
     pub metrics: Option<SocketAddr>,
     /// The admin token.
     pub token: String,
+}
+
+/// Without the token: what is printed for looking at ends up in logs.
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { traffic, admin, metrics, token: _ } = self;
+        f.debug_struct("Bound").field("traffic", traffic).field("admin", admin).field("metrics", metrics).finish_non_exhaustive()
+    }
 }
 
 /// A running dualgate.
@@ -111,7 +128,10 @@ impl App {
         let (started, ready) = oneshot::channel();
         let control = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::other)?;
-            runtime.block_on(control(config, asked, started))
+            let ended = runtime.block_on(control(config, asked, started));
+            // To drop it would wait for every blocking task: a hung fsync, a hung look-up of a name.
+            runtime.shutdown_timeout(LEFT_BEHIND);
+            ended
         });
         let control = control.map_err(AppError::other)?;
         match ready.blocking_recv() {
@@ -146,30 +166,25 @@ impl App {
 
 /// Runs until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: Config) -> Result<(), AppError> {
-    let app = App::start(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::other)?;
-    let App { stop, control, .. } = app;
-    runtime.spawn(async move {
-        while signalled().await.is_ok() {
-            stop.send_modify(|times| *times = times.saturating_add(1));
-        }
-    });
+    // Before the start, so that no signal finds us without an answer to it.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::catch().map_err(AppError::other)?
+    };
+    let App { stop, control, .. } = App::start(config)?;
+    runtime.spawn(signals.each(move || stop.send_modify(|times| *times = times.saturating_add(1))));
     // The signals are waited for beside the control thread, which may end by itself.
     let ended = runtime.block_on(async { tokio::task::spawn_blocking(move || control.join()).await });
     ended.map_err(AppError::other)?.map_err(|_| AppError::other("the control thread panicked"))?
 }
 
-async fn signalled() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
-async fn control(config: Config, asked: watch::Receiver<u8>, started: oneshot::Sender<(Bound, Reader)>) -> Result<(), AppError> {
+async fn control(
+    mut config: Config,
+    asked: watch::Receiver<u8>,
+    started: oneshot::Sender<(Bound, Reader)>,
+) -> Result<(), AppError> {
+    limits::fit(&mut config);
     for warning in &config.warnings {
         tracing::warn!(warning, "configuration");
     }
@@ -200,7 +215,12 @@ async fn control(config: Config, asked: watch::Receiver<u8>, started: oneshot::S
         audit: audit.clone(),
     };
     let (conductor, handle, reader) = Conductor::start(setup).map_err(AppError::other)?;
-    tokio::spawn(conductor.run());
+    tokio::spawn(async move {
+        // Traffic goes on without its conductor, on the snapshot in force; /health says so.
+        if let Err(error) = tokio::spawn(conductor.run()).await {
+            tracing::error!(%error, "the conductor is dead: nothing can be changed until a restart");
+        }
+    });
     let (stage, stage_seen) = watch::channel(Stage::Running);
     let (leaving, leaving_seen) = watch::channel(false);
     let site = Arc::new(Site {
@@ -216,9 +236,9 @@ async fn control(config: Config, asked: watch::Receiver<u8>, started: oneshot::S
     });
     let front = Front::start(traffic, workers(config.threads), &site).map_err(AppError::other)?;
     let office = Arc::new(Office {
-        control: handle,
+        control: handle.clone(),
         reader: reader.clone(),
-        audit,
+        audit: audit.clone(),
         token: Token::new(&bound.token),
         hosts: own_hosts(bound.admin, &config.admin.allowed_hosts),
         site,
@@ -231,7 +251,12 @@ async fn control(config: Config, asked: watch::Receiver<u8>, started: oneshot::S
     }
     tracing::info!(traffic = %bound.traffic, admin = %bound.admin, "dualgate serves");
     let _ = started.send((bound, reader));
-    stop_gracefully(&config, asked, &stage, &leaving, front).await
+    stop_gracefully(&config, asked, &stage, &leaving, front).await;
+    // What was promised to the disk gets there, where the disk is alive.
+    handle.settled(LAST_WORDS).await;
+    audit.flush(LAST_WORDS).await;
+    tracing::info!("stopped");
+    Ok(())
 }
 
 /// Not ready, but accepting; then no new connections; then last words; then the end.
@@ -241,7 +266,7 @@ async fn stop_gracefully(
     stage: &watch::Sender<Stage>,
     leaving: &watch::Sender<bool>,
     front: Front,
-) -> Result<(), AppError> {
+) {
     // An error means that nobody is left who could ask: that is a wish to stop, too.
     let _ = asked.wait_for(|times| *times >= 1).await;
     let mut hurry = asked.clone();
@@ -265,9 +290,10 @@ async fn stop_gracefully(
     stage.send_replace(Stage::Parting);
     let _ = tokio::time::timeout(PARTING, all_closed(&load)).await;
     stage.send_replace(Stage::Ended);
-    tokio::task::spawn_blocking(move || front.join()).await.map_err(AppError::other)?;
-    tracing::info!("stopped");
-    Ok(())
+    let joined = tokio::time::timeout(PARTING, tokio::task::spawn_blocking(move || front.join())).await;
+    if !matches!(joined, Ok(Ok(()))) {
+        tracing::error!("a traffic worker did not end; it is left behind");
+    }
 }
 
 async fn all_closed(load: &crate::proxy::Load) {

@@ -22,7 +22,8 @@ fn run(args: &RunArgs) -> u8 {
         Ok(config) => config,
         Err(failure) => return failure.report(),
     };
-    log::start();
+    // Held until the last words are said.
+    let _log = log::start();
     code_of(app::run(config))
 }
 

@@ -1,13 +1,16 @@
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use crate::support::{Client, Fake, Options, TestApp, call, eventually};
+use tokio::time::Instant;
+
+use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually, initialize};
 
 async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
 }
 
 async fn start(v1: &Fake, v2: &Fake, shutdown: &str) -> TestApp {
-    let folder = crate::support::Folder::new();
+    let folder = Folder::new();
     let text = TestApp::file(folder.path(), &[v1], &[v2], "100:0", "");
     TestApp::from_text(text.replace("shutdown = { delay = \"0s\", drain = \"1s\" }", shutdown)).await
 }
@@ -69,4 +72,95 @@ async fn after_the_drain_calls_end_with_an_error_for_their_id_and_get_streams_ar
     let waited = waiting.await.unwrap();
     assert!(waited.contains("\"id\":\"w\"") && waited.contains("the proxy is stopping"), "{waited}");
     app.stopped().await;
+}
+
+/// The binary with a log that nobody reads, as behind a shipper that hangs.
+struct Stalled {
+    process: Child,
+    _folder: Folder,
+    http: reqwest::Client,
+    token: String,
+    ports: [u16; 2],
+}
+
+impl Stalled {
+    async fn start(v1: &Fake, v2: &Fake) -> Self {
+        let folder = Folder::new();
+        let ports = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let mut text = TestApp::file(&folder.path().join("state"), &[v1], &[v2], "50:50", "");
+        for port in ports {
+            text = text.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
+        }
+        let path = folder.path().join("dualgate.toml");
+        std::fs::write(&path, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dualgate"));
+        command.args(["run", "--config", path.to_str().unwrap()]).env("LOG_LEVEL", "trace");
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stalled = Self { process, http: reqwest::Client::new(), token: String::new(), ports, _folder: folder };
+        eventually("the start", async || stalled.ready().await.then_some(())).await;
+        stalled.token = std::fs::read_to_string(stalled._folder.path().join("state/admin-token")).unwrap();
+        stalled
+    }
+
+    async fn ready(&self) -> bool {
+        let url = format!("http://127.0.0.1:{}/health/ready", self.ports[1]);
+        let asked = self.http.get(url).timeout(Duration::from_secs(2)).send().await;
+        asked.is_ok_and(|answer| answer.status() == 200)
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        eventually("the process has ended", async || self.process.try_wait().unwrap()).await
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_neither_a_rollback_nor_the_end() {
+    let (v1, v2) = pair().await;
+    let mut stalled = Stalled::start(&v1, &v2).await;
+    let mcp = format!("http://127.0.0.1:{}/mcp", stalled.ports[0]);
+    let admin = format!("http://127.0.0.1:{}", stalled.ports[1]);
+    // Far more than a pipe takes: every denied attempt and every request says something.
+    for _ in 0..600 {
+        let within = Duration::from_secs(5);
+        stalled.http.get(format!("{admin}/v1/audit")).timeout(within).send().await.unwrap();
+        let body = initialize().to_string();
+        stalled.http.post(&mcp).header("content-type", "application/json").body(body).timeout(within).send().await.unwrap();
+    }
+    let asked = Instant::now();
+    let rollback = stalled.http.post(format!("{admin}/v1/services/notes/rollback")).bearer_auth(stalled.token.trim());
+    assert_eq!(rollback.timeout(Duration::from_secs(5)).send().await.unwrap().status(), 200);
+    assert!(asked.elapsed() < Duration::from_secs(2));
+    let page = stalled.http.get(format!("{admin}/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("dualgate_log_lines_dropped_total{} "), "{page}");
+    stalled.signal("TERM");
+    let asked = Instant::now();
+    assert_eq!(stalled.ended().await.code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_hang_up_is_answered_and_kills_nobody() {
+    let (v1, v2) = pair().await;
+    let mut process = Stalled::start(&v1, &v2).await;
+    process.signal("HUP");
+    process.signal("HUP");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(process.ready().await);
+    process.signal("TERM");
+    assert_eq!(process.ended().await.code(), Some(0));
+    let mut log = String::new();
+    std::io::Read::read_to_string(&mut process.process.stderr.take().unwrap(), &mut log).unwrap();
+    assert!(log.contains("reload is not served by this version; restart to apply a changed file"), "{log}");
 }

@@ -64,7 +64,7 @@ impl TestApp {
 
     pub async fn from_text(text: String) -> Self {
         if std::env::var_os("LOG_LEVEL").is_some() {
-            dualgate::telemetry::log::start();
+            std::mem::forget(dualgate::telemetry::log::start());
         }
         let config = config::load("test", &text, None).unwrap_or_else(|errors| panic!("{errors:?}"));
         let app = tokio::task::spawn_blocking(move || App::start(config)).await.unwrap().unwrap();
