@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -30,7 +30,7 @@ pub(super) struct Options {
     dry_run: bool,
 }
 
-type Asked = (Extension<Caller>, HeaderMap, Query<Options>);
+type Asked = (Extension<Caller>, HeaderMap, Result<Query<Options>, QueryRejection>);
 
 pub(super) async fn set_split(
     State(office): State<Arc<Office>>,
@@ -38,6 +38,7 @@ pub(super) async fn set_split(
     (caller, headers, query): Asked,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    let query = query.map_err(|rejection| Problem::bad_query(&rejection))?;
     let body: SplitBody = read(&headers, body)?;
     let split = Split::new(share("/primary", &body.primary)?, share("/secondary", &body.secondary)?)
         .map_err(|error| Problem::invalid("split-sum", error.to_string()).hint("both shares together make 100"))?;
@@ -52,6 +53,7 @@ pub(super) async fn roll_back(
     (caller, headers, query): Asked,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    let query = query.map_err(|rejection| Problem::bad_query(&rejection))?;
     let is_empty = body.as_ref().is_ok_and(Bytes::is_empty);
     let body: RollbackBody = if is_empty { RollbackBody::default() } else { read(&headers, body)? };
     let by = by(*caller, &headers, &query, body.reason)?;
@@ -67,6 +69,7 @@ pub(super) async fn deploy(
 ) -> Result<Response, Problem> {
     let entry: Entry =
         entry.parse().map_err(|error: String| Problem::new(StatusCode::NOT_FOUND, "no-such-entry", "No such entry", error))?;
+    let query = query.map_err(|rejection| Problem::bad_query(&rejection))?;
     let body: DeployBody = read(&headers, body)?;
     if body.version.is_empty() || body.version.len() > 128 {
         return Err(Problem::invalid("version", "/version: a version label has 1 to 128 characters"));

@@ -7,10 +7,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use super::problem::Problem;
 use super::{Caller, Office};
+use crate::control::Denied;
 
 /// The bearer token, hashed: the text itself is not kept in memory.
 pub struct Token(digest::Digest);
@@ -61,6 +61,11 @@ pub(super) async fn want_own_host(State(office): State<Arc<Office>>, request: Re
 
 fn foreign(office: &Office, headers: &HeaderMap) -> Option<Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_ascii_lowercase);
+    // Which of two is meant, the next reader of the request may see otherwise (RFC 9112, 3.2).
+    if headers.get_all(header::HOST).iter().count() > 1 {
+        let detail = "the request has more than one Host field";
+        return Some(Problem::new(StatusCode::BAD_REQUEST, "two-hosts", "Which host?", detail));
+    }
     let host = text(header::HOST).unwrap_or_default();
     if !office.hosts.contains(&host) {
         let detail = format!("Host `{host}` is not one of this listener's");
@@ -77,12 +82,7 @@ fn foreign(office: &Office, headers: &HeaderMap) -> Option<Problem> {
 /// A denied attempt is on the record.
 fn deny(office: &Office, request: &Request, problem: Problem) -> Response {
     let address = request.extensions().get::<Caller>().map(|caller| caller.0.ip().to_string());
-    office.audit.write(json!({
-        "type": "denied",
-        "address": address,
-        "method": request.method().as_str(),
-        "path": request.uri().path(),
-        "result": problem.status().as_u16(),
-    }));
+    let (method, path, status) = (request.method().as_str(), request.uri().path(), problem.status().as_u16());
+    office.audit.deny(&Denied { address, method, path, status });
     problem.into_response()
 }

@@ -8,31 +8,50 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Office;
-use crate::domain::{Entry, Standing};
+use crate::domain::{Entry, Scene, Standing};
 
-/// The process answers.
-pub(super) async fn alive() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+/// The process answers, and somebody decides in it.
+pub(super) async fn alive(State(office): State<Arc<Office>>) -> (StatusCode, Json<Value>) {
+    if office.control.is_alive() {
+        (StatusCode::OK, Json(json!({ "status": "ok" })))
+    } else {
+        let reason = "the conductor is dead: traffic goes on, and nothing can be changed until a restart";
+        (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "status": "dead", "reasons": [reason] })))
+    }
 }
 
-/// Ready when every service has an entry that can take clients, and the process is not leaving.
+/// Ready when every client of every service has an entry to go to, and the process is not leaving.
 pub(super) async fn ready(State(office): State<Arc<Office>>) -> (StatusCode, Json<Value>) {
     let mut reasons = Vec::new();
     if *office.leaving.borrow() {
         reasons.push("dualgate is stopping".to_owned());
     }
     for service in &office.reader.current().services {
-        let name = &service.config.name;
-        let standing = Entry::BOTH.map(|entry| service.scene.standing[entry]);
-        if service.starting && !standing.contains(&Standing::Up) {
-            reasons.push(format!("{name}: the first checks are not in yet"));
-        } else if standing == [Standing::Down; 2] {
-            reasons.push(format!("{name}: both entries are down"));
-        }
+        reasons.extend(stranded(&service.scene).map(|entry| {
+            let standing = service.scene.standing[entry];
+            format!("{}: {entry} has clients, is {}, and nothing stands in for it", service.config.name, word(standing))
+        }));
     }
     if reasons.is_empty() {
         (StatusCode::OK, Json(json!({ "status": "ready" })))
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not-ready", "reasons": reasons })))
     }
+}
+
+fn word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Up => "up",
+        Standing::Down => "down",
+        Standing::Unknown => "not yet known",
+    }
+}
+
+/// Entries with a share whose clients have nowhere to go. What is not known is not promised.
+fn stranded(scene: &Scene) -> impl Iterator<Item = Entry> {
+    let is_up = |entry: Entry| scene.standing[entry] == Standing::Up;
+    Entry::BOTH.into_iter().filter(move |entry| {
+        let has_clients = scene.split.share(*entry).basis_points() > 0;
+        has_clients && !is_up(*entry) && !(is_up(entry.other()) && scene.may_fail_over_from(*entry))
+    })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +19,7 @@ pub(super) async fn services(State(office): State<Arc<Office>>) -> Result<Json<V
     let snapshot = office.reader.current();
     let mut services = Vec::with_capacity(snapshot.services.len());
     for view in &snapshot.services {
-        services.push(wire::service(view, &office.control.status(&view.config.name).await?));
+        services.push(wire::service(view, &office.control.status(&view.config.name).await?, office.audit.warnings()));
     }
     Ok(Json(json!({ "services": services })))
 }
@@ -29,7 +30,7 @@ pub(super) async fn service(State(office): State<Arc<Office>>, Path(name): Path<
     let snapshot = office.reader.current();
     let view = snapshot.services.iter().find(|view| view.config.name == name);
     let view = view.ok_or(crate::control::OrderError::NoService(name))?;
-    Ok(with_etag(status.machine.state().revision, wire::service(view, &status)))
+    Ok(with_etag(status.machine.state().revision, wire::service(view, &status, office.audit.warnings())))
 }
 
 pub(super) async fn split(State(office): State<Arc<Office>>, Path(name): Path<String>) -> Result<Response, Problem> {
@@ -42,7 +43,11 @@ pub(super) struct AuditQuery {
     limit: Option<usize>,
 }
 
-pub(super) async fn audit(State(office): State<Arc<Office>>, query: Query<AuditQuery>) -> Result<Json<Value>, Problem> {
+pub(super) async fn audit(
+    State(office): State<Arc<Office>>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let query = query.map_err(|rejection| Problem::bad_query(&rejection))?;
     let limit = query.limit.unwrap_or(100).min(MOST_ENTRIES);
     office.audit.flush(std::time::Duration::from_millis(500)).await;
     let audit = office.audit.clone();

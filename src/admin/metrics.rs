@@ -18,6 +18,7 @@ use super::Office;
 use crate::control::Status;
 use crate::domain::{Entry, Outcome, Standing};
 use crate::live::{ServiceView, Snapshot};
+use crate::telemetry::log;
 use crate::telemetry::names::{self, Metric};
 use crate::upstream::StreamKind;
 use crate::upstream::tally::{BOUNDS, Histogram};
@@ -181,6 +182,8 @@ impl Scrape {
             &names::REFUSED,
             refused.into_iter().map(|(reason, count)| (vec![reason.to_owned()], count as f64)).collect(),
         )?;
+        gauge(out, &names::AUDIT_BEHIND, vec![(vec![], self.office.audit.behind() as f64)])?;
+        counter(out, &names::LOG_DROPPED, vec![(vec![], log::dropped_lines() as f64)])?;
         let process = Process::read();
         gauge(out, &names::MEMORY, vec![(vec![], process.resident_bytes)])?;
         gauge(out, &names::DESCRIPTORS, vec![(vec![], process.descriptors)])?;

@@ -5,14 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use crate::control::{Audit, Handle};
@@ -34,7 +39,16 @@ const MOST_BODY: usize = 64 << 10;
 /// Connections at a time; more wait to be accepted.
 const MOST_CONNECTIONS: usize = 1024;
 
+/// A head must be complete in this time, also the one of a connection that has just been opened:
+/// who says nothing takes up a connection no longer.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A body must be complete in this time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client that takes no byte of its answer for so long is cut off. Event streams say something
+/// every 15 s, so one that nobody reads ends, too.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the faces need.
 pub struct Office {
@@ -57,6 +71,7 @@ pub struct Office {
 }
 
 pub use guard::Token;
+use problem::Problem;
 
 /// The admin listener's routes.
 pub fn admin_routes(office: Arc<Office>) -> Router {
@@ -68,6 +83,7 @@ pub fn admin_routes(office: Arc<Office>) -> Router {
         .route("/v1/services/{service}/entries/{entry}", put(change::deploy))
         .route("/v1/events", get(events::events))
         .route("/v1/audit", get(look::audit))
+        .layer(middleware::from_fn(whole_body))
         .layer(middleware::from_fn_with_state(office.clone(), guard::want_token));
     guarded
         .merge(public_routes(office.clone()))
@@ -95,6 +111,23 @@ pub fn metrics_routes(office: Arc<Office>) -> Router {
         .with_state(office)
 }
 
+/// Reads the body before the handler, and not for longer than it should take. It runs inside of the
+/// token's guard: nobody's body is waited for who may not call.
+async fn whole_body(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let read = Limited::new(body, MOST_BODY).collect();
+    let bytes = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Problem::body_too_large().into_response(),
+        Ok(Err(_)) => return Problem::bad_body("the body broke off").into_response(),
+        Err(_) => {
+            let detail = format!("the body was not complete after {BODY_TIMEOUT:?}");
+            return Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", "The body is too slow", detail).into_response();
+        }
+    };
+    next.run(Request::from_parts(head, Body::from(bytes))).await
+}
+
 /// Serves routes on a listener until the stage ends.
 pub async fn serve(listener: TcpListener, routes: Router, mut stage: watch::Receiver<Stage>) {
     let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -119,6 +152,8 @@ pub async fn serve(listener: TcpListener, routes: Router, mut stage: watch::Rece
                 request.extensions_mut().insert(Caller(address));
                 request
             });
+            let mut stream = Box::pin(TimeoutStream::new(stream));
+            stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)

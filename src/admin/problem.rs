@@ -1,6 +1,7 @@
 //! Errors as RFC 9457 problem documents with stable type slugs.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -31,6 +32,14 @@ impl Problem {
 
     pub(super) fn bad_body(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid-body", "The body cannot be read", detail)
+    }
+
+    pub(super) fn body_too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large", "at most 64 KiB")
+    }
+
+    pub(super) fn bad_query(rejection: &QueryRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-query", "The query cannot be read", rejection.body_text())
     }
 
     pub(super) fn invalid(slug: &'static str, detail: impl Into<String>) -> Self {

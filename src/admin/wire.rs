@@ -86,8 +86,8 @@ pub(super) fn deployed(service: &str, entry: Entry, spec: &EntrySpec, made: &Cha
     })
 }
 
-/// Everything about a service.
-pub(super) fn service(view: &ServiceView, status: &Status) -> Value {
+/// Everything about a service; `more` are warnings that are not only its own.
+pub(super) fn service(view: &ServiceView, status: &Status, more: Vec<String>) -> Value {
     let machine = &status.machine;
     let state = machine.state();
     json!({
@@ -106,7 +106,7 @@ pub(super) fn service(view: &ServiceView, status: &Status) -> Value {
         "drift": drift(machine),
         "dominant_key": view.tally.dominant_key(),
         "rollout": null,
-        "warnings": warnings(view, machine),
+        "warnings": warnings(view, status, more),
     })
 }
 
@@ -129,7 +129,8 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
                 "name": spec.name,
                 "url": spec.url,
                 "standing": status.machine.standing_of(entry, &spec.name),
-                "in_flight": in_flight,
+                "ejected": status.machine.is_ejected(entry, &spec.name),
+            "in_flight": in_flight,
                 "check": finding.map(|finding| json!({
                     "success": finding.success,
                     "detail": finding.detail,
@@ -199,9 +200,9 @@ fn drift(machine: &Machine) -> Vec<String> {
     drift
 }
 
-fn warnings(view: &ServiceView, machine: &Machine) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if !machine.is_durable() {
+fn warnings(view: &ServiceView, status: &Status, more: Vec<String>) -> Vec<String> {
+    let mut warnings: Vec<String> = status.warning.iter().cloned().chain(more).collect();
+    if !status.machine.is_durable() {
         warnings.push("the state in force is not on the disk: a restart would lose it".to_owned());
     }
     if let Some(share) = view.tally.dominant_key() {

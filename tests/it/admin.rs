@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Client, Fake, Options, TestApp, eventually};
 
@@ -284,4 +287,77 @@ async fn the_metrics_listener_shows_figures_and_nothing_else() {
     for metric in dualgate::telemetry::names::ALL {
         assert!(page.contains(&format!("# HELP {} ", metric.name)), "{}", metric.name);
     }
+}
+
+#[tokio::test]
+async fn it_is_ready_only_while_every_client_has_somewhere_to_go() {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let health = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 1, rise = 1 }";
+    let app = TestApp::start(&v1, &v2, "50:50", health).await;
+    let ready = async || reqwest::get(format!("http://{}/health/ready", app.metrics)).await.unwrap();
+    assert_eq!(ready().await.status(), 200);
+    // Condemned, so nothing may stand in for the other.
+    app.admin.send("POST", "/v1/services/notes/rollback", None).await;
+    v1.kill();
+    eventually("not ready", async || (ready().await.status() == 503).then_some(())).await;
+    let document: Value = serde_json::from_slice(&ready().await.bytes().await.unwrap()).unwrap();
+    assert_eq!(document["reasons"], json!(["notes: primary has clients, is down, and nothing stands in for it"]));
+    let alive = reqwest::get(format!("http://{}/health", app.metrics)).await.unwrap();
+    assert_eq!(alive.status(), 200, "a proxy without entries is alive");
+}
+
+#[tokio::test]
+async fn a_query_that_cannot_be_read_is_a_problem_document() {
+    let (_v1, _v2, app) = app().await;
+    for (method, path) in [("GET", "/v1/audit?limit=x"), ("PUT", &format!("{SPLIT}?dry_run=perhaps"))] {
+        let response =
+            app.admin.request(method, path).header("content-type", "application/json").body("{}").send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"]),
+            (400, &"application/problem+json".parse().unwrap())
+        );
+        let problem: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        assert_eq!(problem["type"], "urn:dualgate:problem:invalid-query");
+    }
+}
+
+#[tokio::test]
+async fn two_hosts_are_one_too_many() {
+    let (_v1, _v2, app) = app().await;
+    let host = app.admin.url.strip_prefix("http://").unwrap();
+    let request = format!(
+        "GET {SPLIT} HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\nAuthorization: Bearer {}\r\n\r\n",
+        app.admin.token
+    );
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 400");
+}
+
+#[tokio::test]
+async fn who_is_slow_to_send_or_to_take_is_cut_off() {
+    let (_v1, _v2, app) = app().await;
+    let host = app.admin.url.strip_prefix("http://").unwrap().to_owned();
+    // Asks for page after page and takes none of them.
+    let mut greedy = tokio::net::TcpStream::connect(&host).await.unwrap();
+    let pages = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n").repeat(2000);
+    let _ = tokio::time::timeout(Duration::from_secs(1), greedy.write_all(pages.as_bytes())).await;
+    let mut slow = tokio::net::TcpStream::connect(&host).await.unwrap();
+    let head = format!(
+        "PUT {SPLIT} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 30\r\n\r\n{{",
+        app.admin.token
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 2048];
+    let length = tokio::time::timeout(Duration::from_secs(9), slow.read(&mut answer)).await.unwrap().unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("application/problem+json"), "{answer}");
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let (mut taken, mut buffer) = (0, vec![0; 1 << 20]);
+    while let Ok(Ok(length @ 1..)) = tokio::time::timeout(Duration::from_secs(5), greedy.read(&mut buffer)).await {
+        taken += String::from_utf8_lossy(&buffer[..length]).matches("HTTP/1.1 200").count();
+    }
+    assert!(taken < 2000, "{taken} pages were kept for somebody who took none");
 }
