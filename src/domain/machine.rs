@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::clock::Moment;
 use super::decide::Scene;
 use super::entry::{Entry, PerEntry};
-use super::health::{Standing, Streak, Thresholds};
+use super::health::{Standing, Thresholds};
 use super::split::{Phase, Share, Split};
 
 mod command;
@@ -24,6 +24,9 @@ mod durable;
 mod orders;
 #[cfg(test)]
 mod tests;
+mod watch;
+
+use watch::Watched;
 
 pub use command::{Change, Command, Deploy, Note, Order, Refusal, Ticket};
 pub use durable::{Brake, Condemned, Durable, EndpointSpec, EntrySpec, Found};
@@ -71,6 +74,13 @@ pub enum Event {
         endpoint: String,
         /// Whether it passed.
         success: bool,
+    },
+    /// Traffic met one failure after the other at an endpoint.
+    Suspected {
+        /// The entry of the endpoint.
+        entry: Entry,
+        /// The endpoint's name.
+        endpoint: String,
     },
     /// A save ended.
     Saved {
@@ -122,7 +132,7 @@ pub struct Machine {
     waiting: Option<Waiting>,
     braking: Option<(Ticket, Change)>,
     line: VecDeque<Order>,
-    checks: PerEntry<Vec<(String, Streak)>>,
+    checks: PerEntry<Vec<Watched>>,
     full_since: Option<(Entry, Moment)>,
     started: Moment,
     starting: bool,
@@ -203,6 +213,7 @@ impl Machine {
         match event {
             Event::Ordered(order) => self.ordered(now, order, &mut effects),
             Event::Probed { entry, endpoint, success } => self.probed(entry, &endpoint, success, &mut effects),
+            Event::Suspected { entry, endpoint } => self.suspected(now, entry, &endpoint, &mut effects),
             Event::Saved { revision, failure } => self.saved(now, revision, failure, &mut effects),
             Event::Braked { revision, written } => self.braked(now, revision, written, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
@@ -236,17 +247,6 @@ impl Machine {
         self.state.stable.other()
     }
 
-    /// The standing of an endpoint.
-    pub fn standing_of(&self, entry: Entry, endpoint: &str) -> Standing {
-        let found = self.checks[entry].iter().find(|(name, _)| name == endpoint);
-        found.map_or(Standing::Unknown, |(_, streak)| streak.standing())
-    }
-
-    /// The best standing among an entry's endpoints.
-    pub fn standing(&self, entry: Entry) -> Standing {
-        self.checks[entry].iter().map(|(_, streak)| streak.standing()).max().unwrap_or(Standing::Down)
-    }
-
     /// Whether new clients should still wait for the first checks.
     pub fn is_starting(&self) -> bool {
         self.starting
@@ -266,6 +266,7 @@ impl Machine {
     }
 
     fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.readmit(now, effects);
         if let Some((entry, since)) = self.full_since
             && entry != self.state.stable
             && self.waiting.is_none()
@@ -281,16 +282,6 @@ impl Machine {
             self.brake_again(effects);
             self.save_if_owed(effects);
         }
-    }
-
-    fn probed(&mut self, entry: Entry, endpoint: &str, success: bool, effects: &mut Vec<Effect>) {
-        let thresholds = self.rules.thresholds;
-        // A check of an endpoint that a deploy has replaced meanwhile finds nobody here.
-        let Some((name, streak)) = self.checks[entry].iter_mut().find(|(name, _)| name == endpoint) else { return };
-        let Some(standing) = streak.observe(success, thresholds) else { return };
-        let note = Note::Health { entry, endpoint: name.clone(), standing };
-        effects.push(Effect::Publish);
-        effects.push(Effect::Tell(note));
     }
 
     fn end_start(&mut self, now: Moment, effects: &mut Vec<Effect>) {
@@ -309,10 +300,5 @@ impl Machine {
         if full != self.full_since.map(|(entry, _)| entry) {
             self.full_since = full.map(|entry| (entry, now));
         }
-    }
-
-    fn fresh_checks(&self, entry: Entry) -> Vec<(String, Streak)> {
-        let names = self.entry(entry).endpoints.iter().map(|endpoint| endpoint.name.clone());
-        names.map(|name| (name, Streak::default())).collect()
     }
 }

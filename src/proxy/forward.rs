@@ -91,21 +91,30 @@ impl Worker {
             match self.send(&seat, Request::from_parts(head, body), progress).await? {
                 Ok(reply) => return Ok((seat, reply)),
                 // The session's state is at its endpoint and nowhere else.
-                Err(Trouble::Unsent(_, cause)) if is_bound(facts) => return Err(ProxyError::Unreachable(cause)),
+                Err(Trouble::Unsent(_, cause)) if is_bound(facts) => {
+                    seat.ticket.endpoint().note_failure();
+                    return Err(ProxyError::Unreachable(cause));
+                }
                 Err(Trouble::Unsent(back, cause)) => {
                     tracing::debug!(endpoint = seat.ticket.endpoint().name, cause, "unreachable");
+                    seat.ticket.endpoint().note_failure();
                     search.note_unreachable(&seat);
                     parcel = *back;
                 }
-                Err(Trouble::Lost { cause, heard }) => match (progress.fault(), spare) {
-                    (Some(fault), _) => return Err(fault.error()),
-                    (None, _) if cause.is_parse() => return Err(ProxyError::BadAnswer(cause.to_string())),
-                    (None, Some(spare)) if !heard => {
-                        may_repeat = false;
-                        parcel = spare;
+                Err(Trouble::Lost { cause, heard }) => {
+                    if let Some(fault) = progress.fault() {
+                        return Err(fault.error());
                     }
-                    (None, _) => return Err(ProxyError::Lost(cause.to_string())),
-                },
+                    seat.ticket.endpoint().note_failure();
+                    match spare {
+                        _ if cause.is_parse() => return Err(ProxyError::BadAnswer(cause.to_string())),
+                        Some(spare) if !heard => {
+                            may_repeat = false;
+                            parcel = spare;
+                        }
+                        _ => return Err(ProxyError::Lost(cause.to_string())),
+                    }
+                }
             }
         }
     }
@@ -123,7 +132,10 @@ impl Worker {
         tokio::select! {
             biased;
             result = self.wire.send(endpoint, request, traffic.connect_timeout) => Ok(result),
-            () = late => Err(ProxyError::TimedOut),
+            () = late => {
+                endpoint.note_failure();
+                Err(ProxyError::TimedOut)
+            }
             _ = silent.wait_for(|silent| *silent) => Err(ProxyError::Silent),
             _ = stage.wait_for(|stage| *stage >= Stage::Parting) => Err(ProxyError::Stopping),
         }
@@ -162,7 +174,7 @@ impl Worker {
             why = seat.why.as_str(), kind = ?asker.kind, status = head.status.as_u16(), "request",
         );
         let pending = std::mem::take(&mut asker.pending);
-        let ledger = Ledger::new(tally, begun, pending, head.status, &head.headers, outcome);
+        let ledger = Ledger::new(tally, seat.ticket.endpoint().clone(), begun, pending, head.status, &head.headers, outcome);
         let lease = Some(reply.lease);
         let held = Held { incoming, lease, stream, ledger, finished: false, progress, _ticket: seat.ticket, _permit: permit };
         Ok(Response::from_parts(head, ToClient::held(held)))

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::domain::{Blame, Outcome};
 use crate::mcp::Wanted;
 use crate::mcp::scan::{Body, End, Events, Message, id_hash};
-use crate::upstream::EntryTally;
+use crate::upstream::{Endpoint, EntryTally};
 
 /// A request of the client that waits for its answer.
 #[derive(Clone, Debug)]
@@ -35,6 +35,10 @@ impl AsRef<str> for Pending {
 /// What one answer is booked by.
 pub(super) struct Ledger {
     tally: Arc<EntryTally>,
+    endpoint: Arc<Endpoint>,
+    /// Whether the status says that the endpoint failed. A session that it has lost is not that: after
+    /// a restart every session is, and the endpoint is well.
+    is_failure: bool,
     begun: Instant,
     pending: Vec<Pending>,
     waited_for: usize,
@@ -67,6 +71,7 @@ impl Ledger {
     /// Begins with the head of the answer; `outcome` is what its status says.
     pub(super) fn new(
         tally: Arc<EntryTally>,
+        endpoint: Arc<Endpoint>,
         begun: Instant,
         pending: Vec<Pending>,
         status: StatusCode,
@@ -75,7 +80,8 @@ impl Ledger {
     ) -> Self {
         let waited_for = pending.len();
         let scan = Scan::of(status, headers, outcome);
-        Self { tally, begun, pending, waited_for, by_status: outcome, scan, ending: Ending::Running }
+        let is_failure = status.is_server_error();
+        Self { tally, endpoint, is_failure, begun, pending, waited_for, by_status: outcome, scan, ending: Ending::Running }
     }
 
     /// The requests that still wait.
@@ -173,6 +179,11 @@ fn book(tally: &EntryTally, begun: Instant, pending: &mut Vec<Pending>, message:
 
 impl Drop for Ledger {
     fn drop(&mut self) {
+        if self.is_failure || self.ending == Ending::Broken {
+            self.endpoint.note_failure();
+        } else if self.ending == Ending::Finished {
+            self.endpoint.note_success();
+        }
         if self.waited_for == 0 {
             // No request inside: the exchange itself counts. A client that leaves a stream it only
             // listens to has had what it wanted.

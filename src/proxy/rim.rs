@@ -79,6 +79,9 @@ pub(super) fn check(head: &request::Parts, site: &Site) -> Result<String, ProxyE
     if lengths > 1 || codings > 1 || (lengths == 1 && codings == 1) {
         return Err(ProxyError::Form("more than one statement of the body's length"));
     }
+    if head.headers.get(TRANSFER_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Err(ProxyError::Form("the one transfer coding is chunked"));
+    }
     if let Some(expectation) = head.headers.get(EXPECT)
         && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
     {

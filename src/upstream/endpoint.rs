@@ -1,7 +1,7 @@
 //! One endpoint of an entry.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use http::HeaderValue;
 use tokio::sync::watch;
@@ -27,7 +27,12 @@ pub struct Endpoint {
     /// waiting. Not set where connections are refused: a server that stops refuses new ones and
     /// finishes what runs, and one that is dead has cut what ran.
     pub silent: watch::Sender<bool>,
+    failures: AtomicU32,
+    suspicion: watch::Sender<u32>,
 }
+
+/// So many failures in a row make an endpoint suspect.
+const SUSPECT_AFTER: u32 = 5;
 
 impl Endpoint {
     /// From its configuration, which has been checked.
@@ -42,6 +47,30 @@ impl Endpoint {
             host,
             gate: Gate::default(),
             silent: watch::Sender::new(false),
+            failures: AtomicU32::new(0),
+            suspicion: watch::Sender::new(0),
         }))
+    }
+
+    /// A request failed here, and it was the endpoint's doing: no connection, no answer, a broken or a
+    /// 5xx one.
+    pub fn note_failure(&self) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures.is_multiple_of(SUSPECT_AFTER) {
+            self.suspicion.send_modify(|times| *times = times.wrapping_add(1));
+        }
+    }
+
+    /// A request was answered here.
+    pub fn note_success(&self) {
+        // Written only where it changes something: the line is shared by all workers.
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells when traffic has met one failure after the other here.
+    pub fn suspicions(&self) -> watch::Receiver<u32> {
+        self.suspicion.subscribe()
     }
 }

@@ -25,7 +25,7 @@ async fn raw(app: &TestApp, bytes: &[u8]) -> String {
 async fn ambiguous_and_malformed_requests_are_refused_and_reach_no_server() {
     let (v1, v2) = pair().await;
     let app = TestApp::start(&v1, &v2, "100:0", "").await;
-    let table: [(&str, &str); 17] = [
+    let table: [(&str, &str); 18] = [
         ("GET /plain HTTP/1.1\r\n\r\n", "400"),
         ("GET /plain HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "400"),
         ("GET /plain HTTP/1.1\r\nhost: a b\r\n\r\n", "400"),
@@ -35,6 +35,7 @@ async fn ambiguous_and_malformed_requests_are_refused_and_reach_no_server() {
         ("POST /plain HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\nx", "400"),
         ("POST /plain HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\nx", "400"),
         ("POST /plain HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
+        ("POST /plain HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n", "400"),
         ("GET /plain HTTP/1.1\r\nhost : a\r\n\r\n", "400"),
         ("GET /plain HTTP/1.1\r\nhost: a\r\n x: folded\r\n\r\n", "400"),
         ("GET /plain HTTP/1.1\r\nhost: a\r\nx: \0\r\n\r\n", "400"),

@@ -80,3 +80,26 @@ async fn what_the_proxy_answers_itself_is_booked_once_per_request_with_its_blame
     session.post(&json!([call(1, "a"), call(2, "b")])).await.bytes().await.unwrap();
     eventually("two are booked", async || (requests(&app).await["entry_fault"] == 2).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_server_that_fails_five_times_in_a_row_gets_no_new_clients_although_its_checks_are_green() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let session = Client::new(&app).open().await;
+    for _ in 0..4 {
+        session.post(&call(1, "busy")).await.bytes().await.unwrap();
+    }
+    session.post(&call(1, "echo")).await.bytes().await.unwrap();
+    for _ in 0..4 {
+        session.post(&call(1, "busy")).await.bytes().await.unwrap();
+    }
+    assert_eq!(app.admin.service().await["entries"]["primary"]["standing"], "up", "never five in a row");
+    session.post(&call(1, "busy")).await.bytes().await.unwrap();
+    eventually("it is out", async || {
+        let primary = app.admin.service().await["entries"]["primary"].clone();
+        (primary["standing"] == "down" && primary["endpoints"][0]["ejected"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(Client::new(&app).open().await.who().await, "v2");
+    assert_eq!(session.who().await, "v1", "a session stays where it lives");
+}

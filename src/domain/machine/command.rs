@@ -184,6 +184,15 @@ pub enum Note {
         /// The revision, which this does not change.
         revision: u64,
     },
+    /// An endpoint failed its clients and is out for a while.
+    Ejected {
+        /// Its entry.
+        entry: Entry,
+        /// Its name.
+        endpoint: String,
+        /// For how long.
+        seconds: u64,
+    },
     /// Checks turned an endpoint.
     Health {
         /// Its entry.

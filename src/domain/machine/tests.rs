@@ -485,3 +485,67 @@ fn without_a_disk_nothing_is_durable_and_everything_works() {
     assert!(answers[0].1.as_ref().is_ok_and(|change| change.changed && !change.durable));
     assert_eq!(machine.state().split.to_string(), "50:50");
 }
+
+/// Two endpoints in the primary, one in the secondary, all proven up.
+fn three_endpoints() -> Machine {
+    let mut rules = rules();
+    let second = EndpointSpec { name: "b".into(), url: "http://127.0.0.1:3009".into() };
+    rules.entries.primary.endpoints.push(second);
+    let (mut machine, effects) = Machine::start(at(0), rules, Found::default(), fresh("50:50"), Phase::from_random(0));
+    settle(&mut machine, effects);
+    for (entry, endpoint) in [(Entry::Primary, "a"), (Entry::Primary, "b"), (Entry::Secondary, "a")] {
+        machine.step(at(0), Event::Probed { entry, endpoint: endpoint.into(), success: true });
+    }
+    machine
+}
+
+fn suspect(machine: &mut Machine, second: u64, entry: Entry, endpoint: &str) -> Vec<Effect> {
+    machine.step(at(second), Event::Suspected { entry, endpoint: endpoint.into() })
+}
+
+#[test]
+fn an_endpoint_that_fails_its_clients_is_out_for_longer_each_time_whatever_its_checks_say() {
+    let mut machine = three_endpoints();
+    let effects = suspect(&mut machine, 10, Entry::Primary, "a");
+    assert!(matches!(&effects[..], [Effect::Publish, Effect::Tell(Note::Ejected { seconds: 30, .. })]), "{effects:?}");
+    machine.step(at(11), Event::Probed { entry: Entry::Primary, endpoint: "a".into(), success: true });
+    assert_eq!(machine.standing_of(Entry::Primary, "a"), Standing::Down, "a green check does not bring it back");
+    machine.step(at(39), Event::Tick);
+    assert!(machine.is_ejected(Entry::Primary, "a"));
+    machine.step(at(40), Event::Tick);
+    assert_eq!(machine.standing_of(Entry::Primary, "a"), Standing::Up);
+    let again = suspect(&mut machine, 50, Entry::Primary, "a");
+    assert!(matches!(again[1], Effect::Tell(Note::Ejected { seconds: 60, .. })));
+    machine.step(at(110), Event::Tick);
+    let much_later = suspect(&mut machine, 800, Entry::Primary, "a");
+    assert!(matches!(much_later[1], Effect::Tell(Note::Ejected { seconds: 30, .. })), "forgiven");
+}
+
+#[test]
+fn at_most_half_of_an_entry_is_out_and_never_the_last_one_that_is_up() {
+    let mut machine = three_endpoints();
+    suspect(&mut machine, 1, Entry::Primary, "a");
+    assert!(suspect(&mut machine, 1, Entry::Primary, "b").is_empty(), "half of the primary is out already");
+    assert!(!suspect(&mut machine, 1, Entry::Secondary, "a").is_empty(), "the primary has one left");
+    let mut last = three_endpoints();
+    for _ in 0..3 {
+        last.step(at(1), Event::Probed { entry: Entry::Secondary, endpoint: "a".into(), success: false });
+        last.step(at(1), Event::Probed { entry: Entry::Primary, endpoint: "b".into(), success: false });
+    }
+    assert!(suspect(&mut last, 2, Entry::Primary, "a").is_empty(), "nobody else is up");
+}
+
+#[test]
+fn an_entry_is_not_emptied_onto_one_that_was_rolled_back() {
+    let mut machine = three_endpoints();
+    let effects = machine.step(at(1), rollback(1));
+    settle(&mut machine, effects);
+    suspect(&mut machine, 2, Entry::Primary, "a");
+    let mut single = self::machine("50:50");
+    for entry in Entry::BOTH {
+        single.step(at(1), Event::Probed { entry, endpoint: "a".into(), success: true });
+    }
+    let effects = single.step(at(1), rollback(1));
+    settle(&mut single, effects);
+    assert!(suspect(&mut single, 2, Entry::Primary, "a").is_empty());
+}

@@ -1,0 +1,113 @@
+//! What checks and traffic say about endpoints, and what is made of it.
+
+use std::time::Duration;
+
+use super::{Effect, Machine, Note};
+use crate::domain::clock::Moment;
+use crate::domain::entry::Entry;
+use crate::domain::health::{Standing, Streak};
+
+/// The first ejection lasts so long, the second twice as long, and so on.
+const EJECTION: Duration = Duration::from_secs(30);
+
+/// An endpoint that has been good for so long starts again with the first.
+const FORGIVEN: Duration = Duration::from_secs(600);
+
+/// An endpoint under watch.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    name: String,
+    streak: Streak,
+    ejected_until: Option<Moment>,
+    times: u32,
+    back_since: Option<Moment>,
+}
+
+impl Watched {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), streak: Streak::default(), ejected_until: None, times: 0, back_since: None }
+    }
+
+    /// Down while ejected, whatever the checks say: a green health path does not bring back what fails
+    /// its clients.
+    fn standing(&self) -> Standing {
+        if self.ejected_until.is_some() { Standing::Down } else { self.streak.standing() }
+    }
+}
+
+impl Machine {
+    /// The standing of an endpoint.
+    pub fn standing_of(&self, entry: Entry, endpoint: &str) -> Standing {
+        let found = self.checks[entry].iter().find(|watched| watched.name == endpoint);
+        found.map_or(Standing::Unknown, Watched::standing)
+    }
+
+    /// The best standing among an entry's endpoints.
+    pub fn standing(&self, entry: Entry) -> Standing {
+        self.checks[entry].iter().map(Watched::standing).max().unwrap_or(Standing::Down)
+    }
+
+    /// Whether an endpoint is out for failing its clients.
+    pub fn is_ejected(&self, entry: Entry, endpoint: &str) -> bool {
+        self.checks[entry].iter().any(|watched| watched.name == endpoint && watched.ejected_until.is_some())
+    }
+
+    pub(super) fn fresh_checks(&self, entry: Entry) -> Vec<Watched> {
+        self.entry(entry).endpoints.iter().map(|endpoint| Watched::new(&endpoint.name)).collect()
+    }
+
+    pub(super) fn probed(&mut self, entry: Entry, endpoint: &str, success: bool, effects: &mut Vec<Effect>) {
+        let thresholds = self.rules.thresholds;
+        // A check of an endpoint that a deploy has replaced meanwhile finds nobody here.
+        let Some(watched) = self.checks[entry].iter_mut().find(|watched| watched.name == endpoint) else { return };
+        let Some(standing) = watched.streak.observe(success, thresholds) else { return };
+        let note = Note::Health { entry, endpoint: watched.name.clone(), standing };
+        effects.push(Effect::Publish);
+        effects.push(Effect::Tell(note));
+    }
+
+    /// Traffic has met one failure after the other at an endpoint. It is taken out for a while, unless
+    /// too many of its entry are out already, or nobody else in the service is proven up: a bad answer
+    /// is better than none.
+    pub(super) fn suspected(&mut self, now: Moment, entry: Entry, endpoint: &str, effects: &mut Vec<Effect>) {
+        let all = &self.checks[entry];
+        let out = all.iter().filter(|watched| watched.ejected_until.is_some()).count();
+        let most = (all.len() / 2).max(1);
+        let takes_over = |of: Entry| of == entry || (self.rules.failover && self.state.condemned[of].is_none());
+        let is_up =
+            |of: Entry, watched: &Watched| (of != entry || watched.name != endpoint) && watched.standing() == Standing::Up;
+        let somebody =
+            Entry::BOTH.into_iter().any(|of| takes_over(of) && self.checks[of].iter().any(|watched| is_up(of, watched)));
+        if out >= most || !somebody {
+            return;
+        }
+        let Some(watched) = self.checks[entry].iter_mut().find(|watched| watched.name == endpoint) else { return };
+        if watched.ejected_until.is_some() {
+            return;
+        }
+        if watched.back_since.is_some_and(|since| now.since(since) >= FORGIVEN) {
+            watched.times = 0;
+        }
+        watched.times += 1;
+        let term = EJECTION * watched.times;
+        watched.ejected_until = Some(now.plus(term));
+        let note = Note::Ejected { entry, endpoint: watched.name.clone(), seconds: term.as_secs() };
+        effects.push(Effect::Publish);
+        effects.push(Effect::Tell(note));
+    }
+
+    /// Brings back those whose time is over; the checks say again where they stand.
+    pub(super) fn readmit(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        for entry in Entry::BOTH {
+            for watched in &mut self.checks[entry] {
+                if watched.ejected_until.is_some_and(|until| now >= until) {
+                    watched.ejected_until = None;
+                    watched.back_since = Some(now);
+                    let standing = watched.streak.standing();
+                    effects.push(Effect::Publish);
+                    effects.push(Effect::Tell(Note::Health { entry, endpoint: watched.name.clone(), standing }));
+                }
+            }
+        }
+    }
+}
