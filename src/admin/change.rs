@@ -74,7 +74,10 @@ pub(super) async fn deploy(
     if body.version.is_empty() || body.version.len() > 128 {
         return Err(Problem::invalid("version", "/version: a version label has 1 to 128 characters"));
     }
-    let endpoints = config::endpoints(body.endpoints.iter().map(String::as_str))
+    let status = office.control.status(&service).await?;
+    let (now, file) = (status.machine.entry(entry), &status.machine.rules().entries[entry]);
+    let known = [now.endpoints.as_slice(), file.endpoints.as_slice()].concat();
+    let endpoints = config::endpoints_beside(&body.endpoints, &known)
         .map_err(|error| Problem::invalid("endpoint", format!("/endpoints: {error}")))?;
     let spec = EntrySpec { version: body.version, endpoints };
     let by = by(*caller, &headers, &query, body.reason)?;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::config::Service;
+use crate::config::{EndpointText, Service};
 use crate::control::Status;
 use crate::domain::machine::{Change, EntrySpec, Machine};
 use crate::domain::{Entry, Outcome, PerEntry, Split};
@@ -31,7 +31,7 @@ pub(super) struct RollbackBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct DeployBody {
     pub(super) version: String,
-    pub(super) endpoints: Vec<String>,
+    pub(super) endpoints: Vec<EndpointText>,
     pub(super) reason: Option<String>,
     #[serde(default)]
     pub(super) force: bool,

@@ -91,7 +91,7 @@ async fn wait_until_up(admin: &Admin, made: &Deployed, args: &DeployArgs) -> Res
                 format!("{} was deployed over meanwhile: it is {} at revision {}", made.entry, state.version, service.revision);
             return Err(Failure::new(Exit::Conflict, error));
         }
-        if state.standing == "up" {
+        if all_up(state) {
             say(&format!("{} {} is up", made.entry, made.version));
             return Ok(Exit::Done);
         }
@@ -102,6 +102,11 @@ async fn wait_until_up(admin: &Admin, made: &Deployed, args: &DeployArgs) -> Res
     }
 }
 
+/// Every one: an entry with one endpoint of three is up, and not what was asked for.
+fn all_up(state: &EntryState) -> bool {
+    state.standing == "up" && state.endpoints.iter().all(|endpoint| endpoint.standing == "up")
+}
+
 /// Why it is not up, in the words of the last checks.
 fn not_up(made: &Deployed, state: &EntryState, args: &DeployArgs) -> Failure {
     let said = |endpoint: &super::answers::EndpointState| match &endpoint.check {
@@ -109,8 +114,9 @@ fn not_up(made: &Deployed, state: &EntryState, args: &DeployArgs) -> Failure {
         None => format!("{}: not checked yet", endpoint.url),
     };
     let details: Vec<String> = state.endpoints.iter().filter(|endpoint| endpoint.standing != "up").map(said).collect();
-    let (entry, version, standing) = (made.entry, &made.version, &state.standing);
-    let error = format!("{entry} {version} is {standing} after {:?}: {}", args.common.timeout, details.join("; "));
+    let (entry, version) = (made.entry, &made.version);
+    let count = format!("{} of {} endpoints", details.len(), state.endpoints.len());
+    let error = format!("{entry} {version}: {count} not up after {:?}: {}", args.common.timeout, details.join("; "));
     Failure::new(Exit::Unhealthy, error).with_hint("it stays deployed; deploy again, or wait longer with --timeout")
 }
 
@@ -131,6 +137,17 @@ mod tests {
             (failure.exit, failure.to_string().as_str()),
             (Exit::Conflict, "neither entry is idle: primary has 90 %, secondary has 10 %")
         );
+    }
+
+    #[test]
+    fn an_entry_is_deployed_when_every_endpoint_is_up() {
+        let mut service = services().remove(0);
+        let state = &mut service.entries[Entry::Primary];
+        state.standing = "up".to_owned();
+        state.endpoints.iter_mut().for_each(|endpoint| endpoint.standing = "up".to_owned());
+        assert!(all_up(state));
+        state.endpoints[0].standing = "down".to_owned();
+        assert!(!all_up(state));
     }
 
     #[test]

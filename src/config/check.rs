@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::expand::expand;
+use super::listeners::Listeners;
 use super::place::Places;
 use super::value::{Percent, Span};
 use super::{
@@ -15,12 +17,24 @@ use crate::domain::{Entry, KeySource, PerEntry, Share, Split, Thresholds};
 /// Reads a configuration. `file` names it in errors; `port` is the environment's `PORT`.
 /// All that is wrong is said at once, except that what cannot be read as TOML stops the reading.
 pub fn load(file: &str, text: &str, port: Option<&str>) -> Result<Config, Vec<ConfigError>> {
+    load_with(file, text, port, |name| std::env::var(name).ok())
+}
+
+pub(super) fn load_with(
+    file: &str,
+    text: &str,
+    port: Option<&str>,
+    lookup: impl Fn(&str) -> Option<String>,
+) -> Result<Config, Vec<ConfigError>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let places = Places::read(file, text).map_err(|error| vec![error])?;
-    let raw: raw::File = toml::from_str(text).map_err(|error| vec![places.of_toml(&error)])?;
+    let written = Places::read(file, text).map_err(|error| vec![error])?;
+    let expanded = expand(text, lookup).map_err(|wrong| vec![written.at_byte(wrong.at, wrong.what)])?;
+    let hidden = |errors: Vec<ConfigError>| errors.into_iter().map(|error| expanded.hide(error)).collect::<Vec<_>>();
+    let places = Places::read(file, &expanded.text).map_err(|error| hidden(vec![error]))?;
+    let raw: raw::File = toml::from_str(&expanded.text).map_err(|error| hidden(vec![places.of_toml(&error)]))?;
     let mut checker = Checker { places, errors: Vec::new(), warnings: Vec::new() };
-    let config = checker.file(raw, port);
-    if checker.errors.is_empty() { Ok(config) } else { Err(checker.errors) }
+    let config = checker.file(raw, port.filter(|port| !port.is_empty()));
+    if checker.errors.is_empty() { Ok(config) } else { Err(hidden(checker.errors)) }
 }
 
 struct Checker<'a> {
@@ -51,12 +65,15 @@ impl Checker<'_> {
         let shutdown = Shutdown { delay: or(raw.shutdown.delay, 5_000), drain: or(raw.shutdown.drain, 30_000) };
         let admin = self.admin(&raw.admin);
         let metrics = raw.metrics.map(|metrics| self.address("metrics.listen", &metrics.listen));
-        self.distinct_listeners(listen, admin.listen, metrics);
+        let listeners = Listeners { traffic: listen, admin: admin.listen, metrics };
+        for (key, what) in listeners.clashes() {
+            self.wrong(key, what);
+        }
         if raw.service.is_empty() {
             self.wrong("service", "at least one [[service]] is needed, with name, primary and secondary");
         }
         let mut services: Vec<Service> =
-            raw.service.iter().enumerate().map(|(at, service)| self.service(at, service, listen)).collect();
+            raw.service.iter().enumerate().map(|(at, service)| self.service(at, service, listeners)).collect();
         self.distinct_services(&services);
         let state_dir = Some(raw.state.dir.unwrap_or_else(|| "/var/lib/dualgate".to_owned())).filter(|dir| !dir.is_empty());
         if state_dir.is_none() {
@@ -112,7 +129,7 @@ impl Checker<'_> {
         }
     }
 
-    fn service(&mut self, at: usize, raw: &raw::Service, listen: SocketAddr) -> Service {
+    fn service(&mut self, at: usize, raw: &raw::Service, listeners: Listeners) -> Service {
         let key = |name: &str| format!("service[{at}].{name}");
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if raw.name.is_empty() || raw.name.len() > 64 || !raw.name.chars().all(plain) || raw.name.starts_with('.') {
@@ -122,32 +139,44 @@ impl Checker<'_> {
         if !path.starts_with('/') || path.contains(['?', '#']) {
             self.wrong(&key("path"), format!("`{path}` is not a path prefix: it starts with `/` and has no `?` or `#`"));
         }
-        if raw.sessions.is_some() {
-            self.warnings.push(format!("{}: read, but moving sessions is not served by this version", key("sessions")));
-        }
-        if raw.judge.is_some() {
-            self.warnings.push(format!("{}: read, but judging rollouts is not served by this version", key("judge")));
-        }
+        self.not_served_yet(at, raw);
         Service {
             name: raw.name.clone(),
             hosts: raw.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             path: path.trim_end_matches('/').to_owned(),
             strip_prefix: raw.strip_prefix,
-            rules: self.rules(at, raw, listen),
+            rules: self.rules(at, raw, listeners),
             affinity: self.affinity(at, &raw.affinity),
             traffic: self.traffic(at, &raw.traffic),
             health: self.health(at, &raw.health),
         }
     }
 
-    fn rules(&mut self, at: usize, raw: &raw::Service, listen: SocketAddr) -> Rules {
+    /// What is read for its form only; wrong all the same it would surprise when it is served.
+    fn not_served_yet(&mut self, at: usize, raw: &raw::Service) {
+        let key = |name: &str| format!("service[{at}].{name}");
+        if let Some(sessions) = &raw.sessions {
+            self.warnings.push(format!("{}: read, but moving sessions is not served by this version", key("sessions")));
+            let choices = [("rehome", ()), ("wait", ()), ("end", ())];
+            self.one_of(&key("sessions.on_drain"), sessions.on_drain.as_deref(), &choices);
+        }
+        let Some(judge) = &raw.judge else { return };
+        self.warnings.push(format!("{}: read, but judging rollouts is not served by this version", key("judge")));
+        let choices = [("rollback", ()), ("freeze", ()), ("notify", ())];
+        self.one_of(&key("judge.on_fail"), judge.on_fail.as_deref(), &choices);
+        if let Some(rate) = judge.max_error_rate.filter(|rate| !(0.0..=1.0).contains(rate)) {
+            self.wrong(&key("judge.max_error_rate"), format!("`{rate}` is not a rate: a number from 0 to 1, like 0.05"));
+        }
+    }
+
+    fn rules(&mut self, at: usize, raw: &raw::Service, listeners: Listeners) -> Rules {
         let key = |name: &str| format!("service[{at}].{name}");
         let entries = PerEntry::from_fn(|entry| {
             let (name, raw) = match entry {
                 Entry::Primary => ("primary", &raw.primary),
                 Entry::Secondary => ("secondary", &raw.secondary),
             };
-            self.entry(&key(name), raw, listen)
+            self.entry(&key(name), raw, listeners)
         });
         for endpoint in &entries.secondary.endpoints {
             if entries.primary.endpoints.iter().any(|other| other.url == endpoint.url) {
@@ -181,7 +210,7 @@ impl Checker<'_> {
         }
     }
 
-    fn entry(&mut self, key: &str, raw: &raw::Entry, listen: SocketAddr) -> EntrySpec {
+    fn entry(&mut self, key: &str, raw: &raw::Entry, listeners: Listeners) -> EntrySpec {
         if raw.version.is_empty() || raw.version.len() > 128 {
             self.wrong(&format!("{key}.version"), "a version label has 1 to 128 characters, like \"1.4.2\"");
         }
@@ -189,21 +218,8 @@ impl Checker<'_> {
             self.wrong(&format!("{key}.endpoints"), what);
             Vec::new()
         });
-        for endpoint in &endpoints {
-            let loops = endpoint
-                .url
-                .strip_prefix("http://")
-                .and_then(|authority| authority.parse::<SocketAddr>().ok())
-                .is_some_and(|address| {
-                    let same_host = address.ip() == listen.ip() || (listen.ip().is_unspecified() && address.ip().is_loopback());
-                    address.port() == listen.port() && same_host && listen.port() != 0
-                });
-            if loops {
-                self.wrong(
-                    &format!("{key}.endpoints"),
-                    format!("{} is the address this proxy listens on: it would loop", endpoint.url),
-                );
-            }
+        for what in endpoints.iter().filter_map(|endpoint| listeners.is_own(&endpoint.url)) {
+            self.wrong(&format!("{key}.endpoints"), what);
         }
         EntrySpec { version: raw.version.clone(), endpoints }
     }
@@ -271,8 +287,13 @@ impl Checker<'_> {
             self.wrong(&key("timeout"), format!("{} is longer than the interval of {}", Span(timeout), Span(interval)));
         }
         let path = raw.path.clone().unwrap_or_else(|| "/mcp".to_owned());
-        if !path.starts_with('/') {
-            self.wrong(&key("path"), format!("`{path}` is not a path: it starts with `/`"));
+        let has_odd = path.contains(|c: char| c.is_whitespace() || c.is_control());
+        if !path.starts_with('/') || has_odd || http::uri::PathAndQuery::try_from(&path).is_err() {
+            let path = path.escape_debug();
+            self.wrong(
+                &key("path"),
+                format!("`{path}` is not a path: it starts with `/` and has no blanks or control characters"),
+            );
         }
         Health { kind: self.one_of(&key("kind"), raw.kind.as_deref(), &kinds), path, interval, timeout }
     }
@@ -287,16 +308,6 @@ impl Checker<'_> {
         }
         if admin.token_file.is_none() {
             self.wrong("admin.token_file", "without a state directory there is nowhere to generate a token: name a token file");
-        }
-    }
-
-    fn distinct_listeners(&mut self, listen: SocketAddr, admin: SocketAddr, metrics: Option<SocketAddr>) {
-        let same = |one: SocketAddr, two: SocketAddr| one == two && one.port() != 0;
-        if same(listen, admin) {
-            self.wrong("admin.listen", format!("{admin} is the traffic listener's address too"));
-        }
-        if metrics.is_some_and(|metrics| same(metrics, listen) || same(metrics, admin)) {
-            self.wrong("metrics.listen", "is another listener's address too");
         }
     }
 

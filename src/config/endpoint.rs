@@ -64,6 +64,17 @@ pub fn endpoints<'a>(urls: impl Iterator<Item = &'a str>) -> Result<Vec<Endpoint
     named(&texts)
 }
 
+/// Reads the endpoints of an entry that is deployed over another: where a URL is known and no name
+/// is given, it keeps the name it has, so that the sealed ids of its sessions still find it.
+pub fn endpoints_beside(texts: &[EndpointText], known: &[EndpointSpec]) -> Result<Vec<EndpointSpec>, String> {
+    let mut texts = texts.to_vec();
+    for text in texts.iter_mut().filter(|text| text.name.is_none()) {
+        let url = format!("http://{}", Authority::parse(&text.url)?);
+        text.name = known.iter().find(|spec| spec.url == url).map(|spec| spec.name.clone());
+    }
+    named(&texts)
+}
+
 pub(super) fn named(texts: &[EndpointText]) -> Result<Vec<EndpointSpec>, String> {
     let mut specs: Vec<EndpointSpec> = Vec::with_capacity(texts.len());
     for text in texts {

@@ -9,6 +9,8 @@ use crate::domain::machine::Rules;
 
 mod check;
 mod endpoint;
+mod expand;
+mod listeners;
 mod place;
 mod raw;
 #[cfg(test)]
@@ -16,9 +18,9 @@ mod tests;
 mod value;
 
 pub use check::load;
-pub use endpoint::{Authority as EndpointAuthority, endpoints};
+pub use endpoint::{Authority as EndpointAuthority, endpoints, endpoints_beside};
 pub use place::{ConfigError, nearest};
-pub use value::{Span, parse_duration};
+pub use value::{EndpointText, Span, parse_duration};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -62,18 +62,28 @@ impl<'a> Places<'a> {
         ConfigError { file: self.file.to_owned(), line, key: key.to_owned(), what: what.into() }
     }
 
+    /// An error at a byte of the text.
+    pub(super) fn at_byte(&self, at: usize, what: impl Into<String>) -> ConfigError {
+        let key = self.innermost(at).unwrap_or_default();
+        ConfigError { file: self.file.to_owned(), line: Some(self.line(at)), key, what: what.into() }
+    }
+
     /// What the TOML reader has to say, with the key it speaks of.
     pub(super) fn of_toml(&self, error: &toml::de::Error) -> ConfigError {
         let span = error.span().unwrap_or_default();
-        // The innermost key whose text or value holds the place; tables hold their members.
-        let holds = |range: &Range<usize>| range.start <= span.start && span.start < range.end.max(range.start + 1);
-        let key = self.keys.iter().filter(|(_, range)| holds(range)).min_by_key(|(_, range)| range.len());
         ConfigError {
             file: self.file.to_owned(),
             line: error.span().map(|span| self.line(span.start)),
-            key: key.map(|(key, _)| key.clone()).unwrap_or_default(),
+            key: self.innermost(span.start).unwrap_or_default(),
             what: with_guess(error.message()),
         }
+    }
+
+    /// The innermost key whose text or value holds the place; tables hold their members.
+    fn innermost(&self, at: usize) -> Option<String> {
+        let holds = |range: &Range<usize>| range.start <= at && at < range.end.max(range.start + 1);
+        let key = self.keys.iter().filter(|(_, range)| holds(range)).min_by_key(|(_, range)| range.len());
+        key.map(|(key, _)| key.clone())
     }
 
     fn line(&self, at: usize) -> usize {

@@ -152,7 +152,7 @@ pub(super) struct Health {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "checked for form only, until sessions can be moved")]
 pub(super) struct Sessions {
-    on_drain: Option<String>,
+    pub(super) on_drain: Option<String>,
     drain_deadline: Option<Span>,
 }
 
@@ -164,9 +164,9 @@ pub(super) struct Judge {
     window: Option<Span>,
     windows: Option<u32>,
     min_samples: Option<u32>,
-    max_error_rate: Option<f64>,
+    pub(super) max_error_rate: Option<f64>,
     max_latency_ratio: Option<f64>,
-    on_fail: Option<String>,
+    pub(super) on_fail: Option<String>,
 }
 
 /// Read so that nothing wrong stays in a file unnoticed; rollouts act on it later.

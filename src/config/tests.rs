@@ -1,3 +1,4 @@
+use super::check::load_with;
 use super::*;
 
 const SMALLEST: &str = r#"
@@ -50,6 +51,7 @@ fn the_example_file_shows_the_defaults() {
 #[test]
 fn port_in_the_environment_overrides_the_port() {
     assert_eq!(load("f", SMALLEST, Some("7000")).unwrap().listen.to_string(), "0.0.0.0:7000");
+    assert_eq!(load("f", SMALLEST, Some("")).unwrap().listen.port(), 8080, "empty is unset");
     assert!(load("f", SMALLEST, Some("x")).unwrap_err()[0].to_string().contains("PORT in the environment is `x`"));
 }
 
@@ -139,9 +141,82 @@ fn every_error_names_file_line_key_and_what_would_be_right() {
             "dualgate.toml:2: state.dir: without a state directory every service needs split.authority = \"config\"; `notes` has \"state\"",
         ),
     ];
-    for (text, expected) in cases {
+    for (text, expected) in cases.into_iter().chain(more_cases()) {
         assert_eq!(said(&text)[0], expected, "\n{text}");
     }
+}
+
+fn more_cases() -> Vec<(String, &'static str)> {
+    let with = |more: &str| format!("{SMALLEST}{more}");
+    let before = |more: &str| format!("{more}\n{SMALLEST}");
+    vec![
+        (
+            with("[service.health]\npath = \"/m cp\""),
+            "dualgate.toml:11: service[0].health.path: `/m cp` is not a path: it starts with `/` and has no blanks or control characters",
+        ),
+        (
+            with("[service.health]\npath = \"/mcp\\r\\nX: y\""),
+            "dualgate.toml:11: service[0].health.path: `/mcp\\r\\nX: y` is not a path: it starts with `/` and has no blanks or control characters",
+        ),
+        (
+            before("listen = \"0.0.0.0:9900\""),
+            "dualgate.toml: admin.listen: 127.0.0.1:9900 is the traffic listener's address too",
+        ),
+        (before("metrics = { listen = \"[::]:9900\" }"), "dualgate.toml:1: metrics.listen: is another listener's address too"),
+        (
+            SMALLEST.replace("127.0.0.1:3000", "localhost:8080"),
+            "dualgate.toml:6: service[0].primary.endpoints: http://localhost:8080 is the address this proxy listens on: it would loop",
+        ),
+        (
+            SMALLEST.replace("127.0.0.1:3000", "localhost:9900"),
+            "dualgate.toml:6: service[0].primary.endpoints: http://localhost:9900 is the admin listener's address: clients have no business there",
+        ),
+        (
+            before("metrics = { listen = \"0.0.0.0:3000\" }"),
+            "dualgate.toml:7: service[0].primary.endpoints: http://127.0.0.1:3000 is the metrics listener's address",
+        ),
+        (
+            with("[service.sessions]\non_drain = \"kill\""),
+            "dualgate.toml:11: service[0].sessions.on_drain: `kill` is not one of \"rehome\", \"wait\", \"end\"",
+        ),
+        (
+            with("[service.judge]\non_fail = \"x\""),
+            "dualgate.toml:11: service[0].judge.on_fail: `x` is not one of \"rollback\", \"freeze\", \"notify\"",
+        ),
+        (
+            with("[service.judge]\nmax_error_rate = 5.0"),
+            "dualgate.toml:11: service[0].judge.max_error_rate: `5` is not a rate: a number from 0 to 1, like 0.05",
+        ),
+    ]
+}
+
+#[test]
+fn the_environment_goes_into_strings_and_its_values_into_no_error() {
+    let lookup = |name: &str| (name == "SECRET").then(|| "hunter2hunter2".to_owned());
+    let loaded = |text: &str| load_with("dualgate.toml", text, None, lookup);
+    let config = loaded(&SMALLEST.replace("\"1\"", "\"${SECRET}\"")).unwrap();
+    assert_eq!(config.services[0].rules.entries.primary.version, "hunter2hunter2");
+    let said = |text: String| loaded(&text).unwrap_err()[0].to_string();
+    assert_eq!(
+        said(SMALLEST.replace("\"1\"", "\"${NO}\"")),
+        "dualgate.toml:5: service[0].primary.version: `NO` is not set in the environment"
+    );
+    for wrong in ["listen = \"${SECRET}\"", "threads = \"${SECRET}\""] {
+        let said = said(format!("{wrong}\n{SMALLEST}"));
+        assert!(said.starts_with("dualgate.toml:1: ") && said.contains("${SECRET}") && !said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
+fn a_known_endpoint_keeps_its_name() {
+    let text = |name: Option<&str>, url: &str| EndpointText { name: name.map(str::to_owned), url: url.into(), resolve: None };
+    let known = [crate::domain::machine::EndpointSpec { name: "a".into(), url: "http://h:80".into() }];
+    let names = |texts: &[EndpointText]| {
+        endpoints_beside(texts, &known).map(|specs| specs.into_iter().map(|spec| spec.name).collect::<Vec<_>>())
+    };
+    assert_eq!(names(&[text(None, "http://h"), text(None, "http://i:1")]).unwrap(), ["a", "i:1"]);
+    assert_eq!(names(&[text(Some("b"), "http://h")]).unwrap(), ["b"]);
+    assert!(names(&[text(None, "http://h"), text(Some("a"), "http://i:1")]).unwrap_err().contains("is there twice"));
 }
 
 #[test]

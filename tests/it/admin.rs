@@ -361,3 +361,22 @@ async fn who_is_slow_to_send_or_to_take_is_cut_off() {
     }
     assert!(taken < 2000, "{taken} pages were kept for somebody who took none");
 }
+
+#[tokio::test]
+async fn an_endpoint_that_is_deployed_again_keeps_its_name_and_its_sessions() {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let folder = crate::support::Folder::new();
+    let text = TestApp::file(folder.path(), &[&v1], &[&v2], "0:100", "");
+    let url = format!("\"{}\"", v2.url());
+    let app = TestApp::from_text(text.replace(&url, &format!("{{ name = \"green\", url = {url} }}"))).await;
+    let session = Client::new(&app).open().await;
+    assert_eq!(session.who().await, "v2");
+    let v3 = Fake::start("v3", Options::default()).await;
+    let endpoints = json!([v2.url(), { "name": "blue", "url": v3.url() }]);
+    let body = json!({ "version": "2.1", "endpoints": endpoints, "force": true });
+    let (status, answer) = app.admin.send("PUT", "/v1/services/notes/entries/secondary", Some(body)).await;
+    assert_eq!(status, 200, "{answer}");
+    let names: Vec<&str> = answer["endpoints"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["green", "blue"]);
+    assert_eq!(session.who().await, "v2");
+}
