@@ -30,12 +30,31 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let text = read(&args.file)?;
     let port = std::env::var("PORT").ok();
     let config = config::load(&name, &text, port.as_deref()).map_err(|errors| Failure::of_config(&errors))?;
-    for warning in &config.warnings {
+    let unread = secrets(&name, &config)?;
+    for warning in config.warnings.iter().chain(&unread) {
         say(&format!("warning: {name}: {warning}"));
     }
     let services = config.services.len();
     put(&format!("{name}: ok ({services} service{})\n", if services == 1 { "" } else { "s" }))?;
     Ok(Exit::Done)
+}
+
+/// Reads the files that the configuration names, since `run` would not start without them. What
+/// cannot be read is an error, or a warning where the file is one that only the container has.
+fn secrets(name: &str, config: &Config) -> Result<Vec<String>, Failure> {
+    let token = config.admin.token_file.iter().map(|path| ("admin.token_file".to_owned(), path));
+    let keys = config.seal_key_files.iter().enumerate().map(|(at, path)| (format!("seal.key_files[{at}]"), path));
+    let (mut warnings, mut errors) = (Vec::new(), Vec::new());
+    for (key, path) in token.chain(keys) {
+        let Err(error) = fs::read_to_string(path) else { continue };
+        let what = format!("cannot read {}: {}", path.display(), plain_io(&error));
+        if path.starts_with("/run/secrets") {
+            warnings.push(format!("{key}: {what}"));
+        } else {
+            errors.push(ConfigError { file: name.to_owned(), line: None, key, what });
+        }
+    }
+    if errors.is_empty() { Ok(warnings) } else { Err(Failure::of_config(&errors)) }
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -270,6 +289,24 @@ dir = "/s"
         assert_eq!((open.exit, looping.exit), (Exit::Invalid, Exit::Invalid));
         assert!(open.to_string().starts_with("command line: --admin: "), "{open}");
         assert!(looping.to_string().contains("is the address this proxy listens on"), "{looping}");
+    }
+
+    #[test]
+    fn secrets_that_are_not_there_are_named_by_key_and_forgiven_where_only_a_container_has_them() {
+        let with = |path: &str| {
+            let text = format!(
+                "[seal]\nkey_files = [\"{path}\"]\n{}",
+                TEXT.replace("[admin]", &format!("[admin]\ntoken_file = \"{path}\""))
+            );
+            let text = text.replacen("listen = \"127.0.0.1:8080\"\nthreads = 2\n", "", 1);
+            secrets("f", &config::load("f", &text, None).unwrap())
+        };
+        let failure = with("/nowhere/t").unwrap_err();
+        assert_eq!(failure.exit, Exit::Invalid);
+        let said = failure.to_string();
+        assert!(said.contains("f: admin.token_file: cannot read /nowhere/t"), "{said}");
+        assert!(said.contains("seal.key_files[0]"), "{said}");
+        assert_eq!(with("/run/secrets/dualgate-nowhere").unwrap().len(), 2);
     }
 
     #[test]

@@ -92,3 +92,11 @@ async fn an_address_in_use_fails_the_start_and_touches_no_state() {
     assert!(!folder.path().join("state").exists());
     assert_eq!(Client::new(&app).open().await.who().await.len(), 2);
 }
+
+#[test]
+fn what_is_printed_for_looking_at_has_no_token() {
+    let address = "127.0.0.1:1".parse().unwrap();
+    let bound = dualgate::app::Bound { traffic: address, admin: address, metrics: None, token: "hunter2".to_owned() };
+    let printed = format!("{bound:?}");
+    assert!(printed.contains("127.0.0.1:1") && !printed.contains("hunter2"), "{printed}");
+}
