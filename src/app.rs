@@ -8,14 +8,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use aws_lc_rs::rand;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -24,17 +20,18 @@ use crate::admin::{self, Office, Token};
 use crate::config::{Config, ConfigError};
 use crate::control::{Audit, Conductor, Setup};
 use crate::domain::Phase;
-use crate::live::{Directory, Memory, Reader, Store};
-use crate::mcp::{SealKeys, Secret};
+use crate::live::Reader;
 use crate::proxy::{Front, Site, Stage};
 use crate::telemetry::clock::Clock;
 
 mod demo;
 mod limits;
 mod signals;
+mod vault;
 
 pub use demo::run_demo;
 use signals::Signals;
+use vault::{Vault, random};
 
 /// After the last words of streams, connections have so long to take them.
 const PARTING: Duration = Duration::from_secs(1);
@@ -44,9 +41,6 @@ const LEFT_BEHIND: Duration = Duration::from_millis(200);
 
 /// At the end, the last save and the last lines of the audit get so long each.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// The shortest token that is no invitation.
-const SHORTEST_TOKEN: usize = 32;
 
 /// Why dualgate does not start, or did not end well.
 #[derive(Debug)]
@@ -302,68 +296,6 @@ async fn all_closed(load: &crate::proxy::Load) {
     }
 }
 
-/// What is kept and what is secret.
-struct Vault {
-    store: Arc<dyn Store>,
-    keys: Arc<SealKeys>,
-    token: String,
-}
-
-impl Vault {
-    fn open(config: &Config) -> Result<Self, AppError> {
-        let directory = config.state_dir.as_deref().map(Directory::open).transpose().map_err(AppError::other)?;
-        let mut secrets = Vec::new();
-        for path in &config.seal_key_files {
-            secrets.push(
-                Secret::parse(&read_secret(path)?).map_err(|what| AppError::config(format!("{}: {what}", path.display())))?,
-            );
-        }
-        if let (true, Some(directory)) = (secrets.is_empty(), &directory) {
-            let fresh = Secret::new(random()?);
-            let line = directory.secret("seal.key", || fresh.to_line()).map_err(AppError::other)?;
-            let path = directory.secret_path("seal.key");
-            secrets.push(Secret::parse(&line).map_err(|what| AppError::other(format!("{}: {what}", path.display())))?);
-        }
-        if secrets.is_empty() {
-            return Err(AppError::config("seal.key_files: a key file is needed where there is no state directory"));
-        }
-        let token = match (&config.admin.token_file, &directory) {
-            (Some(path), _) => read_secret(path)?,
-            (None, Some(directory)) => {
-                let fresh = new_token()?;
-                directory.secret("admin-token", || format!("{fresh}\n")).map_err(AppError::other)?
-            }
-            (None, None) => return Err(AppError::config("admin.token_file: needed where there is no state directory")),
-        };
-        let token = token.trim().to_owned();
-        if token.len() < SHORTEST_TOKEN {
-            let what = format!("the admin token has {} characters and needs {SHORTEST_TOKEN} (dualgate token new)", token.len());
-            return Err(AppError::config(what));
-        }
-        let keys = Arc::new(SealKeys::new(&secrets, random()?));
-        let store: Arc<dyn Store> = match directory {
-            Some(directory) => Arc::new(directory),
-            None => Arc::new(Memory::default()),
-        };
-        Ok(Self { store, keys, token })
-    }
-}
-
-fn read_secret(path: &Path) -> Result<String, AppError> {
-    std::fs::read_to_string(path).map_err(|error| AppError::config(format!("cannot read {}: {error}", path.display())))
-}
-
-/// A token of 32 random bytes.
-fn new_token() -> Result<String, AppError> {
-    Ok(URL_SAFE_NO_PAD.encode(random::<32>()?))
-}
-
-fn random<const N: usize>() -> Result<[u8; N], AppError> {
-    let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| AppError::other("the system gives no random numbers"))?;
-    Ok(bytes)
-}
-
 fn hex(bytes: [u8; 4]) -> String {
     format!("{:08x}", u32::from_be_bytes(bytes))
 }
@@ -390,7 +322,11 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, AppError> {
 }
 
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> AppError {
-    AppError::other(format!("cannot listen on {address}: {error}"))
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrInUse => " (is another dualgate running? --listen, --admin and [metrics] choose addresses)",
+        _ => "",
+    };
+    AppError::other(format!("cannot listen on {address}: {error}{hint}"))
 }
 
 fn own_hosts(admin: SocketAddr, more: &[String]) -> Vec<String> {

@@ -103,7 +103,7 @@ pub(super) fn service(view: &ServiceView, status: &Status, more: Vec<String>) ->
         "split": { "target": shares(state.split), "achieved": achieved(view, status) },
         "entries": PerEntry::from_fn(|entry| entry_json(&view.entries[entry], status, entry)),
         "health": health(&view.config),
-        "drift": drift(machine),
+        "drift": machine.drift(),
         "dominant_key": view.tally.dominant_key(),
         "rollout": null,
         "warnings": warnings(view, status, more),
@@ -177,29 +177,6 @@ fn health(config: &Service) -> Value {
     })
 }
 
-/// Where the file and the state in force differ.
-fn drift(machine: &Machine) -> Vec<String> {
-    let mut drift = Vec::new();
-    if machine.rules().split != machine.state().split {
-        drift.push(format!("split: the file says {}, in force is {}", machine.rules().split, machine.state().split));
-    }
-    for entry in Entry::BOTH {
-        let (file, now) = (&machine.rules().entries[entry], machine.entry(entry));
-        if file != now {
-            let urls =
-                |spec: &EntrySpec| spec.endpoints.iter().map(|endpoint| endpoint.url.clone()).collect::<Vec<_>>().join(", ");
-            drift.push(format!(
-                "{entry}: the file says {} at {}, deployed is {} at {}",
-                file.version,
-                urls(file),
-                now.version,
-                urls(now)
-            ));
-        }
-    }
-    drift
-}
-
 fn warnings(view: &ServiceView, status: &Status, more: Vec<String>) -> Vec<String> {
     let mut warnings: Vec<String> = status.warning.iter().cloned().chain(more).collect();
     if !status.machine.is_durable() {
@@ -207,7 +184,7 @@ fn warnings(view: &ServiceView, status: &Status, more: Vec<String>) -> Vec<Strin
     }
     if let Some(share) = view.tally.dominant_key() {
         warnings
-            .push(format!("one client key carries {:.0} % of the keyed requests: the split of load follows it", share * 100.0));
+            .push(format!("one client (one key, or one address) sends {:.0} % of the requests that are placed by client, and they all go to one entry: give clients an X-API-Key each, or let them use sessions", share * 100.0));
     }
     warnings
 }

@@ -69,6 +69,7 @@ fn commands(app: &App, token_file: &str) -> Vec<String> {
         |path| here.and_then(|here| path.strip_prefix(here).ok().map(ToOwned::to_owned)).unwrap_or(path).display().to_string(),
     );
     vec![
+        format!("# your own client may join: http://{}/mcp", bound.traffic),
         format!("export DUALGATE_ADMIN_URL=http://{} DUALGATE_TOKEN_FILE={token_file}", bound.admin),
         format!("{program} status"),
         format!("{program} split 50:50"),

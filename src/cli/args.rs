@@ -79,7 +79,7 @@ pub struct RunArgs {
     /// Address of the admin API [default: the file's, or 127.0.0.1:9900].
     #[arg(long, value_name = "ADDR", env = "DUALGATE_ADMIN")]
     pub admin: Option<String>,
-    /// Where durable state lives [default: the file's, or ~/.local/state/dualgate].
+    /// Where durable state lives [default: the file's, else /var/lib/dualgate; without a file ~/.local/state/dualgate].
     #[arg(long, value_name = "DIR", env = "DUALGATE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
     /// Traffic workers; 0 is one per core.

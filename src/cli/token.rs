@@ -1,6 +1,6 @@
 //! The admin token: where it is looked for, and a fresh one.
 
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,10 @@ impl Token {
 
     /// From the first state directory with a token in it.
     pub(super) fn look() -> Self {
-        Self::search(&state_dirs(|name| std::env::var_os(name).map(PathBuf::from)))
+        let mut dirs = state_dirs(|name| std::env::var_os(name).map(PathBuf::from));
+        // Of several, the one that a running dualgate holds: what others have left behind fits no more.
+        dirs.sort_by_key(|dir| !is_in_use(dir));
+        Self::search(&dirs)
     }
 
     fn search(dirs: &[PathBuf]) -> Self {
@@ -79,6 +82,11 @@ pub(super) fn user_state_dir(variable: impl Fn(&str) -> Option<PathBuf>) -> Opti
     let absolute = |name| variable(name).filter(|dir| dir.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     state.map(|dir| dir.join("dualgate"))
+}
+
+/// Whether a running dualgate holds the directory's lock.
+fn is_in_use(dir: &Path) -> bool {
+    fs::File::open(dir.join("lock")).is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 fn read(path: &Path) -> Result<HeaderValue, String> {

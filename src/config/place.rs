@@ -75,7 +75,7 @@ impl<'a> Places<'a> {
             file: self.file.to_owned(),
             line: error.span().map(|span| self.line(span.start)),
             key: self.innermost(span.start).unwrap_or_default(),
-            what: with_guess(error.message()),
+            what: in_other_words(error.message()),
         }
     }
 
@@ -109,6 +109,26 @@ impl<'a> Places<'a> {
             _ => {}
         }
         self.keys.push((path, span));
+    }
+}
+
+/// What the reader says, in the words of somebody who wrote the file.
+fn in_other_words(message: &str) -> String {
+    match message {
+        "missing field `secondary`" | "missing field `primary`" => format!(
+            "{message}: every service has two entries; before there is a second version, give it the address where it will be, at 0 %"
+        ),
+        "invalid type: map, expected a sequence" => {
+            "written twice or with single brackets: every service begins with [[service]]".to_owned()
+        }
+        "invalid type: string, expected a sequence" => "write a list: [\"http://…\"]".to_owned(),
+        _ if message.starts_with("duplicate key") => {
+            format!("{message} (every service begins with [[service]], in double brackets)")
+        }
+        _ if message.starts_with("invalid float") || message.starts_with("string values must be quoted") => {
+            format!("{message} (a text needs quotes: \"notes\")")
+        }
+        _ => with_guess(message),
     }
 }
 

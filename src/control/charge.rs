@@ -23,6 +23,7 @@ pub(super) struct Charge {
     pub(super) rollbacks: u64,
     pub(super) warning: Option<String>,
     endpoints: PerEntry<Vec<Kept>>,
+    versions: PerEntry<String>,
     tallies: PerEntry<Arc<EntryTally>>,
     tally: Arc<ServiceTally>,
     births: (u64, Arc<AtomicU64>),
@@ -47,6 +48,7 @@ impl Charge {
             rollbacks: 0,
             warning: None,
             endpoints: PerEntry::default(),
+            versions: PerEntry::default(),
             tallies: PerEntry::default(),
             tally: Arc::default(),
             before: PerEntry::default(),
@@ -58,6 +60,13 @@ impl Charge {
     pub(super) fn reconcile(&mut self, probe: impl Fn(Entry, &Arc<Endpoint>) -> AbortHandle) -> Vec<Arc<Endpoint>> {
         let mut gone = Vec::new();
         for entry in Entry::BOTH {
+            let version = &self.machine.entry(entry).version;
+            if *version != self.versions[entry] {
+                // Counts are a version's, not a slot's: the new one must not inherit the old one's faults.
+                self.versions[entry].clone_from(version);
+                self.tallies[entry] = Arc::default();
+                self.before[entry] = (0, 0);
+            }
             let wanted = self.machine.entry(entry).endpoints.clone();
             let mut known = std::mem::take(&mut self.endpoints[entry]);
             for spec in wanted {

@@ -132,6 +132,9 @@ impl Conductor {
         let stored = self.store.stored_revision(&service.name);
         let fresh = Durable::first(service.rules.split, 1, keys.salt(&service.name, 1));
         let (machine, effects) = Machine::start(self.clock.now(), service.rules.clone(), found, fresh, phase);
+        for drift in machine.drift() {
+            tracing::warn!(service = service.name, drift, "the state differs from the configuration");
+        }
         let at = self.charges.len();
         let warning = self.store.warning(&service.name);
         let mut charge = Charge::new(Arc::new(service), machine, stored);

@@ -247,6 +247,24 @@ impl Machine {
         self.state.stable.other()
     }
 
+    /// Where the configuration and the state in force differ.
+    pub fn drift(&self) -> Vec<String> {
+        let mut drift = Vec::new();
+        if self.rules.split != self.state.split {
+            drift.push(format!(
+                "split: configured is {}, which counts at first start; in force is {}",
+                self.rules.split, self.state.split
+            ));
+        }
+        for entry in Entry::BOTH {
+            let (configured, now) = (&self.rules.entries[entry], self.entry(entry));
+            if configured != now {
+                drift.push(format!("{entry}: configured is {configured}; deployed and in force is {now}"));
+            }
+        }
+        drift
+    }
+
     /// Whether new clients should still wait for the first checks.
     pub fn is_starting(&self) -> bool {
         self.starting

@@ -242,7 +242,7 @@ async fn a_deploy_fills_the_idle_slot_and_is_kept_over_the_file() {
         .await;
     let service = app.admin.service().await;
     assert!(
-        service["drift"].as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("deployed is 3.0")),
+        service["drift"].as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("deployed and in force is 3.0")),
         "{service}"
     );
     app.admin.split("0:100").await;

@@ -1,5 +1,7 @@
 //! What survives a restart.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::entry::{Entry, PerEntry};
@@ -148,6 +150,14 @@ pub struct EntrySpec {
     pub version: String,
     /// Its endpoints, at least one.
     pub endpoints: Vec<EndpointSpec>,
+}
+
+/// `1.4.2 at http://127.0.0.1:3000, …`.
+impl fmt::Display for EntrySpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls: Vec<&str> = self.endpoints.iter().map(|endpoint| endpoint.url.as_str()).collect();
+        write!(f, "{} at {}", self.version, urls.join(", "))
+    }
 }
 
 /// One endpoint.

@@ -46,12 +46,7 @@ impl Machine {
         let (old, new) = (self.state.split.share(candidate), split.share(candidate));
         let mut change = self.change_to(split);
         let raised = if new > old { candidate } else { candidate.other() };
-        if old != new && self.standing(raised) == Standing::Down {
-            change.warnings.push(format!(
-                "{raised} is down: until it rises, its new clients {}",
-                if self.scene().may_fail_over_from(raised) { "go to the other entry" } else { "are refused" },
-            ));
-        }
+        change.warnings = self.unproven(split);
         if order.dry_run || (old == new && self.waiting.is_none()) {
             return effects.push(Effect::Answer(order.ticket, Ok(change)));
         }
@@ -70,6 +65,23 @@ impl Machine {
         }
     }
 
+    /// Entries that would have clients and cannot take them.
+    fn unproven(&self, split: Split) -> Vec<String> {
+        let with_share = Entry::BOTH.into_iter().filter(|entry| split.share(*entry) != Share::NONE);
+        let unproven = with_share.filter_map(|entry| match self.standing(entry) {
+            Standing::Up => None,
+            Standing::Down => Some((entry, "is down")),
+            Standing::Unknown => Some((entry, "has not passed a check yet")),
+        });
+        unproven
+            .map(|(entry, how)| {
+                let others = self.scene().may_fail_over_from(entry);
+                let fate = if others { "go to the other entry" } else { "meet it as it is" };
+                format!("{entry} {how}: until it is up, its new clients {fate} (dualgate health-check says why)")
+            })
+            .collect()
+    }
+
     pub(super) fn roll_back(&mut self, now: Moment, order: &Order, effects: &mut Vec<Effect>) {
         if let Err(refusal) = self.fresh(order) {
             return effects.push(Effect::Answer(order.ticket, Err(refusal)));
@@ -78,6 +90,12 @@ impl Machine {
         let split = Split::giving(candidate, Share::NONE);
         let mut change = self.change_to(split);
         let nothing_to_do = self.state.split == split && self.waiting.is_none();
+        if nothing_to_do && self.state.condemned[candidate].is_none() {
+            let stable = self.state.stable;
+            change.warnings.push(format!(
+                "{stable} is the stable entry, so a rollback goes to it, and {candidate} has no clients already; to leave {stable}, set the split"
+            ));
+        }
         if order.dry_run || nothing_to_do {
             return effects.push(Effect::Answer(order.ticket, Ok(change)));
         }

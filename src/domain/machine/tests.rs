@@ -168,7 +168,7 @@ fn raising_a_condemned_entry_by_hand_clears_it_and_says_so() {
     assert!(machine.scene().condemned.secondary);
     let effects = machine.step(at(1), split(2, "90:10"));
     let answers = settle(&mut machine, effects);
-    assert!(answers[0].1.as_ref().unwrap().warnings[0].contains("was condemned"));
+    assert!(answers[0].1.as_ref().unwrap().warnings.iter().any(|warning| warning.contains("was condemned")));
     assert!(!machine.scene().condemned.secondary);
 }
 
@@ -548,4 +548,23 @@ fn an_entry_is_not_emptied_onto_one_that_was_rolled_back() {
     let effects = single.step(at(1), rollback(1));
     settle(&mut single, effects);
     assert!(suspect(&mut single, 2, Entry::Primary, "a").is_empty());
+}
+
+#[test]
+fn a_rollback_that_has_nothing_to_do_says_where_it_would_go() {
+    let mut machine = machine("0:100");
+    let effects = machine.step(at(1), rollback(1));
+    let [Effect::Answer(_, Ok(change))] = &effects[..] else { panic!("{effects:?}") };
+    assert!(!change.changed && change.warnings[0].starts_with("secondary is the stable entry"), "{:?}", change.warnings);
+}
+
+#[test]
+fn a_share_for_an_entry_that_has_not_passed_a_check_is_warned_of() {
+    let mut machine = machine("100:0");
+    machine.step(at(1), Event::Probed { entry: Entry::Primary, endpoint: "a".into(), success: true });
+    let effects = machine.step(at(1), split(1, "90:10"));
+    let answers = settle(&mut machine, effects);
+    let warnings = &answers[0].1.as_ref().unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].starts_with("secondary has not passed a check yet"), "{warnings:?}");
 }

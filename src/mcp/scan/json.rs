@@ -4,7 +4,13 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use super::{End, Message, ResultType};
+use super::{End, Message};
+
+mod members;
+mod utf8;
+
+use members::{Slot, id_hasher};
+use utf8::Utf8;
 
 /// Containers open at a time; deeper is refused, as full parsers do.
 const DEEPEST: u8 = 127;
@@ -22,12 +28,6 @@ pub(super) fn hash_of_id(is_text: bool, id: &str) -> u64 {
     let mut hasher = id_hasher(is_text);
     hasher.write(id.as_bytes());
     hasher.finish()
-}
-
-fn id_hasher(is_text: bool) -> SipHasher13 {
-    let mut hasher = SipHasher13::new_with_key(HASH_KEY);
-    hasher.write_u8(u8::from(is_text));
-    hasher
 }
 
 /// Where in the grammar the next byte is.
@@ -74,24 +74,6 @@ enum Digits {
     E,
     Sign,
     Exponent,
-}
-
-/// What a value means, by where it stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Slot {
-    #[default]
-    None,
-    Method,
-    Id,
-    Result,
-    Error,
-    Code,
-    IsError,
-    ResultType,
-    RequestState,
-    Cursor,
-    Task,
-    TaskId,
 }
 
 /// The checker and what it has read of the present message.
@@ -252,24 +234,10 @@ impl Json {
         self.at = At::Behind;
     }
 
-    /// The level of the innermost container, where members can matter.
-    fn level(&self) -> Option<usize> {
-        let level = usize::from(self.depth.checked_sub(self.base)?);
-        (level < self.slots.len()).then_some(level)
-    }
-
     fn begin_key(&mut self, byte: u8) {
         self.is_key = true;
         self.expect(byte, b'"', At::Text);
         self.length = 0;
-    }
-
-    /// What the value that begins means.
-    fn slot(&self) -> Slot {
-        if !self.in_object() {
-            return Slot::None;
-        }
-        self.level().map_or(Slot::None, |level| self.slots[level])
     }
 
     fn begin_value(&mut self, byte: u8) {
@@ -304,94 +272,6 @@ impl Json {
         }
     }
 
-    /// What can be said of a member by the first byte of its value. A member given twice counts as
-    /// given last.
-    fn note_value(&mut self, slot: Slot, byte: u8) {
-        let message = &mut self.message;
-        match slot {
-            Slot::Method => message.has_method = true,
-            Slot::Id => message.id = None,
-            Slot::Result => {
-                let kept = *message;
-                *message = Message { has_method: kept.has_method, id: kept.id, has_error: kept.has_error, ..Message::default() };
-                message.code = kept.code;
-                message.has_result = true;
-            }
-            Slot::Error => {
-                message.has_error = byte != b'n';
-                message.code = None;
-            }
-            Slot::Code => message.code = None,
-            Slot::IsError => message.is_error = byte == b't',
-            Slot::ResultType => message.result_type = ResultType::Complete,
-            Slot::RequestState => message.request_state = None,
-            Slot::Cursor => message.cursor = None,
-            Slot::Task | Slot::TaskId => message.task = None,
-            Slot::None => {}
-        }
-    }
-
-    fn end_string(&mut self) {
-        if self.utf8.is_open() {
-            self.at = At::Bad;
-            return;
-        }
-        let text = self.short_text();
-        if self.is_key {
-            let slot = self.slot_of_key(text);
-            if let Some(level) = self.level() {
-                self.slots[level] = slot;
-            }
-            self.at = At::Colon;
-            return;
-        }
-        let hash = Some(self.hasher.finish());
-        match self.slot() {
-            Slot::Id => self.message.id = hash,
-            Slot::RequestState => self.message.request_state = hash,
-            Slot::Cursor => self.message.cursor = hash,
-            Slot::TaskId => self.message.task = hash,
-            Slot::ResultType => {
-                self.message.result_type = match text {
-                    Some(b"input_required") => ResultType::InputRequired,
-                    Some(b"task") => ResultType::Task,
-                    _ => ResultType::Complete,
-                }
-            }
-            _ => {}
-        }
-        self.at = At::Behind;
-    }
-
-    fn short_text(&self) -> Option<&[u8]> {
-        self.text.get(..usize::from(self.length))
-    }
-
-    fn slot_of_key(&self, key: Option<&[u8]>) -> Slot {
-        let Some(key) = key else { return Slot::None };
-        match (self.level(), self.slots[0], self.slots[1]) {
-            (Some(0), _, _) => match key {
-                b"method" => Slot::Method,
-                b"id" => Slot::Id,
-                b"result" => Slot::Result,
-                b"error" => Slot::Error,
-                _ => Slot::None,
-            },
-            (Some(1), Slot::Error, _) if key == b"code" => Slot::Code,
-            (Some(1), Slot::Result, _) => match key {
-                b"isError" => Slot::IsError,
-                b"resultType" => Slot::ResultType,
-                b"requestState" => Slot::RequestState,
-                b"nextCursor" => Slot::Cursor,
-                b"taskId" => Slot::TaskId,
-                b"task" => Slot::Task,
-                _ => Slot::None,
-            },
-            (Some(2), Slot::Result, Slot::Task) if key == b"taskId" => Slot::TaskId,
-            _ => Slot::None,
-        }
-    }
-
     fn text_byte(&mut self, byte: u8) {
         if self.utf8.is_open() || byte >= 0x80 {
             if self.utf8.feed(byte) {
@@ -406,21 +286,6 @@ impl Json {
             b'\\' => self.at = At::Escape,
             0..0x20 => self.at = At::Bad,
             _ => self.take_text(&[byte]),
-        }
-    }
-
-    fn take_text(&mut self, bytes: &[u8]) {
-        let length = usize::from(self.length);
-        match self.text.get_mut(length..length + bytes.len()) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                self.length += bytes.len() as u8;
-            }
-            // Too long to be a word that matters: more than fits, for good.
-            None => self.length = u8::MAX,
-        }
-        if !self.is_key && matches!(self.slot(), Slot::Id | Slot::RequestState | Slot::Cursor | Slot::TaskId) {
-            self.hasher.write(bytes);
         }
     }
 
@@ -534,38 +399,4 @@ fn may_end(digits: Digits) -> bool {
 /// How many bytes from here are plain text of a string: ASCII without quote, backslash, control.
 fn plain_prefix(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x80..)).unwrap_or(bytes.len())
-}
-
-/// Well-formed UTF-8 (Unicode 15, table 3-7), byte by byte.
-#[derive(Clone, Copy, Debug, Default)]
-struct Utf8 {
-    left: u8,
-    least: u8,
-    most: u8,
-}
-
-impl Utf8 {
-    fn is_open(self) -> bool {
-        self.left > 0
-    }
-
-    fn feed(&mut self, byte: u8) -> bool {
-        if self.left > 0 {
-            let fits = (self.least..=self.most).contains(&byte);
-            *self = Self { left: self.left - 1, least: 0x80, most: 0xbf };
-            return fits;
-        }
-        let (left, least, most) = match byte {
-            0xc2..=0xdf => (1, 0x80, 0xbf),
-            0xe0 => (2, 0xa0, 0xbf),
-            0xed => (2, 0x80, 0x9f),
-            0xe1..=0xef => (2, 0x80, 0xbf),
-            0xf0 => (3, 0x90, 0xbf),
-            0xf1..=0xf3 => (3, 0x80, 0xbf),
-            0xf4 => (3, 0x80, 0x8f),
-            _ => return false,
-        };
-        *self = Self { left, least, most };
-        true
-    }
 }

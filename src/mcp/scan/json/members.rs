@@ -1,0 +1,152 @@
+//! The members that matter, by where they stand.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+use super::super::{Message, ResultType};
+use super::{At, HASH_KEY, Json};
+
+/// What a value means, by where it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Slot {
+    #[default]
+    None,
+    Method,
+    Id,
+    Result,
+    Error,
+    Code,
+    IsError,
+    ResultType,
+    RequestState,
+    Cursor,
+    Task,
+    TaskId,
+}
+
+/// `1` and `"1"` are two ids.
+pub(super) fn id_hasher(is_text: bool) -> SipHasher13 {
+    let mut hasher = SipHasher13::new_with_key(HASH_KEY);
+    hasher.write_u8(u8::from(is_text));
+    hasher
+}
+
+impl Json {
+    /// The level of the innermost container, where members can matter.
+    pub(super) fn level(&self) -> Option<usize> {
+        let level = usize::from(self.depth.checked_sub(self.base)?);
+        (level < self.slots.len()).then_some(level)
+    }
+
+    /// What the value that begins means.
+    pub(super) fn slot(&self) -> Slot {
+        if !self.in_object() {
+            return Slot::None;
+        }
+        self.level().map_or(Slot::None, |level| self.slots[level])
+    }
+
+    /// What can be said of a member by the first byte of its value. A member given twice counts as
+    /// given last.
+    pub(super) fn note_value(&mut self, slot: Slot, byte: u8) {
+        let message = &mut self.message;
+        match slot {
+            Slot::Method => message.has_method = true,
+            Slot::Id => message.id = None,
+            Slot::Result => {
+                let kept = *message;
+                *message = Message { has_method: kept.has_method, id: kept.id, has_error: kept.has_error, ..Message::default() };
+                message.code = kept.code;
+                message.has_result = true;
+            }
+            Slot::Error => {
+                message.has_error = byte != b'n';
+                message.code = None;
+            }
+            Slot::Code => message.code = None,
+            Slot::IsError => message.is_error = byte == b't',
+            Slot::ResultType => message.result_type = ResultType::Complete,
+            Slot::RequestState => message.request_state = None,
+            Slot::Cursor => message.cursor = None,
+            Slot::Task | Slot::TaskId => message.task = None,
+            Slot::None => {}
+        }
+    }
+
+    pub(super) fn end_string(&mut self) {
+        if self.utf8.is_open() {
+            self.at = At::Bad;
+            return;
+        }
+        let text = self.short_text();
+        if self.is_key {
+            let slot = self.slot_of_key(text);
+            if let Some(level) = self.level() {
+                self.slots[level] = slot;
+            }
+            self.at = At::Colon;
+            return;
+        }
+        let hash = Some(self.hasher.finish());
+        match self.slot() {
+            Slot::Id => self.message.id = hash,
+            Slot::RequestState => self.message.request_state = hash,
+            Slot::Cursor => self.message.cursor = hash,
+            Slot::TaskId => self.message.task = hash,
+            Slot::ResultType => {
+                self.message.result_type = match text {
+                    Some(b"input_required") => ResultType::InputRequired,
+                    Some(b"task") => ResultType::Task,
+                    _ => ResultType::Complete,
+                }
+            }
+            _ => {}
+        }
+        self.at = At::Behind;
+    }
+
+    pub(super) fn short_text(&self) -> Option<&[u8]> {
+        self.text.get(..usize::from(self.length))
+    }
+
+    pub(super) fn slot_of_key(&self, key: Option<&[u8]>) -> Slot {
+        let Some(key) = key else { return Slot::None };
+        match (self.level(), self.slots[0], self.slots[1]) {
+            (Some(0), _, _) => match key {
+                b"method" => Slot::Method,
+                b"id" => Slot::Id,
+                b"result" => Slot::Result,
+                b"error" => Slot::Error,
+                _ => Slot::None,
+            },
+            (Some(1), Slot::Error, _) if key == b"code" => Slot::Code,
+            (Some(1), Slot::Result, _) => match key {
+                b"isError" => Slot::IsError,
+                b"resultType" => Slot::ResultType,
+                b"requestState" => Slot::RequestState,
+                b"nextCursor" => Slot::Cursor,
+                b"taskId" => Slot::TaskId,
+                b"task" => Slot::Task,
+                _ => Slot::None,
+            },
+            (Some(2), Slot::Result, Slot::Task) if key == b"taskId" => Slot::TaskId,
+            _ => Slot::None,
+        }
+    }
+
+    pub(super) fn take_text(&mut self, bytes: &[u8]) {
+        let length = usize::from(self.length);
+        match self.text.get_mut(length..length + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.length += bytes.len() as u8;
+            }
+            // Too long to be a word that matters: more than fits, for good.
+            None => self.length = u8::MAX,
+        }
+        if !self.is_key && matches!(self.slot(), Slot::Id | Slot::RequestState | Slot::Cursor | Slot::TaskId) {
+            self.hasher.write(bytes);
+        }
+    }
+}
