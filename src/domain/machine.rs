@@ -212,7 +212,7 @@ impl Machine {
         let mut effects = Vec::new();
         match event {
             Event::Ordered(order) => self.ordered(now, order, &mut effects),
-            Event::Probed { entry, endpoint, success } => self.probed(entry, &endpoint, success, &mut effects),
+            Event::Probed { entry, endpoint, success } => self.probed(now, entry, &endpoint, success, &mut effects),
             Event::Suspected { entry, endpoint } => self.suspected(now, entry, &endpoint, &mut effects),
             Event::Saved { revision, failure } => self.saved(now, revision, failure, &mut effects),
             Event::Braked { revision, written } => self.braked(now, revision, written, &mut effects),

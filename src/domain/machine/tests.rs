@@ -568,3 +568,17 @@ fn a_share_for_an_entry_that_has_not_passed_a_check_is_warned_of() {
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].starts_with("secondary has not passed a check yet"), "{warnings:?}");
 }
+
+#[test]
+fn an_ejected_endpoint_that_the_checks_saw_fall_and_rise_is_back_at_once() {
+    let mut machine = three_endpoints();
+    suspect(&mut machine, 1, Entry::Primary, "a");
+    let probe = |success| Event::Probed { entry: Entry::Primary, endpoint: "a".into(), success };
+    for _ in 0..3 {
+        machine.step(at(2), probe(false));
+    }
+    machine.step(at(3), probe(true));
+    assert_eq!(machine.standing_of(Entry::Primary, "a"), Standing::Down, "rise is two");
+    machine.step(at(4), probe(true));
+    assert_eq!(machine.standing_of(Entry::Primary, "a"), Standing::Up);
+}

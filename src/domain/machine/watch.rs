@@ -56,11 +56,16 @@ impl Machine {
         self.entry(entry).endpoints.iter().map(|endpoint| Watched::new(&endpoint.name)).collect()
     }
 
-    pub(super) fn probed(&mut self, entry: Entry, endpoint: &str, success: bool, effects: &mut Vec<Effect>) {
+    pub(super) fn probed(&mut self, now: Moment, entry: Entry, endpoint: &str, success: bool, effects: &mut Vec<Effect>) {
         let thresholds = self.rules.thresholds;
         // A check of an endpoint that a deploy has replaced meanwhile finds nobody here.
         let Some(watched) = self.checks[entry].iter_mut().find(|watched| watched.name == endpoint) else { return };
+        let before = watched.streak.standing();
         let Some(standing) = watched.streak.observe(success, thresholds) else { return };
+        if before == Standing::Down && watched.ejected_until.take().is_some() {
+            // What the checks saw fall they have seen rise: it was started again, and is another one.
+            watched.back_since = Some(now);
+        }
         let note = Note::Health { entry, endpoint: watched.name.clone(), standing };
         effects.push(Effect::Publish);
         effects.push(Effect::Tell(note));
