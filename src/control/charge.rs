@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use super::{OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
-use crate::domain::{Entry, PerEntry, Standing};
+use crate::domain::{Entry, PerEntry};
 use crate::live::{EndpointView, EntryView, ServiceView};
 use crate::upstream::probe::Finding;
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
@@ -35,6 +35,8 @@ struct Kept {
     endpoint: Arc<Endpoint>,
     prober: AbortHandle,
     finding: Option<Finding>,
+    /// Checks in a row that got no answer.
+    silent_run: u32,
 }
 
 impl Charge {
@@ -76,7 +78,9 @@ impl Charge {
                     // What is deployed has been checked; an endpoint that cannot be made is a bug,
                     // and the others must not suffer from it.
                     None => match Endpoint::new(&spec) {
-                        Ok(endpoint) => Some(Kept { prober: probe(entry, &endpoint), spec, endpoint, finding: None }),
+                        Ok(endpoint) => {
+                            Some(Kept { prober: probe(entry, &endpoint), spec, endpoint, finding: None, silent_run: 0 })
+                        }
                         Err(error) => {
                             tracing::error!(error, "an endpoint is left out");
                             None
@@ -99,6 +103,7 @@ impl Charge {
         if finding.success {
             kept.endpoint.silent.send_replace(false);
         }
+        kept.silent_run = if finding.silent { kept.silent_run + 1 } else { 0 };
         kept.finding = Some(finding.clone());
         Some(kept.spec.name.clone())
     }
@@ -115,7 +120,6 @@ impl Charge {
             self.births = (revision, Arc::default());
             self.before = PerEntry::from_fn(|entry| (self.tallies[entry].requests(), self.tallies[entry].births()));
         }
-        self.note_silence();
         ServiceView {
             config: self.config.clone(),
             revision,
@@ -138,11 +142,13 @@ impl Charge {
     }
 
     /// Tells those who wait for an endpoint that checks get no answer from it any more.
-    fn note_silence(&self) {
+    pub(super) fn note_silence(&self) {
+        let fall = self.machine.rules().thresholds.fall;
         for entry in Entry::BOTH {
             for kept in &self.endpoints[entry] {
-                let is_down = self.machine.standing_of(entry, &kept.spec.name) == Standing::Down;
-                let silent = is_down && kept.finding.as_ref().is_some_and(|finding| finding.silent);
+                // As many in a row as take an endpoint down, and all of them for want of an answer: one slow
+                // check among failed ones proves nothing.
+                let silent = kept.silent_run >= fall;
                 kept.endpoint.silent.send_if_modified(|now| std::mem::replace(now, silent) != silent);
             }
         }

@@ -182,6 +182,7 @@ impl Conductor {
                     tracing::debug!(%entry, endpoint = name, detail = finding.detail, "check failed");
                 }
                 self.step(service, Event::Probed { entry, endpoint: name, success: finding.success });
+                self.charges[service].note_silence();
             }
             // Counted until the step is done, which may begin the next save.
             Mail::Suspected(Checked { service, entry, endpoint }) => {

@@ -218,6 +218,7 @@ impl Machine {
             Event::Braked { revision, written } => self.braked(now, revision, written, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }
+        self.recall(now, &mut effects);
         self.end_start(now, &mut effects);
         effects
     }

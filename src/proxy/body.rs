@@ -47,6 +47,8 @@ pub(super) struct Progress {
     fault: Cell<Option<ClientFault>>,
     is_done: Cell<bool>,
     done: Notify,
+    taken: Cell<u64>,
+    waits_for_client: Cell<bool>,
 }
 
 impl Progress {
@@ -64,6 +66,17 @@ impl Progress {
     pub(super) async fn done(&self) {
         while !self.is_done.get() {
             self.done.notified().await;
+        }
+    }
+
+    /// Resolves when the endpoint has taken nothing for so long of what the client has sent.
+    pub(super) async fn stalled(&self, within: Duration) {
+        loop {
+            let before = self.taken.get();
+            tokio::time::sleep(within).await;
+            if !self.is_done.get() && self.taken.get() == before && !self.waits_for_client.get() {
+                return;
+            }
         }
     }
 
@@ -162,7 +175,8 @@ impl Upload {
         loop {
             match Pin::new(&mut self.rest).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    alarm.as_mut().reset(Instant::now() + pause);
+                    self.progress.taken.set(self.progress.taken.get() + 1);
+                    self.progress.waits_for_client.set(false);
                     // Trailers end here: no endpoint should take a late field for an early one.
                     let Ok(data) = frame.into_data() else { continue };
                     if self.rest.is_end_stream() {
@@ -175,8 +189,17 @@ impl Upload {
                     self.progress.finish();
                     return Poll::Ready(None);
                 }
-                Poll::Pending if alarm.as_mut().poll(context).is_ready() => return self.fail(ClientFault::Slow),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // The client's time runs from when it is waited for, not from its last bytes: in between
+                    // it may have been the endpoint that took none.
+                    if !self.progress.waits_for_client.replace(true) {
+                        alarm.as_mut().reset(Instant::now() + pause);
+                    }
+                    return match alarm.as_mut().poll(context) {
+                        Poll::Ready(()) => self.fail(ClientFault::Slow),
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
             }
         }
     }

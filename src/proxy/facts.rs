@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, request};
+use tokio::time::Instant;
 
 use super::Site;
 use super::error::ProxyError;
-use super::ledger::Pending;
+use super::ledger::{Pending, book_all};
 use super::peek::Peeked;
 use super::peer::Peer;
 use crate::config::Plain;
@@ -56,6 +58,8 @@ pub(super) struct Asker {
     pub(super) session: Option<HeaderValue>,
     /// Whether it has been answered, and so counted.
     pub(super) is_settled: bool,
+    /// When it began.
+    pub(super) begun: Option<Instant>,
 }
 
 /// A client that leaves before its answer begins drops everything in the middle: that is counted here.
@@ -65,9 +69,8 @@ impl Drop for Asker {
             return;
         }
         let (Some(service), Some(entry)) = (&self.service, self.entry) else { return };
-        for _ in 0..self.pending.len().max(1) {
-            service.entries[entry].tally.note(Outcome::Failed(Blame::Client));
-        }
+        let tally = &service.entries[entry].tally;
+        book_all(tally, &self.pending, Outcome::Failed(Blame::Client), self.elapsed());
     }
 }
 
@@ -102,6 +105,10 @@ pub(super) enum Kind {
 }
 
 impl Asker {
+    pub(super) fn elapsed(&self) -> Duration {
+        self.begun.map_or(Duration::ZERO, |begun| begun.elapsed())
+    }
+
     pub(super) fn is_mcp(&self) -> bool {
         self.era != Era::None
     }

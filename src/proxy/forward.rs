@@ -49,6 +49,7 @@ impl Worker {
         asker: &mut Asker,
     ) -> Result<Response<ToClient>, ProxyError> {
         let begun = Instant::now();
+        asker.begun = Some(begun);
         let permit = Permit::take(&self.site)?;
         let (mut head, body) = request.into_parts();
         let host = rim::check(&head, &self.site)?;
@@ -84,7 +85,7 @@ impl Worker {
         let mut may_repeat = facts.repeatable;
         loop {
             let seat = self.seat(service.clone(), facts, &mut search).await?;
-            asker.entry = Some(seat.entry);
+            (asker.service, asker.entry) = (Some(seat.service.clone()), Some(seat.entry));
             let (mut head, body) = parcel.into_parts();
             headers::address(&mut head, &service.config, seat.ticket.endpoint(), facts.pin.as_ref());
             let spare = if may_repeat { body.copy().map(|body| Request::from_parts(head.clone(), body)) } else { None };
@@ -126,8 +127,14 @@ impl Worker {
         let endpoint = seat.ticket.endpoint();
         let (mut stage, mut silent) = (self.site.stage.clone(), endpoint.silent.subscribe());
         let late = async {
-            progress.done().await;
-            tokio::time::sleep(traffic.first_byte_timeout).await;
+            tokio::select! {
+                () = async {
+                    progress.done().await;
+                    tokio::time::sleep(traffic.first_byte_timeout).await;
+                } => {}
+                // And an endpoint that takes no more of an upload has no longer either.
+                () = progress.stalled(traffic.first_byte_timeout) => {}
+            }
         };
         tokio::select! {
             biased;
@@ -174,7 +181,7 @@ impl Worker {
             why = seat.why.as_str(), kind = ?asker.kind, status = head.status.as_u16(), "request",
         );
         let pending = std::mem::take(&mut asker.pending);
-        let ledger = Ledger::new(tally, seat.ticket.endpoint().clone(), begun, pending, head.status, &head.headers, outcome);
+        let ledger = Ledger::new(tally, seat.ticket.endpoint().clone(), begun, asker.is_mcp(), pending, &head, outcome);
         let lease = Some(reply.lease);
         let held = Held { incoming, lease, stream, ledger, finished: false, progress, _ticket: seat.ticket, _permit: permit };
         Ok(Response::from_parts(head, ToClient::held(held)))

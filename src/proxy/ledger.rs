@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
 use crate::domain::{Blame, Outcome};
@@ -36,7 +38,7 @@ impl AsRef<str> for Pending {
 pub(super) struct Ledger {
     tally: Arc<EntryTally>,
     endpoint: Arc<Endpoint>,
-    /// Whether the status says that the endpoint failed. A session that it has lost is not that: after
+    /// Whether the status says that the endpoint failed its MCP clients. A session that it has lost is not that: after
     /// a restart every session is, and the endpoint is well.
     is_failure: bool,
     begun: Instant,
@@ -73,14 +75,14 @@ impl Ledger {
         tally: Arc<EntryTally>,
         endpoint: Arc<Endpoint>,
         begun: Instant,
+        is_mcp: bool,
         pending: Vec<Pending>,
-        status: StatusCode,
-        headers: &HeaderMap,
+        head: &response::Parts,
         outcome: Outcome,
     ) -> Self {
         let waited_for = pending.len();
-        let scan = Scan::of(status, headers, outcome);
-        let is_failure = status.is_server_error();
+        let scan = Scan::of(head.status, &head.headers, outcome);
+        let is_failure = is_mcp && head.status.is_server_error() && head.status != StatusCode::NOT_IMPLEMENTED;
         Self { tally, endpoint, is_failure, begun, pending, waited_for, by_status: outcome, scan, ending: Ending::Running }
     }
 
@@ -160,6 +162,19 @@ impl Scan {
     }
 }
 
+/// Books requests that got no answer, or an exchange without one inside, all alike.
+pub(super) fn book_all(tally: &EntryTally, pending: &[Pending], outcome: Outcome, elapsed: Duration) {
+    for one in pending {
+        tally.note(outcome);
+        if let Some(tool) = &one.tool {
+            tally.tools().note(tool, outcome, elapsed);
+        }
+    }
+    if pending.is_empty() {
+        tally.note(outcome);
+    }
+}
+
 /// Books one message. An answer to a request that is not waited for here belongs to a stream that
 /// is resumed.
 fn book(tally: &EntryTally, begun: Instant, pending: &mut Vec<Pending>, message: &Message) {
@@ -179,9 +194,11 @@ fn book(tally: &EntryTally, begun: Instant, pending: &mut Vec<Pending>, message:
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if self.is_failure || self.ending == Ending::Broken {
+        // Streams that only listen all break when a server is started anew: that is one event, not many.
+        let answered = self.waited_for > 0 && self.pending.is_empty();
+        if self.is_failure || (self.ending == Ending::Broken && self.waited_for > 0) {
             self.endpoint.note_failure();
-        } else if self.ending == Ending::Finished {
+        } else if self.ending == Ending::Finished || answered {
             self.endpoint.note_success();
         }
         if self.waited_for == 0 {
@@ -199,12 +216,6 @@ impl Drop for Ledger {
             return;
         }
         let Some(outcome) = self.unanswered() else { return };
-        let elapsed = self.begun.elapsed();
-        for pending in &self.pending {
-            self.tally.note(outcome);
-            if let Some(tool) = &pending.tool {
-                self.tally.tools().note(tool, outcome, elapsed);
-            }
-        }
+        book_all(&self.tally, &self.pending, outcome, self.begun.elapsed());
     }
 }

@@ -11,6 +11,7 @@ use http::{Method, Version, request};
 
 use super::error::{self, ProxyError};
 use super::facts::{Asker, Kind};
+use super::ledger::book_all;
 use super::{Site, Worker, headers};
 use crate::domain::Blame;
 
@@ -51,10 +52,7 @@ impl Worker {
             _ => asker.entry,
         };
         if let Some(entry) = meant {
-            let tally = &service.entries[entry].tally;
-            for _ in 0..asker.pending.len().max(1) {
-                tally.note(error.outcome());
-            }
+            book_all(&service.entries[entry].tally, &asker.pending, error.outcome(), asker.elapsed());
         }
         if let (Kind::End, Some(entry), Some(session)) = (asker.kind, asker.entry, &asker.session) {
             service.entries[entry].tally.sessions().ended(session.as_bytes());

@@ -85,9 +85,9 @@ impl AsyncRead for Socket {
         let watched = &self.0;
         loop {
             ready!(watched.stream.poll_read_ready(context))?;
-            match watched.stream.try_read(buffer.initialize_unfilled()) {
+            // Into the buffer as it is: to zero it first would cost more than the read.
+            match watched.stream.try_read_buf(buffer) {
                 Ok(read) => {
-                    buffer.advance(read);
                     if read > 0 && watched.exchanges.get() == 0 && watched.head_since.get().is_none() {
                         watched.head_since.set(Some(Instant::now()));
                         watched.head_began.notify_one();

@@ -65,6 +65,7 @@ async fn a_lost_connection_is_the_entrys_and_a_client_that_leaves_is_its_own() {
     let mut cut = session.post(&call(2, "stream")).await;
     cut.chunk().await.unwrap();
     eventually("the client's leaving is booked", async || (requests(&app).await["client_fault"] == 1).then_some(())).await;
+    assert_eq!(tools(&app).await.get("stream client_fault"), Some(&1));
     v1.kill();
     cut.bytes().await.unwrap();
     eventually("the cut is booked", async || (requests(&app).await["entry_fault"] == 1).then_some(())).await;

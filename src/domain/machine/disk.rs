@@ -68,15 +68,20 @@ impl Machine {
             return effects.push(Effect::Answer(ticket, Err(Refusal::NotStored { reason })));
         }
         let entries_change = Entry::BOTH.map(|entry| next.overlay[entry] != self.state.overlay[entry]);
+        // A brake may have been handed out while this was being saved: what is saved again, under a higher
+        // number, wins over it.
+        let behind = self.state.sequence > next.sequence;
+        let sequence = self.state.sequence.max(next.sequence);
         self.state = next;
-        (self.save_owed, self.stable_owed) = (false, false);
+        self.state.sequence = sequence;
+        (self.save_owed, self.stable_owed) = (behind, false);
         for (entry, changed) in Entry::BOTH.into_iter().zip(entries_change) {
             if changed {
                 self.checks[entry] = self.fresh_checks(entry);
             }
         }
         self.note_full(now);
-        change.durable = self.is_durable();
+        change.durable = self.is_durable() && !behind;
         effects.push(Effect::Publish);
         effects.push(Effect::Tell(note));
         effects.push(Effect::Answer(ticket, Ok(change)));

@@ -541,7 +541,8 @@ fn an_entry_is_not_emptied_onto_one_that_was_rolled_back() {
     let effects = machine.step(at(1), rollback(1));
     settle(&mut machine, effects);
     suspect(&mut machine, 2, Entry::Primary, "a");
-    let mut single = self::machine("50:50");
+    let mut single = starting("50:50");
+    single.step(at(1), Event::Tick);
     for entry in Entry::BOTH {
         single.step(at(1), Event::Probed { entry, endpoint: "a".into(), success: true });
     }
@@ -580,5 +581,49 @@ fn an_ejected_endpoint_that_the_checks_saw_fall_and_rise_is_back_at_once() {
     machine.step(at(3), probe(true));
     assert_eq!(machine.standing_of(Entry::Primary, "a"), Standing::Down, "rise is two");
     machine.step(at(4), probe(true));
+    assert_eq!(machine.standing_of(Entry::Primary, "a"), Standing::Up);
+}
+
+/// One endpoint each, both proven up, the primary ejected for failing its clients.
+fn with_the_primary_out() -> Machine {
+    let mut machine = machine("50:50");
+    for entry in Entry::BOTH {
+        machine.step(at(1), Event::Probed { entry, endpoint: "a".into(), success: true });
+    }
+    suspect(&mut machine, 2, Entry::Primary, "a");
+    assert!(machine.is_ejected(Entry::Primary, "a"));
+    machine
+}
+
+#[test]
+fn an_ejection_ends_when_nobody_is_left_to_serve_its_clients() {
+    let taken = |machine: &Machine| machine.scene().decide(crate::domain::Asked::Stable, || 0).map(|choice| choice.entry);
+    let mut rolled_back = with_the_primary_out();
+    let effects = rolled_back.step(at(3), rollback(1));
+    settle(&mut rolled_back, effects);
+    assert_eq!(taken(&rolled_back), Ok(Entry::Primary), "the other one is condemned");
+
+    let mut fallen = with_the_primary_out();
+    for _ in 0..3 {
+        fallen.step(at(3), Event::Probed { entry: Entry::Secondary, endpoint: "a".into(), success: false });
+    }
+    assert_eq!(taken(&fallen), Ok(Entry::Primary), "the other one is down");
+
+    let mut replaced = with_the_primary_out();
+    let deploy = Command::Deploy(Deploy { entry: Entry::Secondary, spec: spec("3.0", 3002), force: true });
+    let effects = replaced.step(at(3), order(1, deploy));
+    settle(&mut replaced, effects);
+    assert_eq!(taken(&replaced), Ok(Entry::Primary), "the other one is not proven");
+}
+
+#[test]
+fn a_restart_too_short_for_the_checks_to_count_it_ends_an_ejection_too() {
+    let mut machine = three_endpoints();
+    suspect(&mut machine, 1, Entry::Primary, "a");
+    let probe = |success| Event::Probed { entry: Entry::Primary, endpoint: "a".into(), success };
+    machine.step(at(2), probe(false));
+    machine.step(at(4), probe(true));
+    assert!(machine.is_ejected(Entry::Primary, "a"));
+    machine.step(at(6), probe(true));
     assert_eq!(machine.standing_of(Entry::Primary, "a"), Standing::Up);
 }

@@ -21,11 +21,40 @@ pub(super) struct Watched {
     ejected_until: Option<Moment>,
     times: u32,
     back_since: Option<Moment>,
+    /// Since it was ejected, a check has failed, too; and so many have passed after that.
+    doubted: bool,
+    good: u32,
 }
 
 impl Watched {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), streak: Streak::default(), ejected_until: None, times: 0, back_since: None }
+        Self {
+            name: name.to_owned(),
+            streak: Streak::default(),
+            ejected_until: None,
+            times: 0,
+            back_since: None,
+            doubted: false,
+            good: 0,
+        }
+    }
+
+    fn readmit(&mut self, now: Moment) -> bool {
+        let was_out = self.ejected_until.take().is_some();
+        if was_out {
+            self.back_since = Some(now);
+        }
+        was_out
+    }
+
+    /// What the checks saw fail since the ejection, and have seen well again, was started anew: it is
+    /// not the one that failed its clients.
+    fn is_renewed(&mut self, success: bool, rise: u32) -> bool {
+        if self.ejected_until.is_none() {
+            return false;
+        }
+        (self.doubted, self.good) = if success { (self.doubted, self.good + 1) } else { (true, 0) };
+        self.doubted && self.good >= rise
     }
 
     /// Down while ejected, whatever the checks say: a green health path does not bring back what fails
@@ -60,12 +89,10 @@ impl Machine {
         let thresholds = self.rules.thresholds;
         // A check of an endpoint that a deploy has replaced meanwhile finds nobody here.
         let Some(watched) = self.checks[entry].iter_mut().find(|watched| watched.name == endpoint) else { return };
-        let before = watched.streak.standing();
-        let Some(standing) = watched.streak.observe(success, thresholds) else { return };
-        if before == Standing::Down && watched.ejected_until.take().is_some() {
-            // What the checks saw fall they have seen rise: it was started again, and is another one.
-            watched.back_since = Some(now);
+        if watched.is_renewed(success, thresholds.rise) && watched.readmit(now) {
+            effects.push(Effect::Publish);
         }
+        let Some(standing) = watched.streak.observe(success, thresholds) else { return };
         let note = Note::Health { entry, endpoint: watched.name.clone(), standing };
         effects.push(Effect::Publish);
         effects.push(Effect::Tell(note));
@@ -94,6 +121,7 @@ impl Machine {
             watched.times = 0;
         }
         watched.times += 1;
+        (watched.doubted, watched.good) = (false, 0);
         let term = EJECTION * watched.times;
         watched.ejected_until = Some(now.plus(term));
         let note = Note::Ejected { entry, endpoint: watched.name.clone(), seconds: term.as_secs() };
@@ -101,13 +129,29 @@ impl Machine {
         effects.push(Effect::Tell(note));
     }
 
+    /// An ejection holds only while somebody proven up serves the entry's clients: after a rollback, or
+    /// when the other entry falls or is replaced, the ejected are better than nobody.
+    pub(super) fn recall(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        for entry in Entry::BOTH {
+            let other = entry.other();
+            let covered = self.rules.failover && self.state.condemned[other].is_none() && self.standing(other) == Standing::Up;
+            if covered || self.standing(entry) == Standing::Up {
+                continue;
+            }
+            for watched in &mut self.checks[entry] {
+                if watched.readmit(now) {
+                    effects.push(Effect::Publish);
+                }
+            }
+        }
+    }
+
     /// Brings back those whose time is over; the checks say again where they stand.
     pub(super) fn readmit(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         for entry in Entry::BOTH {
             for watched in &mut self.checks[entry] {
                 if watched.ejected_until.is_some_and(|until| now >= until) {
-                    watched.ejected_until = None;
-                    watched.back_since = Some(now);
+                    watched.readmit(now);
                     let standing = watched.streak.standing();
                     effects.push(Effect::Publish);
                     effects.push(Effect::Tell(Note::Health { entry, endpoint: watched.name.clone(), standing }));

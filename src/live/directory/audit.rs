@@ -60,6 +60,12 @@ impl AuditFile {
     }
 
     fn put_aside(&mut self) -> io::Result<()> {
+        // Put aside already, by a try that could not open the next one.
+        if !self.path.try_exists()? {
+            self.file = open(&self.path)?;
+            self.length = 0;
+            return Ok(());
+        }
         for number in (1..KEPT).rev() {
             match fs::rename(aside(&self.path, number), aside(&self.path, number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
