@@ -7,9 +7,11 @@ use siphasher::sip::SipHasher13;
 use super::{End, Message};
 
 mod members;
+mod number;
 mod utf8;
 
 use members::{Slot, id_hasher};
+use number::{Digits, may_end};
 use utf8::Utf8;
 
 /// Containers open at a time; deeper is refused, as full parsers do.
@@ -61,19 +63,6 @@ enum At {
     Word(&'static [u8], u8),
     /// It is not JSON.
     Bad,
-}
-
-/// Where in a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Digits {
-    Minus,
-    Zero,
-    Whole,
-    Point,
-    Fraction,
-    E,
-    Sign,
-    Exponent,
 }
 
 /// The checker and what it has read of the present message.
@@ -342,45 +331,6 @@ impl Json {
         }
     }
 
-    fn digit(&mut self, byte: u8, digits: Digits) -> bool {
-        use Digits::{E, Exponent, Fraction, Minus, Point, Sign, Whole, Zero};
-        let next = match (digits, byte) {
-            (Minus, b'0') => Zero,
-            (Minus, b'1'..=b'9') | (Whole, b'0'..=b'9') => Whole,
-            (Zero | Whole, b'.') => Point,
-            (Point | Fraction, b'0'..=b'9') => Fraction,
-            (Zero | Whole | Fraction, b'e' | b'E') => E,
-            (E, b'+' | b'-') => Sign,
-            (E | Sign | Exponent, b'0'..=b'9') => Exponent,
-            (digits, _) if may_end(digits) => {
-                self.end_number();
-                return false;
-            }
-            _ => {
-                self.at = At::Bad;
-                return true;
-            }
-        };
-        if self.slot() == Slot::Id {
-            self.hasher.write(&[byte]);
-        }
-        self.number = match next {
-            Whole | Zero => self.number.and_then(|number| number.checked_mul(10)?.checked_add(i64::from(byte - b'0'))),
-            _ => None,
-        };
-        self.at = At::Number(next);
-        true
-    }
-
-    fn end_number(&mut self) {
-        match self.slot() {
-            Slot::Code => self.message.code = self.number.map(|number| if self.negative { -number } else { number }),
-            Slot::Id => self.message.id = Some(self.hasher.finish()),
-            _ => {}
-        }
-        self.at = At::Behind;
-    }
-
     fn word(&mut self, byte: u8, word: &'static [u8], read: u8) {
         if word[usize::from(read)] != byte {
             self.at = At::Bad;
@@ -390,10 +340,6 @@ impl Json {
             self.at = At::Word(word, read + 1);
         }
     }
-}
-
-fn may_end(digits: Digits) -> bool {
-    matches!(digits, Digits::Zero | Digits::Whole | Digits::Fraction | Digits::Exponent)
 }
 
 /// How many bytes from here are plain text of a string: ASCII without quote, backslash, control.
