@@ -218,5 +218,6 @@ async fn keyed_clients_keep_their_endpoint_and_keyless_ones_spread() {
         Client::new(&app).open().await;
     }
     let spread = (a.births() - before.0, b.births() - before.1);
-    assert_eq!(spread, (10, 10), "idle endpoints take turns");
+    // Each worker gives turns of its own, and who still holds something is passed over.
+    assert!(spread.0 + spread.1 == 20 && spread.0.abs_diff(spread.1) <= 4, "idle endpoints take turns: {spread:?}");
 }
