@@ -6,8 +6,9 @@
 //! | lower it, roll back | at once | then, by the brake | when the brake has it, or after a bound with `durable: false` |
 //!
 //! Raises wait in line for the disk, one at a time. A rollback waits for nobody: it is legal in
-//! every state, cancels all that wait, and takes a revision above theirs, so that whatever the
-//! disk got meanwhile loses against the brake at the next start.
+//! every state and cancels all that wait. Saves and brakes are numbered as they are handed to the
+//! disk, and at a start the highest number wins, so that whatever the disk got of a cancelled raise
+//! loses against the brake.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -48,9 +48,4 @@ impl Publisher {
         self.0.number.send_replace(number);
         number
     }
-
-    /// The snapshot in force.
-    pub fn current(&self) -> Arc<Snapshot> {
-        self.0.current.load_full()
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use crate::config;
 use crate::domain::affinity::rendezvous_weight;
-use crate::domain::{ClientKey, Entry, PerEntry, Scene, Standing};
+use crate::domain::{ClientKey, PerEntry, Scene, Standing};
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
 
 /// Everything in force at a moment.
@@ -94,14 +94,5 @@ impl EntryView {
                 ranked.min_by_key(|(inside, place, _)| (*inside, *place)).map(|(_, _, view)| view)
             }
         }
-    }
-}
-
-impl ServiceView {
-    /// An entry's share, achieved in some unit: the entry's count over both.
-    pub fn achieved(&self, entry: Entry, count: impl Fn(&EntryTally) -> u64) -> Option<f64> {
-        let both = PerEntry::from_fn(|entry| count(&self.entries[entry].tally));
-        let total = both.primary + both.secondary;
-        (total > 0).then(|| both[entry] as f64 / total as f64)
     }
 }

@@ -12,9 +12,6 @@ pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-v
 /// The JSON-RPC method, mirrored from the body (2026-07-28).
 pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
-/// Where a broken event stream is resumed (2025-03-26; HTML, server-sent events).
-pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-
 /// The first revision without sessions: requests that name it, or a later one, are modern.
 pub const FIRST_MODERN: &str = "2026-07-28";
 
