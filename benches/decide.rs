@@ -55,7 +55,7 @@ mod choice {
         let scene = scene();
         let mut births = 0;
         bencher.bench_local(|| {
-            black_box(&scene).decide(black_box(asked), || {
+            black_box(&scene).decide(black_box(asked), None, || {
                 births += 1;
                 births
             })

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use super::Office;
 use crate::control::Status;
 use crate::domain::{Entry, Outcome, Standing};
-use crate::live::{ServiceView, Snapshot};
+use crate::live::{Handle, ServiceView, Snapshot};
 use crate::telemetry::log;
 use crate::telemetry::names::{self, Metric};
 use crate::upstream::StreamKind;
@@ -169,7 +169,13 @@ impl Scrape {
         gauge(out, &names::KEY_SKEW, self.per_service(|view, _| view.tally.dominant_key().unwrap_or(0.0)))?;
         counter(out, &names::UNKNOWN_IDS, self.per_service(|view, _| view.tally.unknown_ids.load(Ordering::Relaxed) as f64))?;
         counter(out, &names::UNPEEKED, self.per_service(|view, _| view.tally.unpeeked.load(Ordering::Relaxed) as f64))?;
-        counter(out, &names::UNDELIVERED, self.per_service(|view, _| view.tally.undelivered.load(Ordering::Relaxed) as f64))
+        counter(out, &names::UNDELIVERED, self.per_service(|view, _| view.tally.undelivered.load(Ordering::Relaxed) as f64))?;
+        let pins = self.statuses.iter().flat_map(|(view, _)| {
+            let name = &view.config.name;
+            Handle::ALL.map(|kind| (vec![name.clone(), kind.as_str().to_owned()], view.pins.count(kind) as f64))
+        });
+        gauge(out, &names::PINS, pins.collect())?;
+        counter(out, &names::PINS_EVICTED, self.per_service(|view, _| view.pins.evicted() as f64))
     }
 
     fn encode_process(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::config::{EndpointText, Service};
 use crate::control::Status;
 use crate::domain::machine::{Change, EntrySpec, Machine};
-use crate::domain::{Entry, Outcome, PerEntry, Split};
+use crate::domain::{Entry, Eras, Outcome, PerEntry, Split};
 use crate::live::{EntryView, ServiceView};
 use crate::upstream::StreamKind;
 
@@ -100,6 +100,7 @@ pub(super) fn service(view: &ServiceView, status: &Status, more: Vec<String>) ->
         "stable": state.stable,
         "candidate": machine.candidate(),
         "starting": machine.is_starting(),
+        "era": view.scene.serves.offered(),
         "split": { "target": shares(state.split), "achieved": achieved(view, status) },
         "entries": PerEntry::from_fn(|entry| entry_json(&view.entries[entry], status, entry)),
         "health": health(&view.config),
@@ -125,10 +126,12 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
             let in_flight = view.named(&spec.name).map_or(0, |view| view.endpoint.gate.inside());
             let finding =
                 status.checks[entry].iter().find(|(name, _)| *name == spec.name).and_then(|(_, finding)| finding.as_ref());
+            let serves = status.serves[entry].iter().find(|(name, _)| *name == spec.name);
             json!({
                 "name": spec.name,
                 "url": spec.url,
                 "standing": status.machine.standing_of(entry, &spec.name),
+                "era": serves.and_then(|(_, serves)| serves.as_str()),
                 "ejected": status.machine.is_ejected(entry, &spec.name),
             "in_flight": in_flight,
                 "check": finding.map(|finding| json!({
@@ -143,6 +146,7 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
         "version": status.machine.entry(entry).version,
         "share": state.split.share(entry).percent(),
         "standing": status.machine.standing(entry),
+        "era": Eras::of_all(status.serves[entry].iter().map(|(_, serves)| *serves)).as_str(),
         "condemned": state.condemned[entry],
         "overlay": state.overlay[entry].is_some(),
         "sessions": view.tally.sessions().count(),
@@ -185,6 +189,9 @@ fn warnings(view: &ServiceView, status: &Status, more: Vec<String>) -> Vec<Strin
     if let Some(share) = view.tally.dominant_key() {
         warnings
             .push(format!("one client (one key, or one address) sends {:.0} % of the requests that are placed by client, and they all go to one entry: give clients an X-API-Key each, or let them use sessions", share * 100.0));
+    }
+    if view.scene.serves.meet_nowhere() {
+        warnings.push("no era of the protocol is served by both entries: clients of either era reach only the entry that speaks theirs, whatever the split".to_owned());
     }
     warnings
 }

@@ -1,8 +1,6 @@
 //! `health-check`: asks the endpoints itself, so that the answer is what this machine meets now and
 //! not what dualgate met a while ago.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -98,14 +96,14 @@ fn row(service: &Service, entry: Entry, version: &str, endpoint: &EndpointState)
         version: version.to_owned(),
         endpoint: endpoint.name.clone(),
         url: endpoint.url.clone(),
-        finding: Finding { success: false, silent: false, detail: String::new(), took: Duration::ZERO },
+        finding: Finding::default(),
     }
 }
 
 async fn check(spec: &EndpointSpec, health: Health) -> Finding {
     match Endpoint::new(spec) {
         Ok(endpoint) => Prober::new(endpoint, health).check().await,
-        Err(detail) => Finding { success: false, silent: false, detail, took: Duration::ZERO },
+        Err(detail) => Finding { detail, ..Finding::default() },
     }
 }
 
@@ -144,6 +142,7 @@ fn milliseconds(row: &Row) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn found(success: bool, detail: &str, took: u64) -> Row {
         Row {
@@ -152,7 +151,7 @@ mod tests {
             version: "2".into(),
             endpoint: "a".into(),
             url: "http://127.0.0.1:3001".into(),
-            finding: Finding { success, silent: false, detail: detail.into(), took: Duration::from_micros(took) },
+            finding: Finding { success, detail: detail.into(), took: Duration::from_micros(took), ..Finding::default() },
         }
     }
 

@@ -112,6 +112,9 @@ pub struct Affinity {
     pub tester_header: String,
     /// Where requests go that are not MCP.
     pub plain: Plain,
+    /// A modern client that has listed calls by that list for so long, also when the split has moved it
+    /// meanwhile; zero: not at all.
+    pub list_lease: Duration,
 }
 
 /// Where requests go that are not MCP.

@@ -118,6 +118,7 @@ pub(super) struct Affinity {
     pub(super) keys: Option<Vec<String>>,
     pub(super) tester_header: Option<String>,
     pub(super) plain: Option<String>,
+    pub(super) list_lease: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]

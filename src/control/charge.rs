@@ -10,8 +10,8 @@ use tokio::task::AbortHandle;
 use super::{OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
-use crate::domain::{Entry, PerEntry};
-use crate::live::{EndpointView, EntryView, ServiceView};
+use crate::domain::{Entry, Eras, PerEntry, Scene};
+use crate::live::{EndpointView, EntryView, Pins, ServiceView};
 use crate::upstream::probe::Finding;
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
 
@@ -26,6 +26,9 @@ pub(super) struct Charge {
     versions: PerEntry<String>,
     tallies: PerEntry<Arc<EntryTally>>,
     tally: Arc<ServiceTally>,
+    pub(super) pins: Arc<Pins>,
+    pub(super) is_keeping_pins: bool,
+    pub(super) keep_pins_again: bool,
     births: (u64, Arc<AtomicU64>),
     before: PerEntry<(u64, u64)>,
 }
@@ -37,6 +40,8 @@ struct Kept {
     finding: Option<Finding>,
     /// Checks in a row that got no answer.
     silent_run: u32,
+    /// The eras it was seen to serve.
+    serves: Eras,
 }
 
 impl Charge {
@@ -53,6 +58,9 @@ impl Charge {
             versions: PerEntry::default(),
             tallies: PerEntry::default(),
             tally: Arc::default(),
+            pins: Arc::default(),
+            is_keeping_pins: false,
+            keep_pins_again: false,
             before: PerEntry::default(),
         }
     }
@@ -78,9 +86,14 @@ impl Charge {
                     // What is deployed has been checked; an endpoint that cannot be made is a bug,
                     // and the others must not suffer from it.
                     None => match Endpoint::new(&spec) {
-                        Ok(endpoint) => {
-                            Some(Kept { prober: probe(entry, &endpoint), spec, endpoint, finding: None, silent_run: 0 })
-                        }
+                        Ok(endpoint) => Some(Kept {
+                            prober: probe(entry, &endpoint),
+                            spec,
+                            endpoint,
+                            finding: None,
+                            silent_run: 0,
+                            serves: Eras::default(),
+                        }),
                         Err(error) => {
                             tracing::error!(error, "an endpoint is left out");
                             None
@@ -97,15 +110,18 @@ impl Charge {
         gone
     }
 
-    /// Notes a check. The endpoint's name, if it is still configured.
-    pub(super) fn note_check(&mut self, entry: Entry, endpoint: u64, finding: &Finding) -> Option<String> {
+    /// Notes a check. The endpoint's name, if it is still configured, and whether it was seen to serve other
+    /// eras than before.
+    pub(super) fn note_check(&mut self, entry: Entry, endpoint: u64, finding: &Finding) -> Option<(String, bool)> {
         let kept = self.endpoints[entry].iter_mut().find(|kept| kept.endpoint.id == endpoint)?;
         if finding.success {
             kept.endpoint.silent.send_replace(false);
         }
         kept.silent_run = if finding.silent { kept.silent_run + 1 } else { 0 };
         kept.finding = Some(finding.clone());
-        Some(kept.spec.name.clone())
+        let serves = finding.serves.over(kept.serves);
+        let changed = std::mem::replace(&mut kept.serves, serves) != serves;
+        Some((kept.spec.name.clone(), changed))
     }
 
     /// The endpoint's name, if it is still configured.
@@ -123,7 +139,7 @@ impl Charge {
         ServiceView {
             config: self.config.clone(),
             revision,
-            scene: self.machine.scene(),
+            scene: Scene { serves: PerEntry::from_fn(|entry| self.serves(entry)), ..self.machine.scene() },
             births: self.births.1.clone(),
             starting: self.machine.is_starting(),
             entries: PerEntry::from_fn(|entry| EntryView {
@@ -138,7 +154,12 @@ impl Charge {
                 tally: self.tallies[entry].clone(),
             }),
             tally: self.tally.clone(),
+            pins: self.pins.clone(),
         }
+    }
+
+    fn serves(&self, entry: Entry) -> Eras {
+        Eras::of_all(self.endpoints[entry].iter().map(|kept| kept.serves))
     }
 
     /// Tells those who wait for an endpoint that checks get no answer from it any more.
@@ -159,6 +180,9 @@ impl Charge {
             machine: self.machine.clone(),
             checks: PerEntry::from_fn(|entry| {
                 self.endpoints[entry].iter().map(|kept| (kept.spec.name.clone(), kept.finding.clone())).collect()
+            }),
+            serves: PerEntry::from_fn(|entry| {
+                self.endpoints[entry].iter().map(|kept| (kept.spec.name.clone(), kept.serves)).collect()
             }),
             requests_before: PerEntry::from_fn(|entry| self.before[entry].0),
             births_before: PerEntry::from_fn(|entry| self.before[entry].1),

@@ -11,7 +11,7 @@ use super::charge::Charge;
 use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Brake, Change, Command, Durable, Effect, Event, Machine, Note, Order, Ticket};
-use crate::domain::{Entry, Phase};
+use crate::domain::{Entry, Moment, Phase};
 use crate::live::{Publisher, ServiceView, Snapshot, Store, StoreError, cell};
 use crate::mcp::SealKeys;
 use crate::telemetry::clock::Clock;
@@ -30,6 +30,9 @@ const AUDIT_WAIT: Duration = Duration::from_millis(500);
 
 const TICK: Duration = Duration::from_millis(250);
 
+/// Pins are journalled every so many ticks: a crash loses those of the last second at most.
+const KEEP_PINS_EVERY: u64 = 2;
+
 /// Session counts are swept every so many ticks.
 const SWEEP_EVERY: u64 = 240;
 
@@ -47,6 +50,10 @@ pub(super) enum Mail {
     Saved { service: usize, revision: u64, failure: Option<String>, writing: Writing },
     /// A brake was written, or its bound ran out.
     Braked { service: usize, revision: u64, written: bool },
+    /// A batch of pins was written, or not.
+    PinsKept { service: usize, failure: Option<StoreError>, writing: Writing },
+    /// What has not been written yet should be now.
+    KeepPins { reply: oneshot::Sender<()> },
 }
 
 /// Something on its way to the disk, counted as long as this lives.
@@ -139,6 +146,11 @@ impl Conductor {
         let warning = self.store.warning(&service.name);
         let mut charge = Charge::new(Arc::new(service), machine, stored);
         charge.warning = warning;
+        match self.store.pins(&charge.config.name) {
+            Ok(records) => charge.pins.restore(&records, self.clock.now().since(Moment::default())),
+            // Without them words go by their client's key: no reason not to start.
+            Err(error) => tracing::error!(%error, "the journal of pins cannot be read"),
+        }
         self.views.push(Arc::new(charge.view()));
         self.charges.push(charge);
         self.carry_out(at, effects);
@@ -161,6 +173,9 @@ impl Conductor {
                     for at in 0..self.charges.len() {
                         self.step(at, Event::Tick);
                     }
+                    if count.is_multiple_of(KEEP_PINS_EVERY) {
+                        (0..self.charges.len()).for_each(|at| self.keep_pins(at));
+                    }
                     if count.is_multiple_of(SWEEP_EVERY) {
                         self.sweep();
                     }
@@ -177,11 +192,17 @@ impl Conductor {
                 let _ = reply.send(status);
             }
             Mail::Checked(Checked { service, entry, endpoint }, finding) => {
-                let Some(name) = self.charges[service].note_check(entry, endpoint, &finding) else { return };
+                let Some((name, eras_changed)) = self.charges[service].note_check(entry, endpoint, &finding) else { return };
                 if !finding.success {
                     tracing::debug!(%entry, endpoint = name, detail = finding.detail, "check failed");
                 }
-                self.step(service, Event::Probed { entry, endpoint: name, success: finding.success });
+                if eras_changed {
+                    tracing::info!(%entry, endpoint = name, era = finding.serves.as_str(), "era seen");
+                }
+                let published = self.step(service, Event::Probed { entry, endpoint: name, success: finding.success });
+                if eras_changed && !published {
+                    self.publish(service);
+                }
                 self.charges[service].note_silence();
             }
             // Counted until the step is done, which may begin the next save.
@@ -197,7 +218,17 @@ impl Conductor {
                 }
                 self.step(service, Event::Saved { revision, failure });
             }
-            Mail::Braked { service, revision, written } => self.step(service, Event::Braked { revision, written }),
+            Mail::Braked { service, revision, written } => {
+                self.step(service, Event::Braked { revision, written });
+            }
+            Mail::PinsKept { service, failure, writing: _counted } => self.pins_kept(service, failure),
+            Mail::KeepPins { reply } => {
+                for at in 0..self.charges.len() {
+                    self.charges[at].keep_pins_again = self.charges[at].is_keeping_pins;
+                    self.keep_pins(at);
+                }
+                let _ = reply.send(());
+            }
         }
     }
 
@@ -217,9 +248,12 @@ impl Conductor {
         self.charges.iter().position(|charge| charge.config.name == service)
     }
 
-    fn step(&mut self, at: usize, event: Event) {
+    /// Whether it published.
+    fn step(&mut self, at: usize, event: Event) -> bool {
         let effects = self.charges[at].machine.step(self.clock.now(), event);
+        let publishes = effects.iter().any(|effect| matches!(effect, Effect::Publish));
         self.carry_out(at, effects);
+        publishes
     }
 
     /// In the order of the list: a rollback is in force before anything else is begun.
@@ -333,12 +367,43 @@ impl Conductor {
         self.events.tell(&service, note);
     }
 
+    /// Journals the pins that came since the last time. One batch at a time: they build on each other.
+    fn keep_pins(&mut self, at: usize) {
+        let charge = &mut self.charges[at];
+        if charge.is_keeping_pins {
+            return;
+        }
+        let Some(batch) = charge.pins.take_batch(self.clock.now().since(Moment::default())) else { return };
+        charge.is_keeping_pins = true;
+        let (store, own_box, service) = (self.store.clone(), self.own_box.clone(), charge.config.name.clone());
+        let writing = Writing::begin(&self.writing);
+        tokio::spawn(async move {
+            let keeping = tokio::task::spawn_blocking(move || store.keep_pins(&service, &batch)).await;
+            let failure = keeping.unwrap_or_else(|error| Err(StoreError::of_task(&error))).err();
+            if let Some(own_box) = own_box.upgrade() {
+                let _ = own_box.send(Mail::PinsKept { service: at, failure, writing }).await;
+            }
+        });
+    }
+
+    fn pins_kept(&mut self, at: usize, failure: Option<StoreError>) {
+        let charge = &mut self.charges[at];
+        charge.is_keeping_pins = false;
+        if let Some(failure) = failure {
+            charge.pins.lost();
+            tracing::error!(service = charge.config.name, %failure, "pins not journalled: a restart would forget the newest");
+        } else if std::mem::take(&mut charge.keep_pins_again) {
+            self.keep_pins(at);
+        }
+    }
+
     fn sweep(&self) {
-        let now = self.clock.now().since(crate::domain::Moment::default());
+        let now = self.clock.now().since(Moment::default());
         for charge in &self.charges {
             for (_, tally) in charge.tallies().iter() {
                 tally.sessions().sweep(now);
             }
+            charge.pins.sweep(now);
         }
     }
 }

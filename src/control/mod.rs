@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::machine::{Change, Command, Machine, Refusal};
-use crate::domain::{Entry, PerEntry};
+use crate::domain::{Entry, Eras, PerEntry};
 use crate::upstream::probe::Finding;
 
 mod audit;
@@ -66,6 +66,8 @@ pub struct Status {
     pub machine: Machine,
     /// The last check of each endpoint.
     pub checks: PerEntry<Vec<(String, Option<Finding>)>>,
+    /// The eras that each endpoint was seen to serve.
+    pub serves: PerEntry<Vec<(String, Eras)>>,
     /// Requests of each entry when the split in force was set.
     pub requests_before: PerEntry<u64>,
     /// Births of each entry when the split in force was set.
@@ -102,7 +104,14 @@ impl Handle {
     /// Waits until no save and no brake is on its way to the disk, but not for long.
     pub async fn settled(&self, at_most: Duration) {
         let mut writing = self.writing.clone();
-        let _ = tokio::time::timeout(at_most, writing.wait_for(|count| *count == 0)).await;
+        let settle = async {
+            let (reply, begun) = oneshot::channel();
+            if self.mailbox.send(Mail::KeepPins { reply }).await.is_ok() {
+                let _ = begun.await;
+            }
+            let _ = writing.wait_for(|count| *count == 0).await;
+        };
+        let _ = tokio::time::timeout(at_most, settle).await;
     }
 
     /// What happens.

@@ -2,6 +2,7 @@
 
 use super::affinity::ClientKey;
 use super::entry::{Entry, PerEntry};
+use super::era::{Era, Eras};
 use super::health::Standing;
 use super::split::{Phase, Salt, Split};
 
@@ -22,6 +23,8 @@ pub struct Scene {
     pub standing: PerEntry<Standing>,
     /// Whether new clients of a dead entry may go to the other.
     pub failover: bool,
+    /// The eras that each entry serves.
+    pub serves: PerEntry<Eras>,
 }
 
 /// What a request asks for, as far as the split is concerned.
@@ -35,6 +38,8 @@ pub enum Asked {
     Birth,
     /// A client with a key: a birth, a modern request, a legacy request without a session.
     Client(ClientKey),
+    /// A client with a key calls by a list that it had from this entry a moment ago.
+    Listed(Entry, ClientKey),
     /// Belongs to the entry in charge: not MCP, and `plain = "stable"`.
     Stable,
 }
@@ -50,8 +55,12 @@ pub enum Why {
     Birth,
     /// The client's position on the scale.
     Key,
+    /// The client has just listed there.
+    List,
     /// Stable takes what is not MCP.
     Stable,
+    /// The entry that was meant does not serve the client's era.
+    Era,
     /// The entry that was meant is down, or new and not yet proven.
     Failover,
 }
@@ -64,7 +73,9 @@ impl Why {
             Self::Tester => "tester",
             Self::Birth => "birth",
             Self::Key => "key",
+            Self::List => "list",
             Self::Stable => "stable",
+            Self::Era => "era",
             Self::Failover => "failover",
         }
     }
@@ -79,9 +90,14 @@ pub struct Choice {
     pub why: Why,
 }
 
-/// No entry can take the request; the entry that was meant is named.
+/// Why no entry takes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unusable(pub Entry);
+pub enum Unseated {
+    /// None can; the entry that was meant is named.
+    Unusable(Entry),
+    /// None speaks the modern era. A client that hears so goes back to the handshake.
+    NotModern,
+}
 
 impl Scene {
     /// The entry that a request is meant for, whatever the checks say of it. `birth` is the number that
@@ -91,38 +107,57 @@ impl Scene {
             Asked::Pinned(entry) | Asked::Tester(entry) => entry,
             Asked::Birth => self.split.of_birth(birth, self.phase),
             Asked::Client(key) => self.split.of_client(&self.salt, key),
+            Asked::Listed(entry, _) if self.keeps_its_list(entry) => entry,
+            Asked::Listed(_, key) => self.split.of_client(&self.salt, key),
             Asked::Stable => self.stable,
         }
     }
 
-    /// Chooses. `next_birth` is drawn only when a birth is dealt, so that no other request uses up
-    /// a turn.
-    pub fn decide(&self, asked: Asked, next_birth: impl FnOnce() -> u64) -> Result<Choice, Unusable> {
+    /// Chooses for a request in an era; none where that does not matter. `next_birth` is drawn only when
+    /// a birth is dealt, so that no other request uses up a turn.
+    pub fn decide(&self, asked: Asked, era: Option<Era>, next_birth: impl FnOnce() -> u64) -> Result<Choice, Unseated> {
         let why = match asked {
             // A pin is kept whatever the checks say: the session's state is there and nowhere
             // else, and the endpoint may be back before the next check.
             Asked::Pinned(entry) => return Ok(Choice { entry, why: Why::Pin }),
             // Who is turned away is not born.
             Asked::Birth if Entry::BOTH.iter().all(|entry| self.standing[*entry] == Standing::Down) => {
-                return Err(Unusable(self.stable));
+                return Err(Unseated::Unusable(self.stable));
             }
             Asked::Birth => Why::Birth,
             Asked::Tester(_) => Why::Tester,
-            Asked::Client(_) => Why::Key,
+            Asked::Listed(entry, _) if self.keeps_its_list(entry) => Why::List,
+            Asked::Client(_) | Asked::Listed(..) => Why::Key,
             Asked::Stable => Why::Stable,
         };
         let meant = self.meant(asked, if why == Why::Birth { next_birth() } else { 0 });
+        // A tester wants this entry and no other: an answer from the wrong one would be a lie.
+        let Choice { entry: meant, why } =
+            if why == Why::Tester { Choice { entry: meant, why } } else { self.in_era(meant, why, era)? };
         if self.stands_in(meant) {
             return Ok(Choice { entry: meant, why });
         }
-        // A tester wants this entry and no other: an answer from the wrong one would be a lie.
-        if why != Why::Tester && self.may_fail_over_from(meant) {
+        let speaks = era.is_none_or(|era| self.serves[meant.other()].may_serve(era));
+        if why != Why::Tester && speaks && self.may_fail_over_from(meant) {
             return Ok(Choice { entry: meant.other(), why: Why::Failover });
         }
         match self.standing[meant] {
-            Standing::Down => Err(Unusable(meant)),
+            Standing::Down => Err(Unseated::Unusable(meant)),
             // Unknown, and the other is no better: follow the split.
             Standing::Unknown | Standing::Up => Ok(Choice { entry: meant, why }),
+        }
+    }
+
+    /// The entry that is meant, or the other where only that one speaks the client's era: a client that
+    /// has been shown an era stays with it.
+    fn in_era(&self, meant: Entry, why: Why, era: Option<Era>) -> Result<Choice, Unseated> {
+        let as_meant = Ok(Choice { entry: meant, why });
+        let Some(era) = era.filter(|era| !self.serves[meant].may_serve(*era)) else { return as_meant };
+        match era {
+            _ if self.serves[meant.other()].may_serve(era) => Ok(Choice { entry: meant.other(), why: Why::Era }),
+            Era::Modern => Err(Unseated::NotModern),
+            // The server's own refusal tells a legacy client more than ours could.
+            Era::Legacy => as_meant,
         }
     }
 
@@ -135,6 +170,12 @@ impl Scene {
             Standing::Down => false,
         };
         self.failover && better && !self.condemned[other]
+    }
+
+    /// Whether clients still call by lists of this entry's: not where that was rolled back, nor where it is
+    /// not proven up. A share of 0 is no reason against it: as sessions do, what has begun ends where it is.
+    fn keeps_its_list(&self, entry: Entry) -> bool {
+        self.stands_in(entry) && !self.condemned[entry]
     }
 
     fn stands_in(&self, entry: Entry) -> bool {
@@ -157,6 +198,7 @@ mod tests {
             condemned: PerEntry::default(),
             standing: PerEntry { primary, secondary },
             failover: true,
+            serves: PerEntry::default(),
         }
     }
 
@@ -176,10 +218,10 @@ mod tests {
             (Down, Unknown, Ok((Entry::Secondary, Why::Birth))),
             (Up, Down, Ok((Entry::Primary, Why::Failover))),
             (Unknown, Down, Ok((Entry::Primary, Why::Failover))),
-            (Down, Down, Err(Unusable(Entry::Primary))),
+            (Down, Down, Err(Unseated::Unusable(Entry::Primary))),
         ];
         for (primary, secondary, expected) in table {
-            let got = scene(primary, secondary).decide(Asked::Birth, || 0);
+            let got = scene(primary, secondary).decide(Asked::Birth, None, || 0);
             let expected = expected.map(|(entry, why)| Choice { entry, why });
             assert_eq!(got, expected, "primary {primary:?}, secondary {secondary:?}");
         }
@@ -187,45 +229,86 @@ mod tests {
 
     #[test]
     fn who_is_turned_away_uses_up_no_birth() {
-        assert!(scene(Down, Down).decide(Asked::Birth, no_birth).is_err());
+        assert!(scene(Down, Down).decide(Asked::Birth, None, no_birth).is_err());
     }
 
     #[test]
     fn nobody_fails_over_to_a_condemned_entry() {
         let mut scene = scene(Up, Down);
         scene.condemned.primary = true;
-        assert_eq!(scene.decide(Asked::Birth, || 0), Err(Unusable(Entry::Secondary)));
+        assert_eq!(scene.decide(Asked::Birth, None, || 0), Err(Unseated::Unusable(Entry::Secondary)));
     }
 
     #[test]
     fn failover_can_be_switched_off() {
         let scene = Scene { failover: false, ..scene(Up, Down) };
-        assert_eq!(scene.decide(Asked::Birth, || 0), Err(Unusable(Entry::Secondary)));
+        assert_eq!(scene.decide(Asked::Birth, None, || 0), Err(Unseated::Unusable(Entry::Secondary)));
     }
 
     #[test]
     fn a_pin_holds_whatever_the_checks_say_and_uses_up_no_birth() {
-        let choice = scene(Up, Down).decide(Asked::Pinned(Entry::Secondary), no_birth).unwrap();
+        let choice = scene(Up, Down).decide(Asked::Pinned(Entry::Secondary), None, no_birth).unwrap();
         assert_eq!(choice, Choice { entry: Entry::Secondary, why: Why::Pin });
     }
 
     #[test]
     fn a_tester_reaches_an_entry_at_zero_and_never_the_other() {
         let scene = Scene { split: Split::giving(Entry::Secondary, Share::NONE), ..scene(Up, Up) };
-        let choice = scene.decide(Asked::Tester(Entry::Secondary), no_birth).unwrap();
+        let choice = scene.decide(Asked::Tester(Entry::Secondary), None, no_birth).unwrap();
         assert_eq!(choice.entry, Entry::Secondary);
         let down = Scene { standing: PerEntry { primary: Up, secondary: Down }, ..scene };
-        assert_eq!(down.decide(Asked::Tester(Entry::Secondary), no_birth), Err(Unusable(Entry::Secondary)));
+        assert_eq!(down.decide(Asked::Tester(Entry::Secondary), None, no_birth), Err(Unseated::Unusable(Entry::Secondary)));
     }
 
     #[test]
     fn what_is_not_mcp_goes_to_stable_whatever_the_split() {
-        assert_eq!(scene(Up, Up).decide(Asked::Stable, no_birth).unwrap().entry, Entry::Primary);
+        assert_eq!(scene(Up, Up).decide(Asked::Stable, None, no_birth).unwrap().entry, Entry::Primary);
     }
 
     #[test]
     fn keyed_clients_use_up_no_birth() {
         let key = ClientKey::new(&KeySource::ApiKey, b"k");
-        assert_eq!(scene(Up, Up).decide(Asked::Client(key), no_birth).unwrap().why, Why::Key);
+        assert_eq!(scene(Up, Up).decide(Asked::Client(key), None, no_birth).unwrap().why, Why::Key);
+    }
+
+    #[test]
+    fn a_client_goes_where_its_era_is_spoken() {
+        let eras = |legacy, modern| Eras { legacy: Some(legacy), modern: Some(modern) };
+        let (legacy, dual, modern) = (eras(true, false), eras(true, true), eras(false, true));
+        let pair = |primary, secondary| Scene { serves: PerEntry { primary, secondary }, ..scene(Up, Up) };
+        let take = |scene: Scene, era| scene.decide(Asked::Birth, Some(era), || 0).map(|choice| (choice.entry, choice.why));
+        // Everything is meant for the secondary.
+        assert_eq!(take(pair(dual, legacy), Era::Modern), Ok((Entry::Primary, Why::Era)));
+        assert_eq!(take(pair(dual, legacy), Era::Legacy), Ok((Entry::Secondary, Why::Birth)));
+        assert_eq!(take(pair(dual, modern), Era::Legacy), Ok((Entry::Primary, Why::Era)));
+        assert_eq!(take(pair(legacy, legacy), Era::Modern), Err(Unseated::NotModern));
+        assert_eq!(take(pair(modern, modern), Era::Legacy), Ok((Entry::Secondary, Why::Birth)), "the server says no itself");
+        let tester = pair(dual, legacy).decide(Asked::Tester(Entry::Secondary), Some(Era::Modern), no_birth);
+        assert_eq!(tester.map(|choice| choice.entry), Ok(Entry::Secondary));
+    }
+
+    #[test]
+    fn a_call_follows_the_list_it_was_found_in_unless_its_entry_was_rolled_back_or_is_down() {
+        let key = ClientKey::new(&KeySource::ApiKey, b"k");
+        let take = |scene: Scene| {
+            scene.decide(Asked::Listed(Entry::Primary, key), None, no_birth).map(|choice| (choice.entry, choice.why))
+        };
+        // Everything is meant for the secondary.
+        assert_eq!(take(scene(Up, Up)), Ok((Entry::Primary, Why::List)));
+        assert_eq!(take(scene(Down, Up)), Ok((Entry::Secondary, Why::Key)));
+        let mut condemned = scene(Up, Up);
+        condemned.condemned.primary = true;
+        assert_eq!(take(condemned), Ok((Entry::Secondary, Why::Key)));
+    }
+
+    #[test]
+    fn nobody_fails_over_to_an_entry_of_another_era() {
+        let dual_and_legacy = PerEntry {
+            primary: Eras { legacy: Some(true), modern: Some(false) },
+            secondary: Eras { legacy: Some(true), modern: Some(true) },
+        };
+        let scene = Scene { serves: dual_and_legacy, ..scene(Up, Down) };
+        assert_eq!(scene.decide(Asked::Birth, Some(Era::Modern), || 0), Err(Unseated::Unusable(Entry::Secondary)));
+        assert_eq!(scene.decide(Asked::Birth, Some(Era::Legacy), || 0).map(|choice| choice.entry), Ok(Entry::Primary));
     }
 }

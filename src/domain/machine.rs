@@ -282,6 +282,8 @@ impl Machine {
             condemned: PerEntry::from_fn(|entry| self.state.condemned[entry].is_some()),
             standing: PerEntry::from_fn(|entry| self.standing(entry)),
             failover: self.rules.failover,
+            // The machine decides nothing by eras; who publishes knows them.
+            serves: PerEntry::default(),
         }
     }
 

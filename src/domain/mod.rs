@@ -5,6 +5,7 @@ pub mod affinity;
 pub mod clock;
 pub mod decide;
 pub mod entry;
+pub mod era;
 pub mod health;
 pub mod machine;
 pub mod outcome;
@@ -13,8 +14,9 @@ pub mod split;
 
 pub use affinity::{ClientKey, KeySource};
 pub use clock::Moment;
-pub use decide::{Asked, Choice, Scene, Unusable, Why};
+pub use decide::{Asked, Choice, Scene, Unseated, Why};
 pub use entry::{Entry, PerEntry};
+pub use era::{Era, Eras};
 pub use health::{Standing, Streak, Thresholds};
 pub use outcome::{Blame, Outcome};
 pub use split::{Phase, Salt, Share, Split};

@@ -5,6 +5,7 @@
 //! seal.key admin-token  generated secrets, mode 0600
 //! services/NAME.json    state, with a checksum; NAME.json.prev is the one before
 //! brake/NAME            two slots of 32 KiB, written in place, the older one first
+//! pins/NAME             hashes of the modern era's words and where they belong, appended twice a second
 //! audit.jsonl           one line per change and denied attempt; .1 to .3 were put aside at 16 MiB
 //! ```
 //!
@@ -24,10 +25,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use self::audit::AuditFile;
+use super::pins::{PinBatch, PinRecord};
 use super::store::{Store, StoreError};
 use crate::domain::machine::{Brake, Durable, Found};
 
 mod audit;
+mod pins;
 
 const FORMAT: u32 = 1;
 const SLOT: usize = 32 << 10;
@@ -59,7 +62,7 @@ struct Document<'a> {
 impl Directory {
     /// Opens a directory, makes it where it is missing, and locks it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for folder in [root.to_path_buf(), root.join("services"), root.join("brake")] {
+        for folder in [root.to_path_buf(), root.join("services"), root.join("brake"), root.join("pins")] {
             make_folder(&folder).map_err(|error| io_error(&folder, error))?;
         }
         let lock = lock_folder(root)?;
@@ -95,6 +98,10 @@ impl Directory {
 
     fn state_path(&self, service: &str) -> PathBuf {
         self.root.join("services").join(format!("{service}.json"))
+    }
+
+    fn pins_path(&self, service: &str) -> PathBuf {
+        self.root.join("pins").join(service)
     }
 
     fn load_state(&self, service: &str) -> Result<Option<Durable>, StoreError> {
@@ -187,6 +194,16 @@ impl Store for Directory {
 
     fn warning(&self, service: &str) -> Option<String> {
         lock(&self.fallen_back).get(service).cloned()
+    }
+
+    fn pins(&self, service: &str) -> Result<Vec<PinRecord>, StoreError> {
+        let path = self.pins_path(service);
+        pins::read(&path).map_err(|error| io_error(&path, error))
+    }
+
+    fn keep_pins(&self, service: &str, batch: &PinBatch) -> Result<(), StoreError> {
+        let path = self.pins_path(service);
+        pins::write(&path, batch).map_err(|error| io_error(&path, error))
     }
 
     fn is_durable(&self) -> bool {

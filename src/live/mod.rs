@@ -2,10 +2,12 @@
 
 pub mod cell;
 pub mod directory;
+pub mod pins;
 pub mod snapshot;
 pub mod store;
 
 pub use cell::{Publisher, Reader};
 pub use directory::Directory;
+pub use pins::{Handle, Pin, PinBatch, PinRecord, Pins};
 pub use snapshot::{EndpointView, EntryView, ServiceView, Snapshot};
 pub use store::{Memory, Store, StoreError};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::pins::{Pin, Pins, name_hash};
 use crate::config;
 use crate::domain::affinity::rendezvous_weight;
-use crate::domain::{ClientKey, PerEntry, Scene, Standing};
+use crate::domain::{ClientKey, Entry, PerEntry, Scene, Standing};
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
 
 /// Everything in force at a moment.
@@ -33,6 +34,8 @@ pub struct ServiceView {
     pub entries: PerEntry<EntryView>,
     /// Counts of the service as a whole.
     pub tally: Arc<ServiceTally>,
+    /// Where the words of the modern era belong.
+    pub pins: Arc<Pins>,
 }
 
 /// One entry.
@@ -76,6 +79,16 @@ impl EntryView {
     /// An endpoint by its name.
     pub fn named(&self, name: &str) -> Option<&EndpointView> {
         self.endpoints.iter().find(|view| view.endpoint.name == name)
+    }
+
+    /// The endpoint that a pin names.
+    pub fn pinned(&self, pin: &Pin) -> Option<&EndpointView> {
+        self.endpoints.iter().find(|view| name_hash(&view.endpoint.name) == pin.endpoint)
+    }
+
+    /// A pin to an endpoint of this entry, whose name is given.
+    pub fn pin(&self, entry: Entry, endpoint: &str) -> Pin {
+        Pin { entry, endpoint: name_hash(endpoint), version: name_hash(&self.version) }
     }
 
     /// The endpoint for a new client: of those that stand best, a keyed client's by rendezvous,

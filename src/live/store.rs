@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 
+use super::pins::{PinBatch, PinRecord};
 use crate::domain::machine::{Brake, Durable, Found};
 
 /// Keeps the durable state of services. The calls may block; traffic never makes them.
@@ -29,6 +30,16 @@ pub trait Store: Send + Sync {
 
     /// The last lines of the audit, oldest first.
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError>;
+
+    /// The pins of the modern era that were kept. They are hints: what cannot be read is left out.
+    fn pins(&self, _service: &str) -> Result<Vec<PinRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Keeps pins.
+    fn keep_pins(&self, _service: &str, _batch: &PinBatch) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// What an operator should know about the state that was loaded last.
     fn warning(&self, _service: &str) -> Option<String> {
@@ -74,6 +85,13 @@ pub enum StoreError {
         /// What is there.
         found: u64,
     },
+}
+
+impl StoreError {
+    /// A task of the store's that did not come to its end.
+    pub fn of_task(error: &impl std::fmt::Display) -> Self {
+        Self::Io { path: "the store".to_owned(), error: std::io::Error::other(error.to_string()) }
+    }
 }
 
 /// Keeps everything in memory, for sidecars whose file is the authority.

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::scan::hash_of;
+
 /// What a POST body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -19,7 +21,7 @@ pub enum Kind {
 }
 
 /// The outermost level of a body. Everything is borrowed from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Envelope<'a> {
     /// What it is.
     pub kind: Kind,
@@ -27,6 +29,18 @@ pub struct Envelope<'a> {
     pub method: Option<Cow<'a, str>>,
     /// The requests in it, each of which wants an answer.
     pub wanted: Vec<Wanted<'a>>,
+    params: Option<&'a RawValue>,
+}
+
+/// Words of a server's that a client brings back (2026-07-28), as hashes: see [`super::scan::hash_of`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// `params.requestState`, the state of a request that is repeated with what the server had asked for.
+    pub request_state: Option<u64>,
+    /// `params.taskId`, or the first of `params.notifications.taskIds` that are listened to.
+    pub task: Option<u64>,
+    /// `params.cursor`, the place in a list.
+    pub cursor: Option<u64>,
 }
 
 /// A request that wants an answer.
@@ -48,6 +62,24 @@ struct Message<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow)]
     params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Carried<'a> {
+    #[serde(borrow, rename = "requestState")]
+    request_state: Option<Text<'a>>,
+    #[serde(borrow, rename = "taskId")]
+    task: Option<Text<'a>>,
+    #[serde(borrow)]
+    cursor: Option<Text<'a>>,
+    #[serde(borrow)]
+    notifications: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Subscribed<'a> {
+    #[serde(borrow, rename = "taskIds")]
+    tasks: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -83,19 +115,35 @@ impl<'a> Envelope<'a> {
         };
         let id = message.id.filter(|_| kind == Kind::Request).map(RawValue::get);
         let wanted = id.map(|id| Wanted { id, tool: message.tool() }).into_iter().collect();
-        Some(Self { kind, method: message.method.clone().map(|method| method.0), wanted })
+        Some(Self { kind, method: message.method.clone().map(|method| method.0), wanted, params: message.params })
     }
 
     fn of_batch(messages: &[Message<'a>]) -> Option<Self> {
         let parts: Option<Vec<Self>> = messages.iter().map(Self::of_one).collect();
         let parts = parts.filter(|parts| !parts.is_empty())?;
         let wanted = parts.into_iter().flat_map(|part| part.wanted).collect();
-        Some(Self { kind: Kind::Batch, method: None, wanted })
+        Some(Self { kind: Kind::Batch, method: None, wanted, params: None })
     }
 
     /// Whether this opens a legacy session.
     pub fn is_initialize(&self) -> bool {
         self.kind == Kind::Request && self.method.as_deref() == Some(super::names::INITIALIZE)
+    }
+
+    /// The words of a server's that it brings back; none where a member is not as it should be.
+    pub fn words(&self) -> Words {
+        let Some(params) = self.params else { return Words::default() };
+        let Ok(carried) = serde_json::from_str::<Carried<'_>>(params.get()) else { return Words::default() };
+        let hash = |text: Option<Text<'_>>| text.map(|text| hash_of(&text.0));
+        let listened = || {
+            let subscribed: Subscribed<'_> = serde_json::from_str(carried.notifications?.get()).ok()?;
+            subscribed.tasks?.into_iter().next()
+        };
+        Words {
+            request_state: hash(carried.request_state),
+            task: hash(carried.task).or_else(|| hash(listened())),
+            cursor: hash(carried.cursor),
+        }
     }
 
     /// Whether it may be sent a second time when no byte of an answer came.
@@ -150,10 +198,10 @@ mod tests {
             r#"{"jsonrpc":"1.0","method":"a"}"#,
             r#"{"jsonrpc":"2.0""#,
         ] {
-            assert_eq!(Envelope::read(text.as_bytes()), None, "{text}");
+            assert!(Envelope::read(text.as_bytes()).is_none(), "{text}");
         }
-        assert_eq!(Envelope::read(br#"{"jsonrpc":"2.0","method":"a","method":"initialize"}"#), None, "a member given twice");
-        assert_eq!(Envelope::read(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}"), None, "not UTF-8");
+        assert!(Envelope::read(br#"{"jsonrpc":"2.0","method":"a","method":"initialize"}"#).is_none(), "a member given twice");
+        assert!(Envelope::read(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}").is_none(), "not UTF-8");
     }
 
     #[test]
@@ -166,6 +214,21 @@ mod tests {
         assert_eq!(tools(call), [Some("search".to_owned())]);
         assert_eq!(tools(r#"{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p"}}"#), [None]);
         assert_eq!(tools(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[1]}"#), [None]);
+    }
+
+    #[test]
+    fn the_words_of_a_server_are_found_where_the_specification_puts_them() {
+        let words = |params: &str| {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{params}}}"#);
+            Envelope::read(body.as_bytes()).unwrap().words()
+        };
+        let all = words(r#"{"arguments":{"cursor":"x"},"requestState":"s\u00e9","taskId":"t","cursor":"c","_meta":{}}"#);
+        let expected = Words { request_state: Some(hash_of("sé")), task: Some(hash_of("t")), cursor: Some(hash_of("c")) };
+        assert_eq!(all, expected);
+        assert_eq!(words(r#"{"notifications":{"toolsListChanged":true,"taskIds":["a","b"]}}"#).task, Some(hash_of("a")));
+        for none in ["{}", "[]", "3", r#"{"cursor":1}"#, r#"{"cursor":"a","cursor":"b"}"#, r#"{"notifications":[]}"#] {
+            assert_eq!(words(none), Words::default(), "{none}");
+        }
     }
 
     #[test]

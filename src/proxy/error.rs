@@ -9,6 +9,7 @@
 //! | DELETE | deliver it | 200: the session is gone for the client either way |
 //! | modern request, not MCP, id unknown | anything | the status |
 //! | session id that does not open, or whose endpoint is gone | – | 404 (2025-03-26, session management, rule 3) |
+//! | `server/discover`, where not both entries serve the modern era | offer it | 400: its client goes on with `initialize` |
 //! | what the client must not send | – | 4xx, before any endpoint is touched |
 //!
 //! Measured with five clients: 200 with a JSON-RPC error is the only shape that none of them turns
@@ -20,9 +21,9 @@ use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::body::ToClient;
-use super::facts::{Asker, Era, Kind};
+use super::facts::{Asker, Kind};
 use crate::config::ErrorShape;
-use crate::domain::{Blame, Entry, Outcome};
+use crate::domain::{Blame, Entry, Era, Outcome};
 use crate::mcp::words;
 
 /// Why the proxy answers by itself.
@@ -44,6 +45,8 @@ pub(super) enum ProxyError {
     OriginRefused,
     /// The request has been here before.
     Loop,
+    /// The modern era is not offered, since not both entries serve it.
+    NotModern,
     /// The tester header names no entry.
     Tester,
     /// A session id that was not sealed here.
@@ -103,7 +106,7 @@ impl ProxyError {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Form(_) | Self::Tester | Self::ClientBody => StatusCode::BAD_REQUEST,
+            Self::Form(_) | Self::Tester | Self::ClientBody | Self::NotModern => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
@@ -137,6 +140,7 @@ impl fmt::Display for ProxyError {
             Self::HostRefused => f.write_str("this host is not served here"),
             Self::OriginRefused => f.write_str("this origin is not allowed"),
             Self::Loop => f.write_str("the request has come through here before"),
+            Self::NotModern => f.write_str("revision 2026-07-28 is not served here for now: send initialize"),
             Self::Tester => f.write_str("the tester header names no entry: primary or secondary"),
             Self::UnknownSession => f.write_str("session not found: the id was not issued here or is no longer valid"),
             Self::SessionLost => f.write_str("session not found: the server that held it is gone"),
@@ -162,13 +166,9 @@ pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Re
         None => error.status(),
     };
     let mut response = match asker.era {
-        Era::None => text(format!("{error}\n"), "text/plain; charset=utf-8"),
-        Era::Legacy | Era::Modern if asker.pending.is_empty() => {
-            text(words::error_body(&["null"], false, &error.to_string()), "application/json")
-        }
-        Era::Legacy | Era::Modern => {
-            text(words::error_body(&asker.pending, asker.is_batch, &error.to_string()), "application/json")
-        }
+        None => text(format!("{error}\n"), "text/plain; charset=utf-8"),
+        Some(_) if asker.pending.is_empty() => text(words::error_body(&["null"], false, &error.to_string()), "application/json"),
+        Some(_) => text(words::error_body(&asker.pending, asker.is_batch, &error.to_string()), "application/json"),
     };
     *response.status_mut() = status;
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -194,7 +194,7 @@ enum Spared {
 }
 
 fn spared(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Option<Spared> {
-    if asker.era != Era::Legacy || !error.spares_the_session() {
+    if asker.era != Some(Era::Legacy) || !error.spares_the_session() {
         return None;
     }
     let nobody_there = matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_));
@@ -206,13 +206,13 @@ fn spared(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Option<Spared
         Kind::Message => Some(Spared::Silently(StatusCode::ACCEPTED)),
         Kind::Listen => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
         Kind::End => Some(Spared::Silently(StatusCode::OK)),
-        Kind::Initialize | Kind::Call | Kind::Plain => None,
+        Kind::Initialize | Kind::Call | Kind::Subscribe | Kind::Plain => None,
     }
 }
 
 /// Whether an error was hidden from the client, so that somebody should count it.
 pub(super) fn is_hidden(error: &ProxyError, asker: &Asker) -> bool {
-    error.spares_the_session() && asker.era == Era::Legacy && asker.kind == Kind::Message
+    error.spares_the_session() && asker.era == Some(Era::Legacy) && asker.kind == Kind::Message
 }
 
 fn text(body: String, kind: &'static str) -> Response<ToClient> {

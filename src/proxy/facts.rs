@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{ACCEPT, AUTHORIZATION};
+use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, request};
 use tokio::time::Instant;
 
 use super::Site;
 use super::error::ProxyError;
+use super::handles;
+use super::keys::{address_key, client_key};
 use super::ledger::{Pending, book_all};
 use super::peek::Peeked;
 use super::peer::Peer;
 use crate::config::Plain;
-use crate::domain::{Asked, Blame, ClientKey, Entry, KeySource, Outcome};
-use crate::live::ServiceView;
+use crate::domain::{Asked, Blame, ClientKey, Entry, Era, Outcome};
+use crate::live::{EndpointView, EntryView, Pin, ServiceView};
 use crate::mcp::{self, Envelope, SessionPin, names};
 
 /// The facts that a decision goes by.
@@ -26,16 +26,36 @@ use crate::mcp::{self, Envelope, SessionPin, names};
 pub(super) struct Facts {
     /// What it asks of the split.
     pub(super) asked: Asked,
+    /// The protocol's era; none where it is not MCP.
+    pub(super) era: Option<Era>,
+    /// Whether its client asks which era to speak.
+    pub(super) asks_era: bool,
     /// Its client's key, where it has one that counts.
     pub(super) key: Option<ClientKey>,
     /// Where its session lives.
     pub(super) pin: Option<SessionPin>,
+    /// Where the server is that gave out a word that it brings back.
+    pub(super) handle: Option<Pin>,
+    /// Whether its answer is a list that will be called by.
+    pub(super) lists: bool,
     /// The session id as the client sent it, where it opened.
     pub(super) session: Option<HeaderValue>,
     /// Whether it may be sent a second time when no byte of an answer came.
     pub(super) repeatable: bool,
     /// Whether it may open a session although nobody has read it, being longer than may be looked at.
     pub(super) unread: bool,
+}
+
+impl Facts {
+    /// The endpoint of an entry that alone will do: the one that holds the session, or that gave out a word
+    /// which the request brings back. None where that endpoint is not configured any more.
+    pub(super) fn only<'a>(&self, entry: Entry, view: &'a EntryView) -> Option<&'a EndpointView> {
+        match (&self.pin, &self.handle) {
+            (Some(pin), _) if pin.entry == entry && pin.upstream.is_some() => view.named(&pin.endpoint),
+            (None, Some(pin)) if pin.entry == entry => view.pinned(pin),
+            _ => None,
+        }
+    }
 }
 
 /// What has to be known to answer in a way that the client understands, as far as it is known when
@@ -46,8 +66,8 @@ pub(super) struct Asker {
     pub(super) service: Option<Arc<ServiceView>>,
     /// The entry chosen.
     pub(super) entry: Option<Entry>,
-    /// The protocol's era.
-    pub(super) era: Era,
+    /// The protocol's era; none where it is not MCP.
+    pub(super) era: Option<Era>,
     /// The kind of request.
     pub(super) kind: Kind,
     /// The requests that want an answer.
@@ -74,18 +94,6 @@ impl Drop for Asker {
     }
 }
 
-/// The protocol's era.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Era {
-    /// Not MCP.
-    #[default]
-    None,
-    /// With handshake and sessions, to 2025-11-25.
-    Legacy,
-    /// Stateless, from 2026-07-28.
-    Modern,
-}
-
 /// The kind of request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -100,6 +108,8 @@ pub(super) enum Kind {
     Message,
     /// A GET event stream.
     Listen,
+    /// A modern stream of changes: `subscriptions/listen`.
+    Subscribe,
     /// A DELETE of a session.
     End,
 }
@@ -110,22 +120,28 @@ impl Asker {
     }
 
     pub(super) fn is_mcp(&self) -> bool {
-        self.era != Era::None
+        self.era.is_some()
     }
 
     fn learn(&mut self, head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) {
         self.era = era(head, envelope, unread);
+        let method = if self.era == Some(Era::Modern) { handles::method(head, envelope) } else { None };
         self.kind = match (&head.method, envelope) {
-            _ if self.era == Era::None => Kind::Plain,
+            _ if self.era.is_none() => Kind::Plain,
             (&Method::GET, _) => Kind::Listen,
             (&Method::DELETE, _) => Kind::End,
             (_, Some(envelope)) if envelope.is_initialize() => Kind::Initialize,
             (_, Some(envelope)) if envelope.wanted.is_empty() => Kind::Message,
+            (_, None) if method.is_some_and(|method| method.starts_with("notifications/")) => Kind::Message,
+            _ if method == Some(names::LISTEN) => Kind::Subscribe,
             _ => Kind::Call,
         };
         if let Some(envelope) = envelope {
             self.pending = envelope.wanted.iter().map(Pending::new).collect();
             self.is_batch = envelope.kind == mcp::Kind::Batch;
+        } else if let (Some(method), Kind::Call | Kind::Subscribe) = (method, self.kind) {
+            let tool = handles::name(head).filter(|_| method == names::CALL_TOOL);
+            self.pending = vec![Pending::unread(tool)];
         }
     }
 }
@@ -148,13 +164,17 @@ pub(super) fn read(
     };
     let mut facts = Facts {
         asked: Asked::Stable,
+        era: asker.era,
+        asks_era: false,
         key: None,
         pin: None,
+        handle: None,
+        lists: false,
         session: None,
         repeatable,
-        unread: unread && asker.era == Era::Legacy,
+        unread: unread && asker.era == Some(Era::Legacy),
     };
-    if asker.era == Era::Legacy && asker.kind != Kind::Initialize && read_session(head, service, site, &mut facts)? {
+    if asker.era == Some(Era::Legacy) && asker.kind != Kind::Initialize && read_session(head, service, site, &mut facts)? {
         asker.session.clone_from(&facts.session);
         asker.entry = facts.pin.as_ref().map(|pin| pin.entry);
         return Ok(facts);
@@ -173,11 +193,35 @@ pub(super) fn read(
         (None, Kind::Plain, _) if belongs_to_stable(head, service) => Asked::Stable,
         (None, _, Some(key)) => {
             service.tally.note_key(key);
-            Asked::Client(key)
+            if asker.era == Some(Era::Modern) {
+                place(head, envelope.as_ref(), service, site, key, &mut facts)
+            } else {
+                Asked::Client(key)
+            }
         }
         (None, _, None) => Asked::Birth,
     };
     Ok(facts)
+}
+
+/// A modern client is placed by its words, by what it has just listed, or by its key.
+fn place(
+    head: &request::Parts,
+    envelope: Option<&Envelope<'_>>,
+    service: &ServiceView,
+    site: &Site,
+    key: ClientKey,
+    facts: &mut Facts,
+) -> Asked {
+    let method = handles::method(head, envelope).unwrap_or_default();
+    facts.asks_era = method == names::DISCOVER;
+    facts.lists = names::is_list(method);
+    facts.handle = handles::find(head, envelope, key, service, site);
+    match (facts.handle, handles::listed(method, key, service, site)) {
+        (Some(pin), _) => Asked::Pinned(pin.entry),
+        (None, Some(pin)) => Asked::Listed(pin.entry, key),
+        (None, None) => Asked::Client(key),
+    }
 }
 
 /// The session of a legacy request. Whether there is one.
@@ -197,15 +241,15 @@ fn read_session(head: &request::Parts, service: &ServiceView, site: &Site, facts
     Ok(true)
 }
 
-fn era(head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) -> Era {
+fn era(head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) -> Option<Era> {
     let headers = &head.headers;
     match headers.get(names::PROTOCOL_VERSION) {
-        Some(version) if names::is_modern(version.as_bytes()) => return Era::Modern,
-        Some(_) => return Era::Legacy,
+        Some(version) if names::is_modern(version.as_bytes()) => return Some(Era::Modern),
+        Some(_) => return Some(Era::Legacy),
         None => {}
     }
     let listens = head.method == Method::GET && accepts_events(headers);
-    if envelope.is_some() || unread || headers.contains_key(names::SESSION_ID) || listens { Era::Legacy } else { Era::None }
+    (envelope.is_some() || unread || headers.contains_key(names::SESSION_ID) || listens).then_some(Era::Legacy)
 }
 
 fn accepts_events(headers: &HeaderMap) -> bool {
@@ -227,86 +271,4 @@ fn tester(head: &request::Parts, service: &ServiceView) -> Result<Option<Entry>,
     let Some(value) = head.headers.get(name) else { return Ok(None) };
     let entry = value.to_str().ok().and_then(|text| text.parse().ok());
     entry.map(Some).ok_or(ProxyError::Tester)
-}
-
-/// The first key of the configured sources that the request has.
-fn client_key(head: &request::Parts, service: &ServiceView, peer: &Peer, site: &Site, address_counts: bool) -> Option<ClientKey> {
-    let headers = &head.headers;
-    service.config.affinity.keys.iter().find_map(|source| match source {
-        KeySource::ApiKey => api_key(headers).map(|value| ClientKey::new(source, value)),
-        KeySource::Jwt(claim) => jwt_claim(headers, claim).map(|value| ClientKey::new(source, value.as_bytes())),
-        KeySource::Header(name) => headers.get(name).map(|value| ClientKey::new(source, value.as_bytes())),
-        KeySource::Address if address_counts => Some(address_key(head, peer, site)),
-        KeySource::Address => None,
-    })
-}
-
-fn address_key(head: &request::Parts, peer: &Peer, site: &Site) -> ClientKey {
-    ClientKey::new(&KeySource::Address, peer.client(&head.headers, &site.limits).to_string().as_bytes())
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
-}
-
-fn api_key(headers: &HeaderMap) -> Option<&[u8]> {
-    let named = headers.get("x-api-key").or_else(|| headers.get("api-key")).map(HeaderValue::as_bytes);
-    // A JWT changes with every refresh and would move its client; its subject does not.
-    named.or_else(|| bearer(headers).filter(|token| jwt_payload(token).is_none()))
-}
-
-fn jwt_payload(token: &[u8]) -> Option<serde_json::Map<String, serde_json::Value>> {
-    let mut parts = token.split(|byte| *byte == b'.');
-    let (_, payload, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else { return None };
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
-}
-
-/// A claim of a bearer JWT (RFC 7519), read without verification: it says which clients are the
-/// same, not what they may do, and a client that lies only chooses its own place on the scale.
-fn jwt_claim(headers: &HeaderMap, claim: &str) -> Option<String> {
-    match jwt_payload(bearer(headers)?)?.remove(claim)? {
-        serde_json::Value::String(text) => Some(text),
-        serde_json::Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(authorization: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, authorization.parse().unwrap());
-        headers
-    }
-
-    fn jwt(payload: &str) -> String {
-        format!("Bearer {}.{}.c2ln", URL_SAFE_NO_PAD.encode("{}"), URL_SAFE_NO_PAD.encode(payload))
-    }
-
-    #[test]
-    fn the_subject_of_a_token_outlives_its_refresh() {
-        let one = headers(&jwt(r#"{"sub":"ann","iat":1}"#));
-        let two = headers(&jwt(r#"{"sub":"ann","iat":2}"#));
-        assert_eq!(jwt_claim(&one, "sub"), Some("ann".into()));
-        assert_eq!(jwt_claim(&one, "sub"), jwt_claim(&two, "sub"));
-        assert_eq!(api_key(&one), None, "a JWT is no API key");
-    }
-
-    #[test]
-    fn a_token_that_is_no_jwt_is_an_api_key() {
-        assert_eq!(api_key(&headers("Bearer sk-123")), Some(&b"sk-123"[..]));
-        assert_eq!(api_key(&headers("bearer a.b.c")), Some(&b"a.b.c"[..]));
-        assert_eq!(api_key(&headers("Basic dTpw")), None);
-        assert_eq!(jwt_claim(&headers("Bearer sk-123"), "sub"), None);
-    }
-
-    #[test]
-    fn a_claim_that_is_a_number_counts_and_an_object_does_not() {
-        assert_eq!(jwt_claim(&headers(&jwt(r#"{"sub":42}"#)), "sub"), Some("42".into()));
-        assert_eq!(jwt_claim(&headers(&jwt(r#"{"sub":{}}"#)), "sub"), None);
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Request, Response, StatusCode, Version, request};
@@ -11,13 +12,15 @@ use tokio::time::Instant;
 use super::body::{Held, Progress, ToClient, ToEntry};
 use super::error::{self, ProxyError};
 use super::facts::{self, Asker, Facts, Kind};
-use super::ledger::Ledger;
+use super::handles::Scribe;
+use super::ledger::{Ledger, Opening};
 use super::peer::Peer;
 use super::rim::{self, Permit};
 use super::seat::{Search, Seat};
 use super::stream::EventStream;
 use super::{Stage, Worker, headers, peek};
 use crate::config::ErrorShape;
+use crate::domain::Era;
 use crate::live::ServiceView;
 use crate::upstream::{Reply, StreamGuard, StreamKind, Trouble};
 
@@ -57,7 +60,7 @@ impl Worker {
         asker.service = Some(service.clone());
         rim::guard(&head, &host, &service.config, &self.site)?;
         let pause = self.site.limits.body_timeout;
-        let body = peek::look(&head, body, service.config.traffic.peek_limit, pause).await?;
+        let body = peek::look(&head, body, &service, pause).await?;
         let facts = facts::read(&head, &body, &service, peer, &self.site, asker)?;
         headers::prepare(&mut head, &service.config, &host, peer, &self.site, asker.is_mcp())?;
         let (body, progress) = ToEntry::new(body, pause);
@@ -92,7 +95,7 @@ impl Worker {
             match self.send(&seat, Request::from_parts(head, body), progress).await? {
                 Ok(reply) => return Ok((seat, reply)),
                 // The session's state is at its endpoint and nowhere else.
-                Err(Trouble::Unsent(_, cause)) if is_bound(facts) => {
+                Err(Trouble::Unsent(_, cause)) if facts.only(seat.entry, &seat.service.entries[seat.entry]).is_some() => {
                     seat.ticket.endpoint().note_failure();
                     return Err(ProxyError::Unreachable(cause));
                 }
@@ -168,23 +171,41 @@ impl Worker {
         headers::clean_answer(&mut head.headers);
         let outcome = self.seal_session(facts, &seat, head.status, &mut head.headers, asker.kind)?;
         let stream = is_event_stream(&head.headers).then(|| {
-            let kind = if asker.kind == Kind::Listen { StreamKind::Listen } else { StreamKind::Call };
+            let kind = if asker.kind == Kind::Call { StreamKind::Call } else { StreamKind::Listen };
             let interval = seat.service.config.traffic.keep_alive;
             head.headers.remove(CONTENT_LENGTH);
             let is_encoded = head.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
             let open = StreamGuard::open(&tally, kind);
             let silent = seat.ticket.endpoint().silent.subscribe();
-            EventStream::new(kind, is_encoded, interval, self.site.stage.clone(), silent, open)
+            EventStream::new(kind, asker.kind != Kind::Listen, is_encoded, interval, self.site.stage.clone(), silent, open)
         });
         tracing::debug!(
             service = seat.service.config.name, entry = %seat.entry, endpoint = seat.ticket.endpoint().name,
             why = seat.why.as_str(), kind = ?asker.kind, status = head.status.as_u16(), "request",
         );
         let pending = std::mem::take(&mut asker.pending);
-        let ledger = Ledger::new(tally, seat.ticket.endpoint().clone(), begun, asker.is_mcp(), pending, &head, outcome);
+        let opening = Opening {
+            tally,
+            endpoint: seat.ticket.endpoint().clone(),
+            begun,
+            is_mcp: asker.is_mcp(),
+            pending,
+            outcome,
+            scribe: self.scribe(facts, &seat),
+            is_subscription: asker.kind == Kind::Subscribe,
+        };
+        let ledger = Ledger::new(opening, &head);
         let lease = Some(reply.lease);
         let held = Held { incoming, lease, stream, ledger, finished: false, progress, _ticket: seat.ticket, _permit: permit };
         Ok(Response::from_parts(head, ToClient::held(held)))
+    }
+
+    fn scribe(&self, facts: &Facts, seat: &Seat) -> Option<Scribe> {
+        let key = facts.key.filter(|_| facts.era == Some(Era::Modern))?;
+        let service = &seat.service;
+        let pin = service.entries[seat.entry].pin(seat.entry, &seat.ticket.endpoint().name);
+        let lease = if facts.lists { service.config.affinity.list_lease } else { Duration::ZERO };
+        Some(Scribe { site: self.site.clone(), pins: service.pins.clone(), key, pin, lease })
     }
 
     /// The proxy's own answer, counted and logged.
@@ -198,11 +219,6 @@ impl Worker {
         let shape = service.map_or(ErrorShape::JsonRpc, |service| service.config.traffic.error_shape);
         error::answer(error, asker, shape)
     }
-}
-
-/// Whether only the endpoint of the pin will do.
-fn is_bound(facts: &Facts) -> bool {
-    facts.pin.as_ref().is_some_and(|pin| pin.upstream.is_some())
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

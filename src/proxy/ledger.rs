@@ -9,6 +9,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
+use super::handles::Scribe;
 use crate::domain::{Blame, Outcome};
 use crate::mcp::Wanted;
 use crate::mcp::scan::{Body, End, Events, Message, id_hash};
@@ -23,6 +24,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// A request that nobody has read: any answer is to it.
+    pub(super) fn unread(tool: Option<String>) -> Self {
+        Self { id: "null".to_owned(), hash: None, tool }
+    }
+
     pub(super) fn new(wanted: &Wanted<'_>) -> Self {
         Self { id: wanted.id.to_owned(), hash: id_hash(wanted.id), tool: wanted.tool.as_deref().map(str::to_owned) }
     }
@@ -47,6 +53,23 @@ pub(super) struct Ledger {
     by_status: Outcome,
     scan: Scan,
     ending: Ending,
+    scribe: Option<Scribe>,
+    is_subscription: bool,
+}
+
+/// What is known when an answer begins.
+pub(super) struct Opening {
+    pub(super) tally: Arc<EntryTally>,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) begun: Instant,
+    pub(super) is_mcp: bool,
+    pub(super) pending: Vec<Pending>,
+    /// What the status says.
+    pub(super) outcome: Outcome,
+    /// Who notes the words in it, in the modern era.
+    pub(super) scribe: Option<Scribe>,
+    /// Whether it is a `subscriptions/listen`: one that ends without a result is opened again.
+    pub(super) is_subscription: bool,
 }
 
 enum Scan {
@@ -70,20 +93,14 @@ enum Ending {
 }
 
 impl Ledger {
-    /// Begins with the head of the answer; `outcome` is what its status says.
-    pub(super) fn new(
-        tally: Arc<EntryTally>,
-        endpoint: Arc<Endpoint>,
-        begun: Instant,
-        is_mcp: bool,
-        pending: Vec<Pending>,
-        head: &response::Parts,
-        outcome: Outcome,
-    ) -> Self {
+    /// Begins with the head of the answer.
+    pub(super) fn new(opening: Opening, head: &response::Parts) -> Self {
+        let Opening { tally, endpoint, begun, is_mcp, pending, outcome, scribe, is_subscription } = opening;
         let waited_for = pending.len();
         let scan = Scan::of(head.status, &head.headers, outcome);
         let is_failure = is_mcp && head.status.is_server_error() && head.status != StatusCode::NOT_IMPLEMENTED;
-        Self { tally, endpoint, is_failure, begun, pending, waited_for, by_status: outcome, scan, ending: Ending::Running }
+        let (by_status, ending) = (outcome, Ending::Running);
+        Self { tally, endpoint, is_failure, begun, pending, waited_for, by_status, scan, ending, scribe, is_subscription }
     }
 
     /// The requests that still wait.
@@ -98,8 +115,13 @@ impl Ledger {
 
     /// Bytes of the answer pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        let Self { tally, begun, pending, .. } = self;
-        let mut book = |message: Message| book(tally, *begun, pending, &message);
+        let Self { tally, begun, pending, scribe, .. } = self;
+        let mut book = |message: Message| {
+            if let Some(scribe) = scribe {
+                scribe.note(&message);
+            }
+            book(tally, *begun, pending, &message);
+        };
         match &mut self.scan {
             Scan::Json(body) => body.feed(bytes, &mut book),
             Scan::Events(events) => events.feed(bytes, &mut book),
@@ -130,6 +152,8 @@ impl Ledger {
     /// What becomes of the requests that got no answer; nothing where the answer is still to come.
     fn unanswered(&mut self) -> Option<Outcome> {
         match (&mut self.scan, self.ending) {
+            // It had what it was opened for, and is opened again where it is still wanted.
+            (Scan::Events(_), Ending::Running | Ending::Finished | Ending::Parted) if self.is_subscription => Some(Outcome::Ok),
             (_, Ending::Broken) => Some(Outcome::Failed(Blame::Entry)),
             (_, Ending::Spoilt) => Some(Outcome::Failed(Blame::Client)),
             (_, Ending::Parted) => Some(Outcome::Failed(Blame::Proxy)),
@@ -184,8 +208,8 @@ fn book(tally: &EntryTally, begun: Instant, pending: &mut Vec<Pending>, message:
     let outcome = message.outcome();
     tally.note(outcome);
     // A single request and a single answer belong together even where the server lost the id.
-    let found =
-        pending.iter().position(|one| one.hash == message.id).or((pending.len() == 1 && message.id.is_none()).then_some(0));
+    let is_only = |one: &Pending| pending.len() == 1 && (message.id.is_none() || one.hash.is_none());
+    let found = pending.iter().position(|one| one.hash == message.id || is_only(one));
     let answered = found.map(|at| pending.swap_remove(at));
     if let Some(tool) = answered.and_then(|answered| answered.tool) {
         tally.tools().note(&tool, outcome, begun.elapsed());
@@ -196,7 +220,7 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         // Streams that only listen all break when a server is started anew: that is one event, not many.
         let answered = self.waited_for > 0 && self.pending.is_empty();
-        if self.is_failure || (self.ending == Ending::Broken && self.waited_for > 0) {
+        if self.is_failure || (self.ending == Ending::Broken && self.waited_for > 0 && !self.is_subscription) {
             self.endpoint.note_failure();
         } else if self.ending == Ending::Finished || answered {
             self.endpoint.note_success();

@@ -26,7 +26,9 @@ mod body;
 mod error;
 mod facts;
 mod forward;
+mod handles;
 mod headers;
+mod keys;
 mod ledger;
 mod listen;
 mod peek;
@@ -88,17 +90,20 @@ pub struct Refused {
     pub origin: AtomicU64,
     /// No service for host and path.
     pub no_service: AtomicU64,
+    /// Modern requests where that era is not offered.
+    pub era: AtomicU64,
 }
 
 impl Refused {
     /// The counts with the values of the label `reason`.
-    pub fn counts(&self) -> [(&'static str, u64); 4] {
+    pub fn counts(&self) -> [(&'static str, u64); 5] {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("form", read(&self.form)),
             ("overload", read(&self.overload)),
             ("origin", read(&self.origin)),
             ("no_service", read(&self.no_service)),
+            ("era", read(&self.era)),
         ]
     }
 }

@@ -14,6 +14,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use super::error::ProxyError;
+use super::handles;
+use crate::live::ServiceView;
 use crate::mcp::names;
 
 /// A body as far as it has been looked at.
@@ -41,7 +43,13 @@ impl Peeked {
     }
 }
 
-pub(super) async fn look(head: &request::Parts, body: Incoming, limit: usize, pause: Duration) -> Result<Peeked, ProxyError> {
+pub(super) async fn look(
+    head: &request::Parts,
+    body: Incoming,
+    service: &ServiceView,
+    pause: Duration,
+) -> Result<Peeked, ProxyError> {
+    let limit = service.config.traffic.peek_limit;
     if body.is_end_stream() {
         return Ok(Peeked::Whole(Bytes::new()));
     }
@@ -53,9 +61,16 @@ pub(super) async fn look(head: &request::Parts, body: Incoming, limit: usize, pa
         Some(length) if length > limit as u64 => running(body, true),
         Some(_) => gather(body, limit, pause).await,
         // Without an announced length, wait only where nothing but the body can say where to.
-        None if head.headers.contains_key(names::SESSION_ID) || head.headers.contains_key(names::METHOD) => running(body, false),
+        None if head.headers.contains_key(names::SESSION_ID) || says_enough(head, service) => running(body, false),
         None => gather(body, limit, pause).await,
     }
+}
+
+/// Whether the headers say all that a decision needs (2026-07-28): no word is to be looked for that only
+/// the body has.
+fn says_enough(head: &request::Parts, service: &ServiceView) -> bool {
+    let is_modern = head.headers.get(names::PROTOCOL_VERSION).is_some_and(|version| names::is_modern(version.as_bytes()));
+    is_modern && handles::method(head, None).is_some_and(|method| !handles::must_read(method, &service.pins))
 }
 
 fn is_json(head: &request::Parts) -> bool {

@@ -43,6 +43,7 @@ impl Worker {
             (None, _, ProxyError::NoService) => refused.no_service.fetch_add(1, Ordering::Relaxed),
             (_, _, ProxyError::Overloaded) => refused.overload.fetch_add(1, Ordering::Relaxed),
             (_, _, ProxyError::HostRefused | ProxyError::OriginRefused) => refused.origin.fetch_add(1, Ordering::Relaxed),
+            (_, _, ProxyError::NotModern) => refused.era.fetch_add(1, Ordering::Relaxed),
             (_, None, _) if error.blame() == Blame::Client => refused.form.fetch_add(1, Ordering::Relaxed),
             _ => 0,
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::ProxyError;
 use super::facts::Facts;
 use super::{Stage, Worker};
-use crate::domain::{Choice, Entry, Standing, Why};
+use crate::domain::{Asked, Choice, Entry, Era, Standing, Unseated, Why};
 use crate::live::{EntryView, ServiceView};
 use crate::upstream::Ticket;
 
@@ -51,8 +51,14 @@ impl Worker {
                 Some(choice) => choice,
                 None => {
                     let next_birth = || service.births.fetch_add(1, Ordering::Relaxed);
-                    let chosen = service.scene.decide(facts.asked, next_birth);
-                    *search.choice.insert(chosen.map_err(|unusable| ProxyError::NothingUsable(unusable.0))?)
+                    if facts.asks_era && !matches!(facts.asked, Asked::Tester(_)) && !service.scene.serves.offers(Era::Modern) {
+                        return Err(ProxyError::NotModern);
+                    }
+                    let chosen = service.scene.decide(facts.asked, facts.era, next_birth);
+                    *search.choice.insert(chosen.map_err(|unseated| match unseated {
+                        Unseated::Unusable(entry) => ProxyError::NothingUsable(entry),
+                        Unseated::NotModern => ProxyError::NotModern,
+                    })?)
                 }
             };
             let Choice { entry, why } = self.choose_endpoint_side(&service, facts, search, choice)?;
@@ -79,14 +85,17 @@ impl Worker {
         search: &mut Search,
         choice: Choice,
     ) -> Result<Choice, ProxyError> {
-        let is_bound = facts.pin.as_ref().is_some_and(|pin| pin.upstream.is_some()) || choice.why == Why::Tester;
+        let is_bound = facts.pin.as_ref().is_some_and(|pin| pin.upstream.is_some())
+            || facts.only(choice.entry, &service.entries[choice.entry]).is_some()
+            || choice.why == Why::Tester;
         let best_left = |entry: Entry| service.entries[entry].pick(None, &search.tried, 0).map(|view| view.standing);
         let other = choice.entry.other();
         // The checks may not know yet what this request has just learnt, so an entry whose every
         // endpoint was tried in vain is done with; of the other, the checks' word is taken. A session
         // that its server knows nothing of still keeps its version until that is proven down.
         let settled = facts.pin.is_none() || service.scene.standing[choice.entry] == Standing::Down;
-        let open = settled && service.scene.failover && !service.scene.condemned[other] && !search.failed_over;
+        let speaks = facts.era.is_none_or(|era| service.scene.serves[other].may_serve(era));
+        let open = settled && speaks && service.scene.failover && !service.scene.condemned[other] && !search.failed_over;
         let open = open && best_left(other).is_some_and(|standing| standing != Standing::Down);
         let left = best_left(choice.entry);
         // Endpoints known to be down are tried when there is nobody else.
@@ -108,9 +117,11 @@ impl Worker {
         search: &Search,
         entry: Entry,
     ) -> Result<Arc<crate::upstream::Endpoint>, ProxyError> {
+        if let Some(only) = facts.only(entry, view) {
+            return Ok(only.endpoint.clone());
+        }
         if let Some(pin) = facts.pin.as_ref().filter(|pin| pin.entry == entry) {
             match view.named(&pin.endpoint) {
-                Some(found) if pin.upstream.is_some() => return Ok(found.endpoint.clone()),
                 Some(found) if found.standing != Standing::Down && !search.tried.contains(&found.endpoint.id) => {
                     return Ok(found.endpoint.clone());
                 }
@@ -130,7 +141,9 @@ impl Worker {
     async fn started(&self, service: Arc<ServiceView>, facts: &Facts) -> Result<Arc<ServiceView>, ProxyError> {
         let must_wait = |service: &ServiceView| {
             let meant = service.scene.meant(facts.asked, service.births.load(Ordering::Relaxed));
-            service.starting && service.scene.standing[meant] == Standing::Unknown
+            let unknown = |entry: Entry| service.scene.standing[entry] == Standing::Unknown;
+            // Which era is offered depends on both.
+            service.starting && (unknown(meant) || (facts.asks_era && unknown(meant.other())))
         };
         let service = self.latest(&service)?;
         if !must_wait(&service) {

@@ -48,6 +48,7 @@ impl EventStream {
     /// of ours is written at all.
     pub(super) fn new(
         kind: StreamKind,
+        ends_with_silence: bool,
         is_encoded: bool,
         interval: Duration,
         stage: watch::Receiver<Stage>,
@@ -60,7 +61,8 @@ impl EventStream {
             alarm: Box::pin(tokio::time::sleep(interval)),
         });
         let mut stage = stage;
-        let waits_for_answer = kind == StreamKind::Call;
+        // A GET stream may go on: its session is there and nowhere else.
+        let waits_for_answer = ends_with_silence;
         let ending = Box::pin(async move {
             // An error means that the sender is gone, and the process with it.
             let parting = async { stage.wait_for(|stage| *stage >= Stage::Parting).await.is_ok() };

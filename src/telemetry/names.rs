@@ -37,6 +37,8 @@ metrics! {
     UNKNOWN_IDS = "dualgate_unknown_session_ids" ["service"] "Requests with a session id that does not open: answered 404, never forwarded";
     UNPEEKED = "dualgate_bodies_over_peek_limit" ["service"] "Bodies too long to look at: they follow the client key";
     UNDELIVERED = "dualgate_undelivered_messages" ["service"] "Notifications and answers of clients that could not be delivered and were answered 202";
+    PINS = "dualgate_pins" ["service", "kind"] "Words of the modern era that lead back to their server: request_state, task, cursor; list: clients that call by a list";
+    PINS_EVICTED = "dualgate_pins_evicted" ["service"] "Such words that were pushed out before their time, there being too many";
     CONNECTIONS = "dualgate_client_connections" ["worker"] "Open client connections of a traffic worker";
     SNAPSHOT = "dualgate_snapshot" [] "Number of the snapshot in force in this process";
     REFUSED = "dualgate_refused" ["reason"] "Requests and connections refused by limits or form, before any service";

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::endpoint::Endpoint;
 use crate::config::{Health, HealthKind};
+use crate::domain::{Era, Eras};
 use crate::mcp::names;
 
 /// The most of an answer that a check reads.
@@ -24,7 +25,7 @@ const MOST_READ: usize = 1 << 20;
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a check found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finding {
     /// Whether it passed.
     pub success: bool,
@@ -34,27 +35,30 @@ pub struct Finding {
     pub detail: String,
     /// How long it took.
     pub took: Duration,
+    /// The eras that the endpoint was seen to serve or to refuse.
+    pub serves: Eras,
 }
 
-/// Checks one endpoint again and again. Knows which era the endpoint answered in, so that a modern
-/// server is asked the stateless way and a legacy one is not asked twice.
+/// The eras are asked for again after so many checks: a version of another era may have taken the
+/// address over between two of them.
+const LEARN_EVERY: u32 = 30;
+
+/// Checks one endpoint again and again. Asks for both eras at first and now and then, and in between the
+/// cheaper way: a modern server is asked the stateless way, and a legacy one is not asked twice.
 pub struct Prober {
     endpoint: Arc<Endpoint>,
     health: Health,
     era: Option<Era>,
-    session: Option<String>,
+    until_learning: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Era {
-    Legacy,
-    Modern,
-}
+/// What one way of asking came to.
+type Answer = Result<String, String>;
 
 impl Prober {
     /// A prober that knows nothing yet.
     pub fn new(endpoint: Arc<Endpoint>, health: Health) -> Self {
-        Self { endpoint, health, era: None, session: None }
+        Self { endpoint, health, era: None, until_learning: 0 }
     }
 
     /// One check.
@@ -63,24 +67,34 @@ impl Prober {
         let timeout = self.health.timeout;
         let asked = tokio::time::timeout(timeout, self.ask()).await;
         let silent = asked.is_err();
-        let result = asked.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")));
-        self.end_session();
+        let (result, serves) = asked.unwrap_or_else(|_| (Err(format!("no answer within {timeout:?}")), Eras::default()));
         if result.is_err() {
             // A new version may have come up here, of another era.
-            self.era = None;
+            (self.era, self.until_learning) = (None, 0);
         }
         let (success, detail) = match result {
             Ok(detail) => (true, detail),
             Err(detail) => (false, detail),
         };
-        Finding { success, silent, detail, took: started.elapsed() }
+        Finding { success, silent, detail, took: started.elapsed(), serves }
     }
 
-    async fn ask(&mut self) -> Result<String, String> {
+    async fn ask(&mut self) -> (Answer, Eras) {
+        let unlearnt = |answer| (answer, Eras::default());
         match self.health.kind {
-            HealthKind::Tcp => connect(&self.endpoint).await.map(|_| "accepts connections".to_owned()),
-            HealthKind::Http => self.ask_http().await,
-            HealthKind::Mcp => self.ask_mcp().await,
+            HealthKind::Tcp => unlearnt(connect(&self.endpoint).await.map(|_| "accepts connections".to_owned())),
+            HealthKind::Http => unlearnt(self.ask_http().await),
+            HealthKind::Mcp if self.until_learning > 0 => {
+                self.until_learning -= 1;
+                unlearnt(match self.era {
+                    Some(Era::Modern) => self.discover().await.and_then(|answer| match answer {
+                        Discovered::Serves(detail) => Ok(detail),
+                        _ => Err("answered server/discover before and does no more".to_owned()),
+                    }),
+                    _ => self.initialize().await.and_then(Initialized::detail),
+                })
+            }
+            HealthKind::Mcp => self.learn().await,
         }
     }
 
@@ -89,26 +103,27 @@ impl Prober {
         if status.is_success() { Ok(format!("answers {status}")) } else { Err(format!("answers {status}")) }
     }
 
-    async fn ask_mcp(&mut self) -> Result<String, String> {
-        if self.era != Some(Era::Legacy) {
-            match self.discover().await? {
-                Some(detail) => {
-                    self.era = Some(Era::Modern);
-                    return Ok(detail);
-                }
-                None if self.era == Some(Era::Modern) => {
-                    return Err("answered server/discover before and does no more".to_owned());
-                }
-                None => {}
-            }
-        }
-        let detail = self.initialize().await?;
-        self.era = Some(Era::Legacy);
-        Ok(detail)
+    /// Asks in both eras at once. Well is who answers in either.
+    async fn learn(&mut self) -> (Answer, Eras) {
+        let (discovered, initialized) = tokio::join!(self.discover(), self.initialize());
+        let serves = Eras {
+            modern: discovered.as_ref().ok().and_then(Discovered::says),
+            legacy: initialized.as_ref().ok().and_then(Initialized::says),
+        };
+        let modern = match discovered {
+            Ok(Discovered::Serves(detail)) => Some(detail),
+            _ => None,
+        };
+        let (era, answer) = match (modern, initialized) {
+            (Some(detail), _) => (Era::Modern, Ok(detail)),
+            (None, initialized) => (Era::Legacy, initialized.and_then(Initialized::detail)),
+        };
+        (self.era, self.until_learning) = (Some(era), LEARN_EVERY);
+        (answer, serves)
     }
 
-    /// `server/discover` (2026-07-28): stateless and cheap. Nothing if the endpoint is not modern.
-    async fn discover(&self) -> Result<Option<String>, String> {
+    /// `server/discover` (2026-07-28): stateless and cheap.
+    async fn discover(&self) -> Result<Discovered, String> {
         let version = names::FIRST_MODERN;
         let body = json!({ "jsonrpc": "2.0", "id": "dualgate-health", "method": names::DISCOVER, "params": { "_meta": {
             "io.modelcontextprotocol/protocolVersion": version,
@@ -117,19 +132,24 @@ impl Prober {
         } } });
         let headers = [("mcp-protocol-version", version), ("mcp-method", names::DISCOVER)];
         let answer = self.send(Method::POST, &headers, body.to_string().into()).await?;
-        if answer.status() != StatusCode::OK {
-            return Ok(None);
+        match answer.status() {
+            StatusCode::OK => {}
+            status if is_about_something_else(status) => return Ok(Discovered::Unclear),
+            _ => return Ok(Discovered::Refuses),
         }
         let message = read_message(answer).await?;
-        Ok(message["result"]["supportedVersions"].as_array().map(|versions| {
-            let versions: Vec<&str> = versions.iter().filter_map(Value::as_str).collect();
-            format!("serves {}", versions.join(", "))
-        }))
+        Ok(match message["result"]["supportedVersions"].as_array() {
+            None => Discovered::Refuses,
+            Some(versions) => {
+                let versions: Vec<&str> = versions.iter().filter_map(Value::as_str).collect();
+                Discovered::Serves(format!("serves {}", versions.join(", ")))
+            }
+        })
     }
 
-    /// The legacy handshake. The session it opens is noted as soon as its id is known, and ended
-    /// whatever comes of the check: sessions must not pile up at a server that is slow already.
-    async fn initialize(&mut self) -> Result<String, String> {
+    /// The legacy handshake. The session that it opens is ended as soon as its id is known, whatever
+    /// comes of the check: sessions must not pile up at a server that is slow already.
+    async fn initialize(&self) -> Result<Initialized, String> {
         let body = json!({ "jsonrpc": "2.0", "id": "dualgate-health", "method": names::INITIALIZE, "params": {
             "protocolVersion": names::LAST_LEGACY,
             "capabilities": {},
@@ -139,30 +159,21 @@ impl Prober {
         match answer.status() {
             StatusCode::OK => {}
             // Alive, and it guards its sessions: the check has no credential of a client.
-            StatusCode::UNAUTHORIZED => return Ok("answers 401: it wants a credential".to_owned()),
-            status => return Err(format!("answers initialize with {status}")),
+            StatusCode::UNAUTHORIZED => return Ok(Initialized::Guarded),
+            status if is_about_something_else(status) => return Err(format!("answers initialize with {status}")),
+            status => return Ok(Initialized::Refuses(format!("answers initialize with {status}"))),
         }
-        self.session = answer.headers().get(names::SESSION_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let session = answer.headers().get(names::SESSION_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let _ending = session.map(|session| Ending { endpoint: self.endpoint.clone(), health: self.health.clone(), session });
         let message = read_message(answer).await?;
         let info = &message["result"]["serverInfo"];
-        match (info["name"].as_str(), info["version"].as_str()) {
-            (Some(name), version) => Ok(format!("{name} {}", version.unwrap_or("")).trim_end().to_owned()),
-            (None, _) => Err(match message["error"]["message"].as_str() {
+        Ok(match (info["name"].as_str(), info["version"].as_str()) {
+            (Some(name), version) => Initialized::Serves(format!("{name} {}", version.unwrap_or("")).trim_end().to_owned()),
+            (None, _) => Initialized::Refuses(match message["error"]["message"].as_str() {
                 Some(error) => format!("answers initialize with the error `{error}`"),
                 None => "answers initialize without serverInfo".to_owned(),
             }),
-        }
-    }
-
-    /// DELETE, beside the check and with a time of its own. Servers may refuse it (405); that says
-    /// nothing about their health.
-    fn end_session(&mut self) {
-        let Some(session) = self.session.take() else { return };
-        let other = Self::new(self.endpoint.clone(), self.health.clone());
-        tokio::spawn(async move {
-            let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", names::LAST_LEGACY)];
-            let _ = tokio::time::timeout(END_WITHIN, other.send(Method::DELETE, &headers, Bytes::new())).await;
-        });
+        })
     }
 
     /// A request over a connection of its own, with the Host and the path that traffic uses: a
@@ -185,6 +196,77 @@ impl Prober {
         }
         let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
         sender.send_request(request).await.map_err(|error| error.to_string())
+    }
+}
+
+/// What `server/discover` came to.
+enum Discovered {
+    Serves(String),
+    Refuses,
+    /// It speaks of credentials or of trouble, not of eras.
+    Unclear,
+}
+
+impl Discovered {
+    fn says(&self) -> Option<bool> {
+        match self {
+            Self::Serves(_) => Some(true),
+            Self::Refuses => Some(false),
+            Self::Unclear => None,
+        }
+    }
+}
+
+/// What `initialize` came to.
+enum Initialized {
+    Serves(String),
+    Guarded,
+    Refuses(String),
+}
+
+impl Initialized {
+    fn says(&self) -> Option<bool> {
+        match self {
+            Self::Serves(_) => Some(true),
+            Self::Refuses(_) => Some(false),
+            Self::Guarded => None,
+        }
+    }
+
+    fn detail(self) -> Answer {
+        match self {
+            Self::Serves(detail) => Ok(detail),
+            Self::Guarded => Ok("answers 401: it wants a credential".to_owned()),
+            Self::Refuses(detail) => Err(detail),
+        }
+    }
+}
+
+/// A status that says nothing of the era: a credential is missing, a limit reached, the server in trouble.
+fn is_about_something_else(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        )
+}
+
+/// Ends a session that a check has opened: DELETE, beside the check, with a time of its own, and also
+/// where the check was given up. Servers may refuse it (405); that says nothing about their health.
+struct Ending {
+    endpoint: Arc<Endpoint>,
+    health: Health,
+    session: String,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let prober = Prober::new(self.endpoint.clone(), self.health.clone());
+        let session = std::mem::take(&mut self.session);
+        tokio::spawn(async move {
+            let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", names::LAST_LEGACY)];
+            let _ = tokio::time::timeout(END_WITHIN, prober.send(Method::DELETE, &headers, Bytes::new())).await;
+        });
     }
 }
 

@@ -6,6 +6,7 @@ mod admin;
 mod edges;
 mod form;
 mod health;
+mod modern;
 mod outcomes;
 mod restart;
 mod rollback;

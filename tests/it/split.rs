@@ -110,7 +110,8 @@ async fn a_jwt_places_its_subject_through_every_refresh() {
 
 #[tokio::test]
 async fn modern_requests_follow_the_client_and_keyless_ones_their_address() {
-    let (v1, v2) = pair().await;
+    let dual = Options { modern: true, ..Options::default() };
+    let (v1, v2) = (Fake::start("v1", dual).await, Fake::start("v2", dual).await);
     let folder = crate::support::Folder::new();
     let text = TestApp::file(folder.path(), &[&v1], &[&v2], "50:50", "");
     let app = TestApp::from_text(format!("limits = {{ trusted_proxies = [\"127.0.0.1\"] }}\n{text}")).await;

@@ -597,7 +597,7 @@ fn with_the_primary_out() -> Machine {
 
 #[test]
 fn an_ejection_ends_when_nobody_is_left_to_serve_its_clients() {
-    let taken = |machine: &Machine| machine.scene().decide(crate::domain::Asked::Stable, || 0).map(|choice| choice.entry);
+    let taken = |machine: &Machine| machine.scene().decide(crate::domain::Asked::Stable, None, || 0).map(|choice| choice.entry);
     let mut rolled_back = with_the_primary_out();
     let effects = rolled_back.step(at(3), rollback(1));
     settle(&mut rolled_back, effects);

@@ -38,11 +38,13 @@ pub struct Options {
     pub sessions: bool,
     /// Whether it answers `server/discover`.
     pub modern: bool,
+    /// Whether it answers `initialize`.
+    pub legacy: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sessions: true, modern: false }
+        Self { sessions: true, modern: false, legacy: true }
     }
 }
 
@@ -73,6 +75,11 @@ impl Fake {
     /// The same address again, as after a restart: all sessions are gone.
     pub async fn restart(&self) -> Self {
         Self::start_at(self.address, &self.state.name, self.state.options).await
+    }
+
+    /// The same address again, with another version behind it.
+    pub async fn restart_as(&self, options: Options) -> Self {
+        Self::start_at(self.address, &self.state.name, options).await
     }
 
     async fn start_at(address: SocketAddr, name: &str, options: Options) -> Self {
@@ -211,6 +218,11 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
         (_, Some("server/discover")) if state.options.modern => {
             json_answer(&message, &json!({ "supportedVersions": ["2026-07-28"], "serverInfo": { "name": state.name } }))
         }
+        (_, Some("server/discover")) => text(StatusCode::BAD_REQUEST, "no session id"),
+        (&Method::POST, Some("initialize")) if !state.options.legacy => text(StatusCode::BAD_REQUEST, "no handshake here"),
+        (&Method::POST, Some(method)) if is_modern(&seen.headers) && state.options.modern => {
+            modern(state, method, &message).await
+        }
         (&Method::POST, Some("initialize")) if session.is_some() => text(StatusCode::NOT_FOUND, "initialize with a session id"),
         (&Method::POST, Some("initialize")) => initialize(state, &message),
         _ if session.is_some() && !known => with_session(text(StatusCode::NOT_FOUND, "no such session"), "fresh-from-error"),
@@ -241,6 +253,42 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
         (&Method::POST, Some(_)) if !message["id"].is_null() => json_answer(&message, &json!({ "server": state.name })),
         (&Method::POST, _) => text(StatusCode::ACCEPTED, ""),
         _ => text(StatusCode::METHOD_NOT_ALLOWED, ""),
+    }
+}
+
+fn is_modern(headers: &HeaderMap) -> bool {
+    headers.get("mcp-protocol-version").is_some_and(|version| version == "2026-07-28")
+}
+
+/// A modern server whose words nobody else understands.
+async fn modern(state: &Arc<State>, method: &str, message: &Value) -> Response<Body> {
+    let params = &message["params"];
+    let own = |word: &Value| word.as_str().is_some_and(|word| word.starts_with(&format!("{}-", state.name)));
+    let tool = params["name"].as_str().unwrap_or_default();
+    match method {
+        "tools/list" if !params["cursor"].is_null() && !own(&params["cursor"]) => error_answer(message, -32602),
+        "tools/list" => {
+            let tools = json!([{ "name": format!("{}-only", state.name) }]);
+            json_answer(message, &json!({ "server": state.name, "tools": tools, "nextCursor": format!("{}-page", state.name) }))
+        }
+        "tools/call" if tool.ends_with("-only") && !own(&params["name"]) => error_answer(message, -32602),
+        "tools/call" if !params["requestState"].is_null() && !own(&params["requestState"]) => error_answer(message, -32602),
+        "tools/call" if tool == "ask" && params["requestState"].is_null() => {
+            let state = format!("{}-{}", state.name, message["id"]);
+            json_answer(message, &json!({ "resultType": "input_required", "requestState": state }))
+        }
+        "tools/call" if tool == "begin" => {
+            let task = format!("{}-task-{}", state.name, message["id"]);
+            json_answer(message, &json!({ "resultType": "task", "taskId": task }))
+        }
+        "tools/call" => call(state, message).await,
+        "tasks/get" if !own(&params["taskId"]) => error_answer(message, -32602),
+        "subscriptions/listen" => {
+            let tasks = params["notifications"]["taskIds"].as_array().cloned().unwrap_or_default();
+            if tasks.iter().any(|task| !own(task)) { error_answer(message, -32602) } else { listen(state) }
+        }
+        _ if message["id"].is_null() => text(StatusCode::ACCEPTED, ""),
+        _ => json_answer(message, &json!({ "server": state.name })),
     }
 }
 

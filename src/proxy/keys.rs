@@ -1,0 +1,100 @@
+//! The client's key: what tells one client from another, as far as a request shows it.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, request};
+
+use super::Site;
+use super::peer::Peer;
+use crate::domain::{ClientKey, KeySource};
+use crate::live::ServiceView;
+
+/// The first key of the configured sources that the request has.
+pub(super) fn client_key(
+    head: &request::Parts,
+    service: &ServiceView,
+    peer: &Peer,
+    site: &Site,
+    address_counts: bool,
+) -> Option<ClientKey> {
+    let headers = &head.headers;
+    service.config.affinity.keys.iter().find_map(|source| match source {
+        KeySource::ApiKey => api_key(headers).map(|value| ClientKey::new(source, value)),
+        KeySource::Jwt(claim) => jwt_claim(headers, claim).map(|value| ClientKey::new(source, value.as_bytes())),
+        KeySource::Header(name) => headers.get(name).map(|value| ClientKey::new(source, value.as_bytes())),
+        KeySource::Address if address_counts => Some(address_key(head, peer, site)),
+        KeySource::Address => None,
+    })
+}
+
+/// The key of a client that shows nothing else.
+pub(super) fn address_key(head: &request::Parts, peer: &Peer, site: &Site) -> ClientKey {
+    ClientKey::new(&KeySource::Address, peer.client(&head.headers, &site.limits).to_string().as_bytes())
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+fn api_key(headers: &HeaderMap) -> Option<&[u8]> {
+    let named = headers.get("x-api-key").or_else(|| headers.get("api-key")).map(HeaderValue::as_bytes);
+    // A JWT changes with every refresh and would move its client; its subject does not.
+    named.or_else(|| bearer(headers).filter(|token| jwt_payload(token).is_none()))
+}
+
+fn jwt_payload(token: &[u8]) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let mut parts = token.split(|byte| *byte == b'.');
+    let (_, payload, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else { return None };
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+}
+
+/// A claim of a bearer JWT (RFC 7519), read without verification: it says which clients are the
+/// same, not what they may do, and a client that lies only chooses its own place on the scale.
+fn jwt_claim(headers: &HeaderMap, claim: &str) -> Option<String> {
+    match jwt_payload(bearer(headers)?)?.remove(claim)? {
+        serde_json::Value::String(text) => Some(text),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(authorization: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, authorization.parse().unwrap());
+        headers
+    }
+
+    fn jwt(payload: &str) -> String {
+        format!("Bearer {}.{}.c2ln", URL_SAFE_NO_PAD.encode("{}"), URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    #[test]
+    fn the_subject_of_a_token_outlives_its_refresh() {
+        let one = headers(&jwt(r#"{"sub":"ann","iat":1}"#));
+        let two = headers(&jwt(r#"{"sub":"ann","iat":2}"#));
+        assert_eq!(jwt_claim(&one, "sub"), Some("ann".into()));
+        assert_eq!(jwt_claim(&one, "sub"), jwt_claim(&two, "sub"));
+        assert_eq!(api_key(&one), None, "a JWT is no API key");
+    }
+
+    #[test]
+    fn a_token_that_is_no_jwt_is_an_api_key() {
+        assert_eq!(api_key(&headers("Bearer sk-123")), Some(&b"sk-123"[..]));
+        assert_eq!(api_key(&headers("bearer a.b.c")), Some(&b"a.b.c"[..]));
+        assert_eq!(api_key(&headers("Basic dTpw")), None);
+        assert_eq!(jwt_claim(&headers("Bearer sk-123"), "sub"), None);
+    }
+
+    #[test]
+    fn a_claim_that_is_a_number_counts_and_an_object_does_not() {
+        assert_eq!(jwt_claim(&headers(&jwt(r#"{"sub":42}"#)), "sub"), Some("42".into()));
+        assert_eq!(jwt_claim(&headers(&jwt(r#"{"sub":{}}"#)), "sub"), None);
+    }
+}
