@@ -34,6 +34,7 @@ fn scene() -> Scene {
         condemned: PerEntry::default(),
         standing: PerEntry { primary: Standing::Up, secondary: Standing::Up },
         failover: true,
+        serves: Default::default(),
     }
 }
 
@@ -226,6 +227,7 @@ mod service {
     fn view(config: config::Service) -> Arc<ServiceView> {
         let entry = |_| EntryView { version: "1".to_owned(), endpoints: Vec::new(), tally: Arc::default() };
         Arc::new(ServiceView {
+            pins: Default::default(),
             config: Arc::new(config),
             revision: 1,
             scene: scene(),

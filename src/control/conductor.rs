@@ -8,9 +8,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::charge::Charge;
+use super::keeping::Writing;
 use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
 use crate::config;
-use crate::domain::machine::{Brake, Change, Command, Durable, Effect, Event, Machine, Note, Order, Ticket};
+use crate::domain::machine::{Change, Command, Durable, Effect, Event, Machine, Note, Order, Ticket};
 use crate::domain::{Entry, Moment, Phase};
 use crate::live::{Publisher, ServiceView, Snapshot, Store, StoreError, cell};
 use crate::mcp::SealKeys;
@@ -20,10 +21,6 @@ use crate::upstream::probe::{Finding, Prober};
 
 /// Messages that wait for the actor.
 const MAILBOX: usize = 4096;
-
-/// A rollback's answer waits so long for the brake, and then says `durable: false`. It is in force
-/// before either.
-const BRAKE_WAIT: Duration = Duration::from_millis(80);
 
 /// Answers wait so long for their audit line.
 const AUDIT_WAIT: Duration = Duration::from_millis(500);
@@ -56,22 +53,6 @@ pub(super) enum Mail {
     KeepPins { reply: oneshot::Sender<()> },
 }
 
-/// Something on its way to the disk, counted as long as this lives.
-pub(super) struct Writing(Arc<watch::Sender<usize>>);
-
-impl Writing {
-    fn begin(count: &Arc<watch::Sender<usize>>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count.clone())
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
-    }
-}
-
 /// What the actor needs to start.
 pub struct Setup {
     /// The services.
@@ -92,18 +73,18 @@ pub struct Setup {
 
 /// The actor.
 pub struct Conductor {
-    charges: Vec<Charge>,
+    pub(super) charges: Vec<Charge>,
     views: Vec<Arc<ServiceView>>,
     publisher: Publisher,
-    store: Arc<dyn Store>,
-    clock: Clock,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Clock,
     audit: Audit,
     events: Arc<EventLog>,
     mailbox: mpsc::Receiver<Mail>,
     // Weak, so that the actor ends when every handle is gone.
-    own_box: mpsc::WeakSender<Mail>,
+    pub(super) own_box: mpsc::WeakSender<Mail>,
     tickets: u64,
-    writing: Arc<watch::Sender<usize>>,
+    pub(super) writing: Arc<watch::Sender<usize>>,
 }
 
 impl Conductor {
@@ -286,60 +267,6 @@ impl Conductor {
         );
     }
 
-    fn brake(&mut self, at: usize, brake: Brake) {
-        let (store, own_box) = (self.store.clone(), self.own_box.clone());
-        let service = self.charges[at].config.name.clone();
-        let revision = brake.revision;
-        let writing = Writing::begin(&self.writing);
-        tokio::spawn(async move {
-            let _counted = writing;
-            let say = async |written| {
-                if let Some(own_box) = own_box.upgrade() {
-                    let _ = own_box.send(Mail::Braked { service: at, revision, written }).await;
-                }
-            };
-            let mut writing = tokio::task::spawn_blocking(move || store.brake(&service, &brake).map(|()| store.is_durable()));
-            let in_time = tokio::time::timeout(BRAKE_WAIT, &mut writing).await;
-            let result = match in_time {
-                Ok(result) => result,
-                Err(_) => {
-                    tracing::error!("the brake is not written yet: the rollback is in force and not durable");
-                    say(false).await;
-                    writing.await
-                }
-            };
-            match result {
-                Ok(Ok(durable)) => say(durable).await,
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "the brake cannot be written: the rollback is in force and not durable");
-                    say(false).await;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the brake's task failed: the rollback is in force and not durable");
-                    say(false).await;
-                }
-            }
-        });
-    }
-
-    fn save(&mut self, at: usize, state: Durable) {
-        let (store, own_box) = (self.store.clone(), self.own_box.clone());
-        let service = self.charges[at].config.name.clone();
-        let expected = self.charges[at].stored_revision;
-        let revision = state.revision;
-        let writing = Writing::begin(&self.writing);
-        tokio::spawn(async move {
-            let saving = tokio::task::spawn_blocking(move || store.save(&service, &state, expected));
-            let failure = match saving.await {
-                Ok(result) => result.err().map(|error| error.to_string()),
-                Err(error) => Some(error.to_string()),
-            };
-            if let Some(own_box) = own_box.upgrade() {
-                let _ = own_box.send(Mail::Saved { service: at, revision, failure, writing }).await;
-            }
-        });
-    }
-
     fn answer(&mut self, at: usize, ticket: Ticket, answer: Result<Change, OrderError>) {
         let Some(reply) = self.charges[at].waiting.remove(&ticket) else { return };
         let audit = self.audit.clone();
@@ -365,36 +292,6 @@ impl Conductor {
             tracing::info!(service, note = %json!(note), "control");
         }
         self.events.tell(&service, note);
-    }
-
-    /// Journals the pins that came since the last time. One batch at a time: they build on each other.
-    fn keep_pins(&mut self, at: usize) {
-        let charge = &mut self.charges[at];
-        if charge.is_keeping_pins {
-            return;
-        }
-        let Some(batch) = charge.pins.take_batch(self.clock.now().since(Moment::default())) else { return };
-        charge.is_keeping_pins = true;
-        let (store, own_box, service) = (self.store.clone(), self.own_box.clone(), charge.config.name.clone());
-        let writing = Writing::begin(&self.writing);
-        tokio::spawn(async move {
-            let keeping = tokio::task::spawn_blocking(move || store.keep_pins(&service, &batch)).await;
-            let failure = keeping.unwrap_or_else(|error| Err(StoreError::of_task(&error))).err();
-            if let Some(own_box) = own_box.upgrade() {
-                let _ = own_box.send(Mail::PinsKept { service: at, failure, writing }).await;
-            }
-        });
-    }
-
-    fn pins_kept(&mut self, at: usize, failure: Option<StoreError>) {
-        let charge = &mut self.charges[at];
-        charge.is_keeping_pins = false;
-        if let Some(failure) = failure {
-            charge.pins.lost();
-            tracing::error!(service = charge.config.name, %failure, "pins not journalled: a restart would forget the newest");
-        } else if std::mem::take(&mut charge.keep_pins_again) {
-            self.keep_pins(at);
-        }
     }
 
     fn sweep(&self) {

@@ -17,6 +17,7 @@ mod audit;
 mod charge;
 mod conductor;
 mod events;
+mod keeping;
 
 pub use audit::{Audit, Denied};
 pub use conductor::{Conductor, Setup};

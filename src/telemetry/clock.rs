@@ -22,9 +22,13 @@ impl Clock {
 
 /// The wall clock in UTC (RFC 3339, milliseconds), for people and records; no decision reads it.
 pub fn wall_time() -> String {
+    rfc3339(since_epoch())
+}
+
+/// The wall clock since 1970-01-01 in UTC: for what has to mean the same in the next process.
+pub fn since_epoch() -> Duration {
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    rfc3339(since_epoch)
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }
 
 fn rfc3339(since_epoch: Duration) -> String {

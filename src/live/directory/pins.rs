@@ -6,12 +6,13 @@ use std::hash::Hasher;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
 use crate::domain::Entry;
 use crate::live::pins::{Handle, Pin, PinBatch, PinRecord};
+use crate::telemetry::clock::since_epoch;
 
 /// `hash | endpoint | version | expiry in seconds (4) | kind | entry | 0 0 | check (4)`, big-endian.
 const RECORD: usize = 36;
@@ -25,12 +26,12 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<PinRecord>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let now = unix_now();
+    let now = since_epoch();
     Ok(bytes.chunks_exact(RECORD).filter_map(|chunk| read_record(chunk, now)).collect())
 }
 
 pub(super) fn write(path: &Path, batch: &PinBatch) -> io::Result<()> {
-    let now = unix_now();
+    let now = since_epoch();
     let bytes = |records: &[PinRecord]| records.iter().flat_map(|record| record_bytes(record, now)).collect::<Vec<u8>>();
     match batch {
         PinBatch::More(records) => {
@@ -90,11 +91,6 @@ fn check(bytes: &[u8]) -> [u8; 4] {
     hasher.write(bytes);
     let [a, b, c, d, ..] = hasher.finish().to_be_bytes();
     [a, b, c, d]
-}
-
-fn unix_now() -> Duration {
-    // A clock before 1970 makes everything last longer, and nothing go wrong.
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
