@@ -188,7 +188,7 @@ impl Worker {
             tally,
             endpoint: seat.ticket.endpoint().clone(),
             begun,
-            is_mcp: asker.is_mcp(),
+            era: asker.era,
             pending,
             outcome,
             scribe: self.scribe(facts, &seat),

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
 use super::handles::Scribe;
-use crate::domain::{Blame, Outcome};
+use crate::domain::{Blame, Era, Outcome};
 use crate::mcp::Wanted;
 use crate::mcp::scan::{Body, End, Events, Message, id_hash};
 use crate::upstream::{Endpoint, EntryTally};
@@ -55,6 +55,7 @@ pub(super) struct Ledger {
     ending: Ending,
     scribe: Option<Scribe>,
     is_subscription: bool,
+    is_modern: bool,
 }
 
 /// What is known when an answer begins.
@@ -62,7 +63,8 @@ pub(super) struct Opening {
     pub(super) tally: Arc<EntryTally>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) begun: Instant,
-    pub(super) is_mcp: bool,
+    /// None where it is not MCP.
+    pub(super) era: Option<Era>,
     pub(super) pending: Vec<Pending>,
     /// What the status says.
     pub(super) outcome: Outcome,
@@ -95,12 +97,26 @@ enum Ending {
 impl Ledger {
     /// Begins with the head of the answer.
     pub(super) fn new(opening: Opening, head: &response::Parts) -> Self {
-        let Opening { tally, endpoint, begun, is_mcp, pending, outcome, scribe, is_subscription } = opening;
+        let Opening { tally, endpoint, begun, era, pending, outcome, scribe, is_subscription } = opening;
         let waited_for = pending.len();
         let scan = Scan::of(head.status, &head.headers, outcome);
-        let is_failure = is_mcp && head.status.is_server_error() && head.status != StatusCode::NOT_IMPLEMENTED;
+        let is_modern = era == Some(Era::Modern);
+        let is_failure = era.is_some() && head.status.is_server_error() && head.status != StatusCode::NOT_IMPLEMENTED;
         let (by_status, ending) = (outcome, Ending::Running);
-        Self { tally, endpoint, is_failure, begun, pending, waited_for, by_status, scan, ending, scribe, is_subscription }
+        Self {
+            tally,
+            endpoint,
+            is_failure,
+            begun,
+            pending,
+            waited_for,
+            by_status,
+            scan,
+            ending,
+            scribe,
+            is_subscription,
+            is_modern,
+        }
     }
 
     /// The requests that still wait.
@@ -108,9 +124,10 @@ impl Ledger {
         &self.pending
     }
 
-    /// Whether the stream's events have ids, so that its client resumes it.
+    /// Whether the stream's events have ids, so that its client resumes it. In the modern era nothing is
+    /// resumed, whatever a server writes (2026-07-28, transports).
     pub(super) fn can_be_resumed(&self) -> bool {
-        matches!(&self.scan, Scan::Events(events) if events.has_ids())
+        !self.is_modern && matches!(&self.scan, Scan::Events(events) if events.has_ids())
     }
 
     /// Bytes of the answer pass.
@@ -162,7 +179,7 @@ impl Ledger {
             (Scan::Opaque, Ending::Finished) => Some(Outcome::Opaque),
             // The server closes a stream that it means to go on with (2025-11-25, SEP-1699): the
             // answer comes where the client resumes it.
-            (Scan::Events(events), Ending::Finished) if events.has_ids() && events.end() == End::Whole => None,
+            (Scan::Events(events), Ending::Finished) if !self.is_modern && events.has_ids() && events.end() == End::Whole => None,
             (Scan::Json(_) | Scan::Events(_), Ending::Finished) => Some(Outcome::Failed(Blame::Entry)),
         }
     }

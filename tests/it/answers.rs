@@ -1,0 +1,427 @@
+//! The table of the proxy's own answers, cell by cell: era, kind of request, what went wrong.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+
+use crate::support::{Client, Folder, TestApp, call, eventually, initialize};
+
+/// What a server does to the next requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Does {
+    /// Answers as it should.
+    Well,
+    /// Is not there.
+    Refuses,
+    /// Reads the request and hangs up.
+    HangsUp,
+    /// Reads the request and says nothing.
+    Nothing,
+    /// Answers with what is no HTTP.
+    Babbles,
+    /// Begins an event stream and hangs up in it.
+    CutsStream,
+    /// The same, with event ids.
+    CutsWithIds,
+}
+
+/// A server that can be as rude as the network.
+struct Rude {
+    address: SocketAddr,
+    does: Arc<Mutex<Does>>,
+    requests: Arc<AtomicUsize>,
+    tasks: Arc<Mutex<Vec<AbortHandle>>>,
+}
+
+impl Rude {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let rude = Self { address, does: Arc::new(Mutex::new(Does::Well)), requests: Arc::default(), tasks: Arc::default() };
+        rude.accept(listener);
+        rude
+    }
+
+    fn accept(&self, listener: TcpListener) {
+        let (does, requests, tasks) = (self.does.clone(), self.requests.clone(), self.tasks.clone());
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (does, requests) = (does.clone(), requests.clone());
+                let task = tokio::spawn(async move { serve(stream, &does, &requests).await.unwrap_or_default() });
+                tasks.lock().unwrap().push(task.abort_handle());
+            }
+        });
+        self.tasks.lock().unwrap().push(task.abort_handle());
+    }
+
+    fn becomes(&self, does: Does) {
+        *self.does.lock().unwrap() = does;
+        if does == Does::Refuses {
+            self.tasks.lock().unwrap().drain(..).for_each(|task| task.abort());
+        }
+    }
+
+    /// Requests that reached it, checks not counted: those only connect.
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Rude {
+    fn drop(&mut self) {
+        self.becomes(Does::Refuses);
+    }
+}
+
+async fn serve(stream: TcpStream, does: &Mutex<Does>, requests: &AtomicUsize) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if stream.read_line(&mut head).await? == 0 {
+                return Ok(());
+            }
+        }
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).await?;
+        requests.fetch_add(1, Ordering::SeqCst);
+        let does = *does.lock().unwrap();
+        let events = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        let answer = match does {
+            Does::Well => well(&head, &serde_json::from_slice(&body).unwrap_or_default()),
+            Does::HangsUp | Does::Refuses => return Ok(()),
+            Does::Nothing => std::future::pending().await,
+            Does::Babbles => "I'd rather not\r\n\r\n".to_owned(),
+            Does::CutsStream => format!("{events}{}", chunk("data: {\"method\":\"notifications/progress\"}\n\n")),
+            Does::CutsWithIds => format!("{events}{}", chunk("id: 1\ndata: {\"method\":\"notifications/progress\"}\n\n")),
+        };
+        stream.get_mut().write_all(answer.as_bytes()).await?;
+        if does != Does::Well {
+            return Ok(());
+        }
+    }
+}
+
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+fn well(head: &str, message: &Value) -> String {
+    let answer =
+        |status: &str, more: &str, body: &str| format!("HTTP/1.1 {status}\r\n{more}content-length: {}\r\n\r\n{body}", body.len());
+    let json = "content-type: application/json\r\n";
+    match message["method"].as_str() {
+        Some("initialize") => {
+            let result = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "serverInfo": { "name": "rude" } } });
+            answer("200 OK", &format!("{json}mcp-session-id: s1\r\n"), &result.to_string())
+        }
+        _ if !message["id"].is_null() && !message["method"].is_null() => {
+            let result = json!({ "jsonrpc": "2.0", "id": message["id"], "result": {} });
+            answer("200 OK", json, &result.to_string())
+        }
+        _ if head.starts_with("GET") || head.starts_with("DELETE") => answer("200 OK", "", ""),
+        _ => answer("202 Accepted", "", ""),
+    }
+}
+
+/// What a client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// A status, and a JSON-RPC error with the request's id.
+    Error(u16),
+    /// A status, and an error for each request of the batch.
+    Errors(u16),
+    /// A status, and a JSON-RPC error without an id, or words in plain text.
+    Status(u16),
+    /// A status and nothing more.
+    Silence(u16),
+    /// A stream that ends well, with an error event for the id.
+    ErrorEvent,
+    /// A stream that looks cut.
+    Cut,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    Initialize,
+    Call,
+    Batch,
+    Notification,
+    Response,
+    Get,
+    Delete,
+    ModernCall,
+    ModernNotification,
+    ModernListen,
+    Plain,
+}
+
+struct Stage {
+    _folder: Folder,
+    rude: Rude,
+    app: TestApp,
+    session: String,
+}
+
+/// A proxy in front of one rude server, with a session that it knows.
+async fn stage(more: &str) -> Stage {
+    let folder = Folder::new();
+    let (rude, other) = (Rude::start().await, Rude::start().await);
+    let text = format!(
+        r#"
+        listen = "127.0.0.1:0"
+        threads = 1
+        shutdown = {{ delay = "0s", drain = "100ms" }}
+        admin = {{ listen = "127.0.0.1:0" }}
+        metrics = {{ listen = "127.0.0.1:0" }}
+        state = {{ dir = '{}' }}
+        [[service]]
+        name = "notes"
+        primary = {{ version = "1.0", endpoints = ["http://{}"] }}
+        secondary = {{ version = "2.0", endpoints = ["http://{}"] }}
+        health = {{ kind = "tcp", interval = "1h", timeout = "1s", fall = 1 }}
+        {more}
+        "#,
+        folder.path().display(),
+        rude.address,
+        other.address,
+    );
+    // Nobody there to fail over to: the cells are about what happens then.
+    other.becomes(Does::Refuses);
+    let app = TestApp::from_text(text).await;
+    let session = Client::new(&app).open().await.id;
+    Stage { _folder: folder, rude, app, session }
+}
+
+async fn ask(stage: &Stage, asks: Asks) -> reqwest::Response {
+    let legacy = Client::new(&stage.app).with("mcp-session-id", &stage.session);
+    let modern = Client::new(&stage.app).with("mcp-protocol-version", "2026-07-28").with("x-api-key", "k");
+    let notification = json!({ "jsonrpc": "2.0", "method": "notifications/progress" });
+    match asks {
+        Asks::Initialize => Client::new(&stage.app).post(&initialize()).await,
+        Asks::Call => legacy.post(&call(7, "echo")).await,
+        Asks::Batch => legacy.post(&json!([call(7, "echo"), notification, call("b", "echo")])).await,
+        Asks::Notification => legacy.post(&notification).await,
+        Asks::Response => legacy.post(&json!({ "jsonrpc": "2.0", "id": 7, "result": {} })).await,
+        Asks::Get => legacy.request("GET").send().await.unwrap(),
+        Asks::Delete => legacy.request("DELETE").send().await.unwrap(),
+        Asks::ModernCall => modern.with("mcp-method", "tools/call").with("mcp-name", "echo").post(&call(7, "echo")).await,
+        Asks::ModernNotification => modern.with("mcp-method", "notifications/progress").post(&notification).await,
+        Asks::ModernListen => {
+            let listen = json!({ "jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": {} });
+            modern.with("mcp-method", "subscriptions/listen").post(&listen).await
+        }
+        Asks::Plain => reqwest::get(stage.app.url("/plain")).await.unwrap(),
+    }
+}
+
+async fn told(response: reqwest::Response) -> Told {
+    let status = response.status().as_u16();
+    if status == 503 {
+        assert_eq!(response.headers()["retry-after"], "1");
+    }
+    let is_stream = response.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream");
+    let bytes = response.bytes().await;
+    if is_stream {
+        return match bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()) {
+            Err(_) => Told::Cut,
+            Ok(text) => {
+                let data = text.trim_end().rsplit("data: ").next().unwrap();
+                let event: Value = serde_json::from_str(data).unwrap();
+                assert_eq!((&event["id"], &event["error"]["code"]), (&json!(7), &json!(-32603)), "{text}");
+                Told::ErrorEvent
+            }
+        };
+    }
+    let bytes = bytes.unwrap();
+    let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    match &answer {
+        _ if bytes.is_empty() => Told::Silence(status),
+        Value::Array(all) => {
+            let ids: Vec<&Value> = all.iter().map(|one| &one["id"]).collect();
+            assert_eq!(ids, [&json!(7), &json!("b")], "{answer}");
+            assert!(all.iter().all(|one| one["error"]["code"] == -32603), "{answer}");
+            Told::Errors(status)
+        }
+        Value::Object(error) if error["id"].is_null() => Told::Status(status),
+        Value::Object(error) => {
+            assert!(error["id"] == 7 || error["id"] == 0, "{answer}");
+            assert_eq!(error["error"]["code"], -32603, "{answer}");
+            Told::Error(status)
+        }
+        _ => Told::Status(status),
+    }
+}
+
+/// Plays a row of cells against a fresh stage each, so that none is touched by what another left behind.
+async fn play(more: &str, does: Does, cells: &[(Asks, Told)]) {
+    for (asks, expected) in cells {
+        let stage = stage(more).await;
+        stage.rude.becomes(does);
+        assert_eq!(told(ask(&stage, *asks).await).await, *expected, "{asks:?} while the server {does:?} ({more})");
+    }
+}
+
+const SHORT: &str = "traffic = { first_byte_timeout = \"200ms\" }";
+
+#[tokio::test]
+async fn when_the_server_hangs_up() {
+    let cells = [
+        (Asks::Initialize, Told::Error(200)),
+        (Asks::Call, Told::Error(200)),
+        (Asks::Batch, Told::Errors(200)),
+        (Asks::Notification, Told::Silence(202)),
+        (Asks::Response, Told::Silence(202)),
+        (Asks::Get, Told::Status(503)),
+        (Asks::Delete, Told::Silence(200)),
+        (Asks::ModernCall, Told::Error(502)),
+        (Asks::ModernNotification, Told::Status(502)),
+        (Asks::ModernListen, Told::Error(502)),
+        (Asks::Plain, Told::Status(502)),
+    ];
+    play("", Does::HangsUp, &cells).await;
+}
+
+#[tokio::test]
+async fn when_the_server_is_not_there() {
+    let cells = [
+        (Asks::Initialize, Told::Error(503)),
+        (Asks::Call, Told::Error(200)),
+        (Asks::Batch, Told::Errors(200)),
+        (Asks::Notification, Told::Silence(202)),
+        (Asks::Response, Told::Silence(202)),
+        (Asks::Get, Told::Status(503)),
+        (Asks::Delete, Told::Silence(200)),
+        (Asks::ModernCall, Told::Error(503)),
+        (Asks::ModernNotification, Told::Status(503)),
+        (Asks::ModernListen, Told::Error(503)),
+        (Asks::Plain, Told::Status(503)),
+    ];
+    play("", Does::Refuses, &cells).await;
+}
+
+#[tokio::test]
+async fn when_the_server_says_nothing() {
+    let cells = [
+        (Asks::Initialize, Told::Error(200)),
+        (Asks::Call, Told::Error(200)),
+        (Asks::Batch, Told::Errors(200)),
+        (Asks::Notification, Told::Silence(202)),
+        (Asks::Response, Told::Silence(202)),
+        (Asks::Get, Told::Status(503)),
+        (Asks::Delete, Told::Silence(200)),
+        (Asks::ModernCall, Told::Error(504)),
+        (Asks::ModernNotification, Told::Status(504)),
+        (Asks::ModernListen, Told::Error(504)),
+        (Asks::Plain, Told::Status(504)),
+    ];
+    play(SHORT, Does::Nothing, &cells).await;
+}
+
+#[tokio::test]
+async fn when_the_servers_answer_is_none() {
+    let cells = [
+        (Asks::Initialize, Told::Error(200)),
+        (Asks::Call, Told::Error(200)),
+        (Asks::Batch, Told::Errors(200)),
+        (Asks::Notification, Told::Silence(202)),
+        (Asks::Response, Told::Silence(202)),
+        (Asks::Get, Told::Status(503)),
+        (Asks::Delete, Told::Silence(200)),
+        (Asks::ModernCall, Told::Error(502)),
+        (Asks::ModernNotification, Told::Status(502)),
+        (Asks::ModernListen, Told::Error(502)),
+        (Asks::Plain, Told::Status(502)),
+    ];
+    play("", Does::Babbles, &cells).await;
+}
+
+#[tokio::test]
+async fn when_the_servers_stream_breaks() {
+    let cells = [
+        (Asks::Call, Told::ErrorEvent),
+        (Asks::Get, Told::Cut),
+        (Asks::ModernCall, Told::ErrorEvent),
+        (Asks::ModernListen, Told::Cut),
+        (Asks::Plain, Told::Cut),
+    ];
+    play("", Does::CutsStream, &cells).await;
+    play("", Does::CutsWithIds, &[(Asks::Call, Told::Cut), (Asks::ModernCall, Told::ErrorEvent)]).await;
+}
+
+#[tokio::test]
+async fn in_the_shape_of_http_where_that_is_asked_for() {
+    let shape = |more: &str| format!("traffic = {{ error_shape = \"http\"{more} }}");
+    let kept = [
+        (Asks::Notification, Told::Silence(202)),
+        (Asks::Response, Told::Silence(202)),
+        (Asks::Get, Told::Status(503)),
+        (Asks::Delete, Told::Silence(200)),
+    ];
+    play(&shape(""), Does::HangsUp, &kept).await;
+    let told = |status| {
+        [(Asks::Initialize, Told::Error(status)), (Asks::Call, Told::Error(status)), (Asks::Batch, Told::Errors(status))]
+    };
+    play(&shape(""), Does::HangsUp, &told(502)).await;
+    play(&shape(""), Does::Babbles, &told(502)).await;
+    play(&shape(", first_byte_timeout = \"200ms\""), Does::Nothing, &told(504)).await;
+    let refused = [(Asks::Initialize, Told::Error(503)), (Asks::Call, Told::Error(502)), (Asks::Batch, Told::Errors(502))];
+    play(&shape(""), Does::Refuses, &refused).await;
+}
+
+#[tokio::test]
+async fn when_the_proxy_stops_before_the_answer() {
+    for (asks, expected) in [
+        (Asks::Call, Told::Error(200)),
+        (Asks::Batch, Told::Errors(200)),
+        (Asks::Notification, Told::Silence(202)),
+        (Asks::Get, Told::Status(503)),
+        (Asks::Delete, Told::Silence(200)),
+        (Asks::ModernCall, Told::Error(503)),
+        (Asks::ModernListen, Told::Error(503)),
+        (Asks::Plain, Told::Status(503)),
+    ] {
+        let stage = stage("").await;
+        stage.rude.becomes(Does::Nothing);
+        let before = stage.rude.requests();
+        let (response, ()) = tokio::join!(ask(&stage, asks), async {
+            eventually("the request waits", async || (stage.rude.requests() > before).then_some(())).await;
+            stage.app.stop();
+        });
+        assert_eq!(told(response).await, expected, "{asks:?}");
+    }
+}
+
+#[tokio::test]
+async fn when_the_session_is_nobodys() {
+    let mut stage = stage("").await;
+    stage.session = "x".repeat(stage.session.len());
+    let before = stage.rude.requests();
+    for (asks, expected) in [
+        (Asks::Call, Told::Error(404)),
+        (Asks::Batch, Told::Errors(404)),
+        (Asks::Notification, Told::Status(404)),
+        (Asks::Response, Told::Status(404)),
+        (Asks::Get, Told::Status(404)),
+        (Asks::Delete, Told::Status(404)),
+    ] {
+        assert_eq!(told(ask(&stage, asks).await).await, expected, "{asks:?}");
+    }
+    assert_eq!(stage.rude.requests(), before, "and no server has seen it");
+}
+
+#[tokio::test]
+async fn a_message_that_is_hidden_is_counted() {
+    let stage = stage("").await;
+    stage.rude.becomes(Does::HangsUp);
+    ask(&stage, Asks::Notification).await;
+    ask(&stage, Asks::Response).await;
+    let metrics = reqwest::get(format!("http://{}/metrics", stage.app.metrics)).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("dualgate_undelivered_messages_total{service=\"notes\"} 2"), "{metrics}");
+}
