@@ -200,9 +200,7 @@ fn spared(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Option<Spared
     let nobody_there = matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_));
     match asker.kind {
         Kind::Initialize if nobody_there => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
-        Kind::Initialize | Kind::Call if shape == ErrorShape::JsonRpc && !asker.pending.is_empty() => {
-            Some(Spared::With(StatusCode::OK))
-        }
+        Kind::Initialize | Kind::Call if shape == ErrorShape::JsonRpc && asker.knows_ids() => Some(Spared::With(StatusCode::OK)),
         Kind::Message => Some(Spared::Silently(StatusCode::ACCEPTED)),
         Kind::Listen => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
         Kind::End => Some(Spared::Silently(StatusCode::OK)),

@@ -119,11 +119,16 @@ impl Asker {
         self.begun.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
 
+    /// Whether an error can name the requests that wait.
+    pub(super) fn knows_ids(&self) -> bool {
+        !self.pending.is_empty() && self.pending.iter().all(Pending::is_known)
+    }
+
     pub(super) fn is_mcp(&self) -> bool {
         self.era.is_some()
     }
 
-    fn learn(&mut self, head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) {
+    fn learn(&mut self, head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool, is_running: bool) {
         self.era = era(head, envelope, unread);
         let method = if self.era == Some(Era::Modern) { handles::method(head, envelope) } else { None };
         self.kind = match (&head.method, envelope) {
@@ -139,8 +144,8 @@ impl Asker {
         if let Some(envelope) = envelope {
             self.pending = envelope.wanted.iter().map(Pending::new).collect();
             self.is_batch = envelope.kind == mcp::Kind::Batch;
-        } else if let (Some(method), Kind::Call | Kind::Subscribe) = (method, self.kind) {
-            let tool = handles::name(head).filter(|_| method == names::CALL_TOOL);
+        } else if is_running && matches!(self.kind, Kind::Call | Kind::Subscribe) {
+            let tool = method.filter(|method| *method == names::CALL_TOOL).and_then(|_| handles::name(head));
             self.pending = vec![Pending::unread(tool)];
         }
     }
@@ -157,7 +162,7 @@ pub(super) fn read(
 ) -> Result<Facts, ProxyError> {
     let envelope = body.whole().filter(|_| head.method == Method::POST).and_then(Envelope::read);
     let unread = matches!(body, Peeked::Running { over_limit: true, .. }) && !head.headers.contains_key(names::SESSION_ID);
-    asker.learn(head, envelope.as_ref(), unread);
+    asker.learn(head, envelope.as_ref(), unread, matches!(body, Peeked::Running { .. }));
     let repeatable = match &envelope {
         Some(envelope) => envelope.is_repeatable(),
         None => matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),

@@ -34,6 +34,13 @@ impl Pending {
     }
 }
 
+impl Pending {
+    /// Whether its id is known, so that an error can name it.
+    pub(super) fn is_known(&self) -> bool {
+        self.hash.is_some()
+    }
+}
+
 impl AsRef<str> for Pending {
     fn as_ref(&self) -> &str {
         &self.id
@@ -124,6 +131,11 @@ impl Ledger {
         &self.pending
     }
 
+    /// Whether an error can name the requests that still wait.
+    pub(super) fn knows_ids(&self) -> bool {
+        !self.pending.is_empty() && self.pending.iter().all(Pending::is_known)
+    }
+
     /// Whether the stream's events have ids, so that its client resumes it. In the modern era nothing is
     /// resumed, whatever a server writes (2026-07-28, transports).
     pub(super) fn can_be_resumed(&self) -> bool {
@@ -132,12 +144,12 @@ impl Ledger {
 
     /// Bytes of the answer pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        let Self { tally, begun, pending, scribe, .. } = self;
+        let Self { tally, begun, pending, scribe, waited_for, .. } = self;
         let mut book = |message: Message| {
             if let Some(scribe) = scribe {
                 scribe.note(&message);
             }
-            book(tally, *begun, pending, &message);
+            book(tally, *begun, *waited_for, pending, &message);
         };
         match &mut self.scan {
             Scan::Json(body) => body.feed(bytes, &mut book),
@@ -216,18 +228,20 @@ pub(super) fn book_all(tally: &EntryTally, pending: &[Pending], outcome: Outcome
     }
 }
 
-/// Books one message. An answer to a request that is not waited for here belongs to a stream that
-/// is resumed.
-fn book(tally: &EntryTally, begun: Instant, pending: &mut Vec<Pending>, message: &Message) {
+/// Books one message. Where nothing was asked, it is a stream that is resumed, and each answer counts; else
+/// those count that were asked for.
+fn book(tally: &EntryTally, begun: Instant, asked: usize, pending: &mut Vec<Pending>, message: &Message) {
     if !message.is_answer() {
+        return;
+    }
+    let is_only = |one: &Pending| pending.len() == 1 && (message.id.is_none() || one.hash.is_none());
+    let found = pending.iter().position(|one| one.hash == message.id || is_only(one));
+    let answered = found.map(|at| pending.swap_remove(at));
+    if answered.is_none() && asked > 0 {
         return;
     }
     let outcome = message.outcome();
     tally.note(outcome);
-    // A single request and a single answer belong together even where the server lost the id.
-    let is_only = |one: &Pending| pending.len() == 1 && (message.id.is_none() || one.hash.is_none());
-    let found = pending.iter().position(|one| one.hash == message.id || is_only(one));
-    let answered = found.map(|at| pending.swap_remove(at));
     if let Some(tool) = answered.and_then(|answered| answered.tool) {
         tally.tools().note(&tool, outcome, begun.elapsed());
     }

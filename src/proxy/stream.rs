@@ -117,7 +117,7 @@ impl EventStream {
     /// better served by a cut: a GET stream is opened again, and one with event ids resumed.
     pub(super) fn last_words(&self, ledger: &Ledger, error: &ProxyError) -> Option<Bytes> {
         let pending = ledger.pending();
-        if self.kind == StreamKind::Listen || self.is_encoded || ledger.can_be_resumed() || pending.is_empty() {
+        if self.kind == StreamKind::Listen || self.is_encoded || ledger.can_be_resumed() || !ledger.knows_ids() {
             return None;
         }
         let events = words::error_events(pending, &error.to_string());

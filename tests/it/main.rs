@@ -4,6 +4,7 @@
 
 mod admin;
 mod answers;
+mod books;
 mod edges;
 mod form;
 mod health;

@@ -337,8 +337,9 @@ async fn call(state: &Arc<State>, message: &Value) -> Response<Body> {
             response
         }
         "fail" => json_answer(message, &json!({ "content": [{ "type": "text", "text": "no" }], "isError": true })),
-        "stream-fail" => {
-            let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "isError": true } });
+        "stream-ok" | "stream-fail" => {
+            let fails = message["params"]["name"] == "stream-fail";
+            let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "isError": fails } });
             one_event(&format!(
                 "event: message\ndata: {{\"method\":\"notifications/progress\"}}\n\nevent: message\ndata: {answer}\n\n"
             ))
