@@ -100,3 +100,42 @@ fn what_is_printed_for_looking_at_has_no_token() {
     let printed = format!("{bound:?}");
     assert!(printed.contains("127.0.0.1:1") && !printed.contains("hunter2"), "{printed}");
 }
+
+#[tokio::test]
+async fn after_kill_9_the_words_that_were_journalled_still_lead_back() {
+    let dual = Options { modern: true, ..Options::default() };
+    let (v1, v2) = (Fake::start("v1", dual).await, Fake::start("v2", dual).await);
+    let folder = Folder::new();
+    let ports = [free_port(), free_port()];
+    let path = folder.path().join("dualgate.toml");
+    std::fs::write(&path, file(&folder, &v1, &v2, ports)).unwrap();
+    let http = reqwest::Client::new();
+    let ask = async |key: usize, method: &str, name: &str| {
+        let params = serde_json::json!({ "name": name, "taskId": name });
+        let body = serde_json::json!({ "jsonrpc": "2.0", "id": key, "method": method, "params": params });
+        let request = http.post(format!("http://127.0.0.1:{}/mcp", ports[0])).header("content-type", "application/json");
+        let request = request.header("mcp-protocol-version", "2026-07-28").header("x-api-key", format!("key-{key}"));
+        let answer = request.header("mcp-method", method).header("mcp-name", name).body(body.to_string()).send().await.ok()?;
+        serde_json::from_slice::<serde_json::Value>(&answer.bytes().await.ok()?).ok()
+    };
+    let process = Process::start(&["run", "--config", path.to_str().unwrap()]);
+    let first = eventually("the first start", async || ask(0, "tools/call", "begin").await).await;
+    let mut tasks = vec![first["result"]["taskId"].as_str().unwrap().to_owned()];
+    for key in 1..40 {
+        let begun = ask(key, "tools/call", "begin").await.unwrap();
+        tasks.push(begun["result"]["taskId"].as_str().unwrap().to_owned());
+    }
+    assert!(tasks.iter().any(|task| task.starts_with("v2")), "the tenth of forty");
+    let journal = folder.path().join("state/pins/notes");
+    // Twice each: under its client's key and alone.
+    let whole = 36 * 2 * tasks.len() as u64;
+    eventually("the journal has them", async || (std::fs::metadata(&journal).ok()?.len() >= whole).then_some(())).await;
+    process.kill();
+    let _process = Process::start(&["run", "--config", path.to_str().unwrap()]);
+    eventually("the second start", async || ask(0, "tools/call", "echo").await).await;
+    // Other clients than those that began them: only the pin knows where.
+    for (key, task) in tasks.iter().enumerate() {
+        let polled = ask(key + 100, "tasks/get", task).await.unwrap();
+        assert!(polled["error"].is_null(), "{task}: {polled}");
+    }
+}
