@@ -110,8 +110,8 @@ fn all_up(state: &EntryState) -> bool {
 /// Why it is not up, in the words of the last checks.
 fn not_up(made: &Deployed, state: &EntryState, args: &DeployArgs) -> Failure {
     let said = |endpoint: &super::answers::EndpointState| match &endpoint.check {
-        Some(check) => format!("{}: {}", endpoint.url, check.detail),
-        None => format!("{}: not checked yet", endpoint.url),
+        Some(check) => format!("{}: {}", endpoint.place(), check.detail),
+        None => format!("{}: not checked yet", endpoint.place()),
     };
     let details: Vec<String> = state.endpoints.iter().filter(|endpoint| endpoint.standing != "up").map(said).collect();
     let (entry, version) = (made.entry, &made.version);

@@ -295,7 +295,8 @@ impl Checker<'_> {
                 format!("`{path}` is not a path: it starts with `/` and has no blanks or control characters"),
             );
         }
-        Health { kind: self.one_of(&key("kind"), raw.kind.as_deref(), &kinds), path, interval, timeout }
+        let resolve_interval = self.positive(&key("resolve_interval"), or(raw.resolve_interval, 5_000));
+        Health { kind: self.one_of(&key("kind"), raw.kind.as_deref(), &kinds), path, interval, timeout, resolve_interval }
     }
 
     fn no_state_dir(&mut self, services: &[Service], seal: &raw::Seal, admin: &Admin) {

@@ -176,6 +176,8 @@ pub struct Health {
     pub interval: Duration,
     /// A check must have its answer in this time.
     pub timeout: Duration,
+    /// Hosts of endpoints with `resolve = "each"` are looked up this often.
+    pub resolve_interval: Duration,
 }
 
 /// What a check does.

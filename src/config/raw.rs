@@ -146,6 +146,7 @@ pub(super) struct Health {
     pub(super) timeout: Option<Span>,
     pub(super) rise: Option<u32>,
     pub(super) fall: Option<u32>,
+    pub(super) resolve_interval: Option<Span>,
 }
 
 /// Read so that nothing wrong stays in a file unnoticed; rehoming acts on it later.

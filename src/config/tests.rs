@@ -210,7 +210,7 @@ fn the_environment_goes_into_strings_and_its_values_into_no_error() {
 #[test]
 fn a_known_endpoint_keeps_its_name() {
     let text = |name: Option<&str>, url: &str| EndpointText { name: name.map(str::to_owned), url: url.into(), resolve: None };
-    let known = [crate::domain::machine::EndpointSpec { name: "a".into(), url: "http://h:80".into() }];
+    let known = [crate::domain::machine::EndpointSpec::new("a", "http://h:80")];
     let names = |texts: &[EndpointText]| {
         endpoints_beside(texts, &known).map(|specs| specs.into_iter().map(|spec| spec.name).collect::<Vec<_>>())
     };
