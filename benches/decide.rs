@@ -97,7 +97,12 @@ mod endpoint {
     fn entry(endpoints: usize) -> EntryView {
         let spec = |at: usize| EndpointSpec::new(format!("notes-{at}"), format!("http://127.0.0.1:{}", 3_000 + at));
         let view = |at| EndpointView { standing: Standing::Up, endpoint: Endpoint::new(&spec(at)).unwrap() };
-        EntryView { version: "1".to_owned(), endpoints: (0..endpoints).map(view).collect(), unresolved: false, tally: Arc::default() }
+        EntryView {
+            version: "1".to_owned(),
+            endpoints: (0..endpoints).map(view).collect(),
+            unresolved: false,
+            tally: Arc::default(),
+        }
     }
 
     #[divan::bench(args = [1, 10, 100])]

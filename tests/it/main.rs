@@ -8,6 +8,7 @@ mod books;
 mod edges;
 mod form;
 mod health;
+mod instances;
 mod modern;
 mod outcomes;
 mod restart;

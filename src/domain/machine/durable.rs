@@ -158,8 +158,7 @@ pub struct EntrySpec {
 impl fmt::Display for EntrySpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let each = |endpoint: &EndpointSpec| if endpoint.resolve.is_some() { " (each address)" } else { "" };
-        let urls: Vec<String> =
-            self.endpoints.iter().map(|endpoint| format!("{}{}", endpoint.url, each(endpoint))).collect();
+        let urls: Vec<String> = self.endpoints.iter().map(|endpoint| format!("{}{}", endpoint.url, each(endpoint))).collect();
         write!(f, "{} at {}", self.version, urls.join(", "))
     }
 }

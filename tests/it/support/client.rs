@@ -63,6 +63,11 @@ impl Client {
         Session { client: self.clone(), id }
     }
 
+    /// A session that was opened elsewhere.
+    pub fn bind(&self, id: &str) -> Session {
+        Session { client: self.clone(), id: id.to_owned() }
+    }
+
     /// The name of the server that answers.
     pub async fn who(&self, message: &Value) -> String {
         let answer: Value = serde_json::from_slice(&self.post(message).await.bytes().await.unwrap()).unwrap();

@@ -82,7 +82,7 @@ impl Fake {
         Self::start_at(self.address, &self.state.name, options).await
     }
 
-    async fn start_at(address: SocketAddr, name: &str, options: Options) -> Self {
+    pub async fn start_at(address: SocketAddr, name: &str, options: Options) -> Self {
         // A server that was killed lets go of its port when its task is next looked at.
         let listener = super::eventually("the port is free", async || {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();
