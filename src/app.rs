@@ -111,11 +111,13 @@ impl fmt::Debug for Bound {
 pub struct Seams {
     /// Looks up hosts of endpoints with `resolve = "each"`.
     pub resolver: Resolver,
+    /// Whether answers are read for their outcome.
+    pub reads_answers: bool,
 }
 
 impl Default for Seams {
     fn default() -> Self {
-        Self { resolver: resolve::system() }
+        Self { resolver: resolve::system(), reads_answers: true }
     }
 }
 
@@ -246,6 +248,8 @@ async fn control(
         refused: Default::default(),
         in_flight: Default::default(),
         clock,
+        log: config.log,
+        reads_answers: seams.reads_answers,
     });
     let front = Front::start(traffic, workers(config.threads), &site).map_err(AppError::other)?;
     let office = Arc::new(Office {

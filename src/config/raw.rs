@@ -20,6 +20,8 @@ pub(super) struct File {
     pub(super) admin: Admin,
     pub(super) metrics: Option<Metrics>,
     #[serde(default)]
+    pub(super) log: Log,
+    #[serde(default)]
     pub(super) state: State,
     #[serde(default)]
     pub(super) service: Vec<Service>,
@@ -64,6 +66,15 @@ pub(super) struct Admin {
 #[serde(deny_unknown_fields)]
 pub(super) struct Metrics {
     pub(super) listen: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    #[serde(default)]
+    pub(super) tool_calls: bool,
+    #[serde(default)]
+    pub(super) tool_errors: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -16,6 +16,7 @@ use super::keys::{address_key, client_key};
 use super::ledger::{Pending, book_all};
 use super::peek::Peeked;
 use super::peer::Peer;
+use super::witness::Witness;
 use crate::config::Plain;
 use crate::domain::{Asked, Blame, ClientKey, Entry, Era, Outcome};
 use crate::live::{EndpointView, EntryView, Pin, ServiceView};
@@ -80,6 +81,8 @@ pub(super) struct Asker {
     pub(super) is_settled: bool,
     /// When it began.
     pub(super) begun: Option<Instant>,
+    /// Who logs it, where somebody does.
+    pub(super) witness: Option<Box<Witness>>,
 }
 
 /// A client that leaves before its answer begins drops everything in the middle: that is counted here.
@@ -90,7 +93,7 @@ impl Drop for Asker {
         }
         let (Some(service), Some(entry)) = (&self.service, self.entry) else { return };
         let tally = &service.entries[entry].tally;
-        book_all(tally, &self.pending, Outcome::Failed(Blame::Client), self.elapsed());
+        book_all(tally, &self.pending, Outcome::Failed(Blame::Client), self.elapsed(), self.witness.as_deref());
     }
 }
 

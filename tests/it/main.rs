@@ -9,6 +9,7 @@ mod edges;
 mod form;
 mod health;
 mod instances;
+mod logs;
 mod modern;
 mod outcomes;
 mod restart;

@@ -31,7 +31,11 @@ pub fn call(id: impl Into<Value>, tool: &str) -> Value {
 
 impl Client {
     pub fn new(app: &TestApp) -> Self {
-        Self { http: reqwest::Client::new(), url: app.url("/mcp"), headers: Vec::new() }
+        Self::at(&app.url("/mcp"))
+    }
+
+    pub fn at(url: &str) -> Self {
+        Self { http: reqwest::Client::new(), url: url.to_owned(), headers: Vec::new() }
     }
 
     /// The same client under another header.
