@@ -39,14 +39,16 @@ impl Names {
     }
 }
 
+const DUAL: Options = Options { sessions: true, modern: true, legacy: true };
+
 /// Servers at one port of several addresses of this machine.
 async fn servers<const N: usize>() -> [Fake; N] {
-    let first = Fake::start("i1", Options::default()).await;
+    let first = Fake::start("i1", DUAL).await;
     let port = first.address.port();
     let mut all = vec![first];
     for at in 2..=N {
         let address: IpAddr = format!("127.0.0.{at}").parse().unwrap();
-        all.push(Fake::start_at((address, port).into(), &format!("i{at}"), Options::default()).await);
+        all.push(Fake::start_at((address, port).into(), &format!("i{at}"), DUAL).await);
     }
     all.try_into().unwrap_or_else(|_| unreachable!())
 }
@@ -71,7 +73,7 @@ async fn standing(app: &TestApp, wanted: &[&str]) {
 #[tokio::test]
 async fn instances_come_and_go_under_traffic_and_nothing_fails() {
     let [one, two, three] = servers().await;
-    let idle = Fake::start("idle", Options::default()).await;
+    let idle = Fake::start("idle", DUAL).await;
     let (names, folder) = (Names::new(), Folder::new());
     names.say(&[&one]);
     let app = TestApp::with_seams(file(&folder, one.address.port(), &idle), names.seams()).await;
@@ -138,7 +140,7 @@ async fn instances_come_and_go_under_traffic_and_nothing_fails() {
 #[tokio::test]
 async fn who_comes_before_the_name_is_known_waits_for_it() {
     let [one, two] = servers().await;
-    let idle = Fake::start("idle", Options::default()).await;
+    let idle = Fake::start("idle", DUAL).await;
     let (names, folder) = (Names::new(), Folder::new());
     names.say(&[&one, &two]);
     let text = file(&folder, one.address.port(), &idle);
@@ -165,7 +167,7 @@ async fn a_name_is_deployed_like_a_url() {
     let [one, two] = servers().await;
     let names = Names::new();
     names.say(&[&two]);
-    let idle = Fake::start("idle", Options::default()).await;
+    let idle = Fake::start("idle", DUAL).await;
     let folder = Folder::new();
     let app = TestApp::with_seams(TestApp::file(folder.path(), &[&one], &[&idle], "100:0", ""), names.seams()).await;
     let endpoint = json!({ "name": "a", "url": format!("http://notes.test:{}", two.address.port()), "resolve": "each" });
