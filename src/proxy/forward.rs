@@ -19,7 +19,7 @@ use super::rim::{self, Permit};
 use super::seat::{Search, Seat};
 use super::stream::EventStream;
 use super::witness::Witness;
-use super::{Stage, Worker, headers, peek};
+use super::{Stage, Worker, headers, oauth, peek};
 use crate::config::ErrorShape;
 use crate::domain::Era;
 use crate::live::ServiceView;
@@ -74,7 +74,9 @@ impl Worker {
 
     fn route(&self, host: &str, head: &request::Parts) -> Result<Arc<ServiceView>, ProxyError> {
         let snapshot = self.site.reader.current();
-        snapshot.route(host, head.uri.path()).cloned().ok_or(ProxyError::NoService)
+        let path = head.uri.path();
+        let found = snapshot.route(host, oauth::subject(path)).or_else(|| snapshot.route(host, path));
+        found.cloned().ok_or(ProxyError::NoService)
     }
 
     /// Finds a seat and sends, and does both again where nothing can have been done twice.

@@ -31,6 +31,7 @@ mod headers;
 mod keys;
 mod ledger;
 mod listen;
+mod oauth;
 mod peek;
 mod peer;
 mod rim;

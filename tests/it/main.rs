@@ -11,6 +11,7 @@ mod health;
 mod instances;
 mod logs;
 mod modern;
+mod oauth;
 mod outcomes;
 mod restart;
 mod rollback;
