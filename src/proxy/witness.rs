@@ -79,7 +79,7 @@ impl Witness {
     }
 
     /// The proxy has answered it by itself.
-    pub(super) fn refused(mut self: Box<Self>, error: &ProxyError, status: StatusCode, asker: &Asker) {
+    pub(super) fn refused(mut self, error: &ProxyError, status: StatusCode, asker: &Asker) {
         (self.era, self.kind, self.status) = (asker.era, asker.kind, Some(status));
         // Where it belongs to no entry, no tally has it.
         let outcome = self.outcome.get().unwrap_or_else(|| error.outcome());

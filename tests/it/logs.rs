@@ -1,5 +1,7 @@
 //! The log of a process, as JSON lines: what it tells, and what it never does.
 
+use std::slice::from_ref;
+
 use serde_json::{Value, json};
 
 use crate::support::{Client, Fake, Folder, Options, Process, TestApp, call, eventually, initialize};
@@ -107,8 +109,8 @@ async fn every_request_and_every_call_has_its_line_with_its_trace() {
             8 => (json!([null, null, null]), json!([null, null])),
             _ => (json!(["primary", "1.0", endpoint]), json!([TRACE, SPAN])),
         };
-        assert_eq!(told(&[line.clone()], &["entry", "version", "endpoint"]), [place], "{line}");
-        assert_eq!(told(&[line.clone()], &["trace_id", "span_id"]), [trace], "{line}");
+        assert_eq!(told(from_ref(line), &["entry", "version", "endpoint"]), [place], "{line}");
+        assert_eq!(told(from_ref(line), &["trace_id", "span_id"]), [trace], "{line}");
     }
     let calls = logged.wait_for("tool_call", 9).await;
     let of_calls = [
@@ -125,7 +127,7 @@ async fn every_request_and_every_call_has_its_line_with_its_trace() {
     assert_eq!(told(&calls, &["tool_name", "outcome"]), of_calls);
     for line in &calls {
         let place = json!(["notes", "primary", "1.0", endpoint, TRACE, SPAN, "INFO"]);
-        assert_eq!(told(&[line.clone()], &["service", "entry", "version", "endpoint", "trace_id", "span_id", "level"]), [place]);
+        assert_eq!(told(from_ref(line), &["service", "entry", "version", "endpoint", "trace_id", "span_id", "level"]), [place]);
         assert!(line["duration_ms"].is_number());
     }
     let of_errors: Vec<Value> = of_calls.into_iter().filter(|line| line[1] != "ok").collect();

@@ -32,7 +32,8 @@ fn prove(machine: &mut Machine, entry: Entry, name: &str) {
 #[test]
 fn answers_make_instances_and_only_good_ones_unmake_them() {
     let mut machine = named();
-    let table: [(Result<&[&str], &str>, &[&str], bool); 8] = [
+    type Row<'a> = (Result<&'a [&'a str], &'a str>, &'a [&'a str], bool);
+    let table: [Row<'_>; 8] = [
         (Err("no such host"), &[], true),
         (Ok(&["10.0.0.8", "10.0.0.7"]), &["a@10.0.0.7", "a@10.0.0.8"], true),
         (Ok(&["10.0.0.7", "10.0.0.8", "10.0.0.7"]), &["a@10.0.0.7", "a@10.0.0.8"], false),
