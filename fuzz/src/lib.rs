@@ -87,7 +87,8 @@ pub fn envelope(bytes: &[u8]) {
 /// the whole input is tried as one, too.
 pub fn seal(bytes: &[u8]) {
     let keys = SealKeys::new(&[Secret::new([7; 32])], [9; 12]);
-    assert_eq!(keys.open("notes", bytes), None);
+    // Not for the service that is sealed for below: a fuzzer finds those tokens in memory.
+    assert_eq!(keys.open("fuzz", bytes), None);
     let (say, rest) = bytes.split_at(bytes.len().min(4));
     let endpoint = String::from_utf8_lossy(&rest[..rest.len().min(60)]).into_owned();
     let upstream = Some(String::from_utf8_lossy(rest).into_owned());
@@ -146,6 +147,7 @@ pub const SEEDS: &[&str] = &[
     "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progress\":1}}\n\nid: 7\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\ndata: \"result\":{\"isError\":true}}\n\n",
     ": ping\r\n\r\nid: 1\r\ndata:\r\nretry: 10\r\n\r\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32601}}\r\n\r\nevent: endpoint\r\ndata: /messages?id=1\r\n\r\n",
     "data: [{\"id\":1,\"result\":{}},\rdata: {\"id\":2,\"result\":{}}]\r\revent:message\rdata:null\r\r",
+    "\u{feff}data: {\"id\":1,\"result\":{}}\n\n\u{feff}data: {\"id\":2,\"result\":{}}\n\n",
     "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     include_str!("../../config/example.toml"),
 ];
@@ -345,7 +347,7 @@ struct Stream {
 impl Stream {
     fn read(bytes: &[u8]) -> Self {
         let (mut all, mut data, mut kind): (Vec<Vec<u8>>, Option<Vec<u8>>, Vec<u8>) = Default::default();
-        let mut rest = bytes;
+        let mut rest = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
             let line = &rest[..end];
             let is_pair = rest[end..].starts_with(b"\r\n");

@@ -88,6 +88,11 @@ impl EntryView {
         self.endpoints.iter().find(|view| name_hash(&view.endpoint.name) == pin.endpoint)
     }
 
+    /// Whether the endpoint of a pin is not here, and may be an instance that has not been found yet.
+    pub fn awaits_pinned(&self, pin: &Pin) -> bool {
+        self.unresolved && self.pinned(pin).is_none()
+    }
+
     /// A pin to an endpoint of this entry, whose name is given.
     pub fn pin(&self, entry: Entry, endpoint: &str) -> Pin {
         Pin { entry, endpoint: name_hash(endpoint), version: name_hash(&self.version) }

@@ -139,11 +139,16 @@ impl Worker {
     }
 
     /// The service as it is now; during a start, once it is known whether the entry that is meant can
-    /// be used, or where the instance of a session is.
+    /// be used, or where the instance of a session or a word is.
     async fn started(&self, service: Arc<ServiceView>, facts: &Facts) -> Result<Arc<ServiceView>, ProxyError> {
         let must_wait = |service: &ServiceView| {
             if let Some(pin) = &facts.pin {
                 return service.entries[pin.entry].awaits(&pin.endpoint);
+            }
+            if let Some(handle) = &facts.handle
+                && service.entries[handle.entry].awaits_pinned(handle)
+            {
+                return true;
             }
             let meant = service.scene.meant(facts.asked, service.births.load(Ordering::Relaxed));
             let unknown = |entry: Entry| service.scene.standing[entry] == Standing::Unknown;

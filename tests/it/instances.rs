@@ -188,3 +188,47 @@ async fn a_name_is_deployed_like_a_url() {
     assert_eq!(status, 422, "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("is for a name"), "{problem}");
 }
+
+#[tokio::test]
+async fn a_word_of_an_instance_waits_for_its_name_too() {
+    let [one, two] = servers().await;
+    let idle = Fake::start("idle", DUAL).await;
+    let (names, folder) = (Names::new(), Folder::new());
+    names.say(&[&one, &two]);
+    let text = file(&folder, one.address.port(), &idle);
+    let app = TestApp::with_seams(text.clone(), names.seams()).await;
+    standing(&app, &["a@127.0.0.1", "a@127.0.0.2"]).await;
+    let modern = |app: &TestApp, key: u32| {
+        let client = Client::new(app).with("x-api-key", &key.to_string()).with("mcp-protocol-version", "2026-07-28");
+        client.with("mcp-method", "tools/call").with("mcp-name", "ask")
+    };
+    let ask = async |client: Client, params: Value| -> Value {
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+        serde_json::from_slice(&client.post(&message).await.bytes().await.unwrap()).unwrap()
+    };
+    let state = ask(modern(&app, 0), json!({ "name": "ask" })).await["result"]["requestState"].clone();
+    assert!(state.is_string());
+    // Another key that lives on the other instance: only the word can lead back.
+    let home = modern(&app, 0).who(&call(1, "echo")).await;
+    let mut stranger = 1;
+    while modern(&app, stranger).who(&call(1, "echo")).await == home {
+        stranger += 1;
+    }
+    app.stop();
+    app.stopped().await;
+    let later = Names::new();
+    let app = TestApp::with_seams(text, later.seams()).await;
+    let waiting = tokio::spawn({
+        let client = modern(&app, stranger);
+        async move { ask(client, json!({ "name": "ask", "requestState": state })).await }
+    });
+    eventually("the client is there", async || {
+        let page = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
+        let connected = |line: &str| line.starts_with("dualgate_client_connections{") && line.ends_with(" 1.0");
+        page.lines().any(connected).then_some(())
+    })
+    .await;
+    later.say(&[&two, &one]);
+    let retried = waiting.await.unwrap();
+    assert!(retried["error"].is_null() && retried["result"].is_object(), "{retried}");
+}
