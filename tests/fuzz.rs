@@ -72,12 +72,12 @@ const STREAMS: std::ops::Range<usize> = 12..16;
 
 #[test]
 fn the_scanner_agrees_with_a_full_parser_on_any_body() {
-    run(targets::json, &SEEDS[JSON], 3_000);
+    run(targets::json, &SEEDS[JSON], 2_000);
 }
 
 #[test]
 fn the_scanner_agrees_with_a_line_reader_and_a_full_parser_on_any_stream() {
-    run(targets::events, &SEEDS[STREAMS], 2_000);
+    run(targets::events, &SEEDS[STREAMS], 1_500);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn nothing_opens_but_what_was_sealed() {
 
 #[test]
 fn any_file_is_a_configuration_or_is_refused_with_words() {
-    run(targets::config, &SEEDS[17..], 1_000);
+    run(targets::config, &SEEDS[17..], 400);
 }
 
 #[test]

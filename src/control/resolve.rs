@@ -99,3 +99,35 @@ async fn send(own_box: &mpsc::WeakSender<Mail>, mail: Mail) -> bool {
         None => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::machine::EndpointSpec;
+
+    #[tokio::test]
+    async fn the_system_knows_this_machine() {
+        let found = system()("localhost".to_owned()).await.unwrap();
+        assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_that_hangs_is_a_failure_until_its_answer_comes() {
+        let (own_box, mut mailbox) = mpsc::channel(8);
+        let endpoint = EndpointSpec { resolve: Some(Resolve::Each), ..EndpointSpec::new("a", "http://notes.test:3000") };
+        let slow: Resolver = Arc::new(|host| {
+            Box::pin(async move {
+                tokio::time::sleep(3 * PATIENCE).await;
+                Err(format!("no {host}"))
+            })
+        });
+        let told = endpoint.clone();
+        let mail = move |answer| Mail::Resolved { service: 0, entry: Entry::Primary, endpoint: told.clone(), answer };
+        let task = look_up_for_ever(&endpoint, Duration::from_secs(1), slow, own_box.downgrade(), mail);
+        for expected in ["no answer within 5s", "no notes.test", "no answer within 5s"] {
+            let Some(Mail::Resolved { answer, .. }) = mailbox.recv().await else { panic!("an answer") };
+            assert_eq!(answer.unwrap_err(), expected);
+        }
+        task.abort();
+    }
+}

@@ -85,9 +85,16 @@ async fn every_request_and_every_call_has_its_line_with_its_trace() {
     let batch = json!([call(1, "good"), call(2, "fail")]);
     session.post(&batch).await.bytes().await.unwrap();
     client.with("traceparent", "00-nonsense").bind("never-sealed").post(&call(1, "echo")).await;
+    let leaving = tokio::spawn({
+        let session = session.clone();
+        async move { session.post(&call(9, "wait")).await }
+    });
+    eventually("the call is there", async || v1.calls().contains(&json!(9)).then_some(())).await;
+    leaving.abort();
+    logged.wait_for("request", 10).await;
     v1.kill();
     session.post(&call(7, "echo")).await.bytes().await.unwrap();
-    let requests = logged.wait_for("request", 10).await;
+    let requests = logged.wait_for("request", 11).await;
     let expected = [
         json!(["initialize", "birth", 200, "ok"]),
         json!(["call", "pin", 200, "ok"]),
@@ -98,6 +105,7 @@ async fn every_request_and_every_call_has_its_line_with_its_trace() {
         json!(["call", "pin", 200, "entry_fault"]),
         json!(["call", "pin", 200, "tool_error"]),
         json!(["call", null, 404, "client_fault"]),
+        json!(["call", "pin", null, "client_fault"]),
         json!(["call", "pin", 200, "entry_fault"]),
     ];
     assert_eq!(told(&requests, &["kind", "why", "status", "outcome"]), expected);
@@ -112,7 +120,7 @@ async fn every_request_and_every_call_has_its_line_with_its_trace() {
         assert_eq!(told(from_ref(line), &["entry", "version", "endpoint"]), [place], "{line}");
         assert_eq!(told(from_ref(line), &["trace_id", "span_id"]), [trace], "{line}");
     }
-    let calls = logged.wait_for("tool_call", 9).await;
+    let calls = logged.wait_for("tool_call", 10).await;
     let of_calls = [
         json!(["echo", "ok"]),
         json!(["fail", "tool_error"]),
@@ -122,6 +130,7 @@ async fn every_request_and_every_call_has_its_line_with_its_trace() {
         json!(["cut", "entry_fault"]),
         json!(["good", "ok"]),
         json!(["fail", "tool_error"]),
+        json!(["wait", "client_fault"]),
         json!(["echo", "entry_fault"]),
     ];
     assert_eq!(told(&calls, &["tool_name", "outcome"]), of_calls);
