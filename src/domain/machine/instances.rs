@@ -48,9 +48,11 @@ impl Machine {
         for entry in Entry::BOTH {
             for Looked { of, addresses, failure } in &self.looked[entry] {
                 let Some(failure) = failure else { continue };
-                let kept = addresses.len();
-                let url = &of.url;
-                warnings.push(format!("{entry}: {url} cannot be looked up ({failure}): the {kept} instances known so far stay"));
+                let kept = match addresses.len() {
+                    0 => "it has no instance yet".to_owned(),
+                    count => format!("its {count} known so far stay"),
+                };
+                warnings.push(format!("{entry}: {} cannot be looked up ({failure}): {kept}", of.url));
             }
             let there = self.endpoints(entry);
             for spec in self.wanted(entry).iter().filter(|spec| !there.contains(spec)) {
