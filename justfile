@@ -21,5 +21,9 @@ deny:
 bench:
     cargo bench
 
+# one of json, events, envelope, seal, config, trace, for a minute; needs cargo-fuzz and a nightly toolchain
+fuzz target:
+    cargo +nightly fuzz run {{target}} -- -max_total_time=60
+
 demo:
     cargo run --release -- demo

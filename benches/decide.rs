@@ -95,9 +95,14 @@ mod endpoint {
     use super::*;
 
     fn entry(endpoints: usize) -> EntryView {
-        let spec = |at: usize| EndpointSpec { name: format!("notes-{at}"), url: format!("http://127.0.0.1:{}", 3_000 + at) };
+        let spec = |at: usize| EndpointSpec::new(format!("notes-{at}"), format!("http://127.0.0.1:{}", 3_000 + at));
         let view = |at| EndpointView { standing: Standing::Up, endpoint: Endpoint::new(&spec(at)).unwrap() };
-        EntryView { version: "1".to_owned(), endpoints: (0..endpoints).map(view).collect(), tally: Arc::default() }
+        EntryView {
+            version: "1".to_owned(),
+            endpoints: (0..endpoints).map(view).collect(),
+            unresolved: false,
+            tally: Arc::default(),
+        }
     }
 
     #[divan::bench(args = [1, 10, 100])]
@@ -225,7 +230,7 @@ mod service {
     }
 
     fn view(config: config::Service) -> Arc<ServiceView> {
-        let entry = |_| EntryView { version: "1".to_owned(), endpoints: Vec::new(), tally: Arc::default() };
+        let entry = |_| EntryView { version: "1".to_owned(), endpoints: Vec::new(), unresolved: false, tally: Arc::default() };
         Arc::new(ServiceView {
             pins: Default::default(),
             config: Arc::new(config),

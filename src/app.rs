@@ -18,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Office, Token};
 use crate::config::{Config, ConfigError};
-use crate::control::{Audit, Conductor, Setup};
+use crate::control::{Audit, Conductor, Resolver, Setup, resolve};
 use crate::domain::Phase;
 use crate::live::Reader;
 use crate::proxy::{Front, Site, Stage};
@@ -107,6 +107,20 @@ impl fmt::Debug for Bound {
     }
 }
 
+/// Where tests and benches put something of their own in the world's place. No configuration leads here.
+pub struct Seams {
+    /// Looks up hosts of endpoints with `resolve = "each"`.
+    pub resolver: Resolver,
+    /// Whether answers are read for their outcome.
+    pub reads_answers: bool,
+}
+
+impl Default for Seams {
+    fn default() -> Self {
+        Self { resolver: resolve::system(), reads_answers: true }
+    }
+}
+
 /// A running dualgate.
 pub struct App {
     bound: Bound,
@@ -118,11 +132,16 @@ pub struct App {
 impl App {
     /// Starts everything, and returns when all listeners are bound and serving.
     pub fn start(config: Config) -> Result<Self, AppError> {
+        Self::start_with(config, Seams::default())
+    }
+
+    /// The same, with something else in the world's place.
+    pub fn start_with(config: Config, seams: Seams) -> Result<Self, AppError> {
         let (stop, asked) = watch::channel(0);
         let (started, ready) = oneshot::channel();
         let control = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::other)?;
-            let ended = runtime.block_on(control(config, asked, started));
+            let ended = runtime.block_on(control(config, seams, asked, started));
             // To drop it would wait for every blocking task: a hung fsync, a hung look-up of a name.
             runtime.shutdown_timeout(LEFT_BEHIND);
             ended
@@ -175,6 +194,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
 
 async fn control(
     mut config: Config,
+    seams: Seams,
     asked: watch::Receiver<u8>,
     started: oneshot::Sender<(Bound, Reader)>,
 ) -> Result<(), AppError> {
@@ -207,6 +227,7 @@ async fn control(
         phase: Phase::from_random(u64::from_be_bytes(random()?)),
         run: run.clone(),
         audit: audit.clone(),
+        resolver: seams.resolver,
     };
     let (conductor, handle, reader) = Conductor::start(setup).map_err(AppError::other)?;
     tokio::spawn(async move {
@@ -227,6 +248,8 @@ async fn control(
         refused: Default::default(),
         in_flight: Default::default(),
         clock,
+        log: config.log,
+        reads_answers: seams.reads_answers,
     });
     let front = Front::start(traffic, workers(config.threads), &site).map_err(AppError::other)?;
     let office = Arc::new(Office {

@@ -19,7 +19,17 @@ impl Child {
     }
 
     /// dualgate in front of the two ports, and where it listens.
-    pub fn dualgate(tools: &Tools, core: usize, [primary, secondary]: [u16; 2]) -> (Self, u16) {
+    pub fn dualgate(tools: &Tools, core: usize, backends: [u16; 2]) -> (Self, u16) {
+        Self::configured(backends, |file| tools.command(core, env!("CARGO_BIN_EXE_dualgate"), &["run", "--config", file]))
+    }
+
+    /// The same within this bench, where answers are read for their outcome or not.
+    pub fn within(tools: &Tools, core: usize, backends: [u16; 2], reads: &str) -> (Self, u16) {
+        let own = env::current_exe().unwrap();
+        Self::configured(backends, |file| tools.command(core, own.to_str().unwrap(), &["role", "dualgate", file, reads]))
+    }
+
+    fn configured([primary, secondary]: [u16; 2], command: impl FnOnce(&str) -> Command) -> (Self, u16) {
         let scratch = env::temp_dir().join(format!("dualgate-bench-{}-{}", std::process::id(), free_port()));
         fs::create_dir_all(&scratch).unwrap();
         let (port, admin) = (free_port(), free_port());
@@ -33,7 +43,7 @@ impl Child {
         );
         let file = scratch.join("dualgate.toml");
         fs::write(&file, config).unwrap();
-        let mut command = tools.command(core, env!("CARGO_BIN_EXE_dualgate"), &["run", "--config", file.to_str().unwrap()]);
+        let mut command = command(file.to_str().unwrap());
         command.env("LOG_LEVEL", "warn").env_remove("PORT");
         let mut child = Self::start(command, Some(scratch));
         child.wait_for(port);

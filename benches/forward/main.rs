@@ -1,7 +1,7 @@
 //! A request's and a stream's way through dualgate, end to end, beside hyper as a bare forwarder:
 //! requests a second, CPU a request, memory an idle stream.
 //!
-//! `cargo bench --bench forward`; a filter (`requests`, `streams`) chooses. Without `--bench`, as in
+//! `cargo bench --bench forward`; a filter (`requests`, `scan`, `streams`) chooses. Without `--bench`, as in
 //! `cargo test --all-targets`, everything runs once and shortly.
 //!
 //! ```text
@@ -14,6 +14,8 @@
 use std::env;
 use std::time::Duration;
 
+use dualgate::app::{App, Seams};
+use dualgate::config;
 use tokio::net::TcpListener;
 
 mod backend;
@@ -40,6 +42,7 @@ fn main() {
     match words[..] {
         ["role", "backend"] => with_parent(backend::run),
         ["role", "bare", primary, secondary] => with_parent(|| bare::run(port(primary), port(secondary))),
+        ["role", "dualgate", file, reads] => with_parent(|| dualgate(file, reads == "reading")),
         ["role", "call", at, proxy, millis] => load::call(port(at), number(proxy), Duration::from_millis(number(millis).into())),
         ["role", "hold", at, ref stages @ ..] => {
             load::hold(port(at), &stages.iter().map(|stage| number(stage)).collect::<Vec<_>>())
@@ -67,7 +70,12 @@ fn bench(words: &[&str]) {
     let wanted = |case: &str| any || filters.iter().any(|filter| case.contains(**filter));
     let tools = Tools::find();
     if wanted("forward requests") {
-        requests(&tools, &plan);
+        requests(&tools, &plan, NAMES, proxies);
+    }
+    if wanted("forward scan") {
+        requests(&tools, &plan, READING, |tools, backends| {
+            READING.map(|reads| Child::within(tools, PROXY_CORE, backends, reads))
+        });
     }
     if wanted("forward streams") {
         streams(&tools, &plan);
@@ -75,6 +83,16 @@ fn bench(words: &[&str]) {
 }
 
 const NAMES: [&str; 2] = ["dualgate", "bare"];
+
+/// dualgate with answers read for their outcome, and passed unread.
+const READING: [&str; 2] = ["reading", "blind"];
+
+/// dualgate in this process, with a switch that no configuration has.
+fn dualgate(file: &str, reads_answers: bool) {
+    let config = config::load(file, &std::fs::read_to_string(file).unwrap(), None).unwrap();
+    let app = App::start_with(config, Seams { reads_answers, ..Seams::default() }).unwrap();
+    app.join().unwrap();
+}
 
 /// The proxies in the order of [`NAMES`], each with its port.
 fn proxies(tools: &Tools, backends: [u16; 2]) -> [(Child, u16); 2] {
@@ -85,7 +103,7 @@ fn proxies(tools: &Tools, backends: [u16; 2]) -> [(Child, u16); 2] {
 }
 
 /// Saturation: one window of the one, one of the other, and so on.
-fn requests(tools: &Tools, plan: &Plan) {
+fn requests(tools: &Tools, plan: &Plan, names: [&str; 2], proxies: impl FnOnce(&Tools, [u16; 2]) -> [(Child, u16); 2]) {
     let mut backend = Child::role(tools, LOAD_CORE, &["role", "backend"]);
     let proxies = proxies(tools, backend.ports());
     let mut windows: [Vec<Window>; 2] = Default::default();
@@ -100,7 +118,7 @@ fn requests(tools: &Tools, plan: &Plan) {
     println!("\nsmall POST (300 B, answer 200 B), {} keep-alive connections, {place}", load::CONNECTIONS);
     println!("medians of {} interleaved rounds of {:?} (least to greatest)\n", plan.rounds, plan.window);
     println!("{:10} {:>28} {:>24} {:>10}", "", "requests/s", "CPU µs/request", "core busy");
-    for (name, windows) in NAMES.iter().zip(&windows) {
+    for (name, windows) in names.iter().zip(&windows) {
         let [slowest, rate, fastest] = spread(windows.iter().map(|window| window.rate));
         let [least, cpu, most] = spread(windows.iter().map(|window| window.cpu));
         let [_, busy, _] = spread(windows.iter().map(|window| window.busy));
@@ -109,10 +127,12 @@ fn requests(tools: &Tools, plan: &Plan) {
     }
     // Of windows side by side: a core may change its speed from one round to the next.
     let pairs = || windows[0].iter().zip(&windows[1]);
-    let [slowest, rate, fastest] = spread(pairs().map(|(dualgate, bare)| dualgate.rate / bare.rate));
-    let [least, cpu, most] = spread(pairs().map(|(dualgate, bare)| dualgate.cpu / bare.cpu));
+    let [slowest, rate, fastest] = spread(pairs().map(|(one, other)| one.rate / other.rate));
+    let [least, cpu, most] = spread(pairs().map(|(one, other)| one.cpu / other.cpu));
     let (rates, cpus) = (format!("({slowest:.2} to {fastest:.2})"), format!("({least:.2} to {most:.2})"));
     println!("{:10} {rate:>9.2} {rates:>18} {cpu:>8.2} {cpus:>15}", "ratio");
+    let [least, more, most] = spread(pairs().map(|(one, other)| one.cpu - other.cpu));
+    println!("{:10} {:>28} {more:>8.2} {:>15}", "difference", "", format!("({least:.2} to {most:.2})"));
 }
 
 /// Memory: each proxy fresh, with a session and an idle event stream a connection.

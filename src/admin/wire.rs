@@ -119,8 +119,7 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
         StreamKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), json!(view.tally.streams(*kind)))).collect();
     let endpoints: Vec<Value> = status
         .machine
-        .entry(entry)
-        .endpoints
+        .endpoints(entry)
         .iter()
         .map(|spec| {
             let in_flight = view.named(&spec.name).map_or(0, |view| view.endpoint.gate.inside());
@@ -130,6 +129,7 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
             json!({
                 "name": spec.name,
                 "url": spec.url,
+                "address": spec.address,
                 "standing": status.machine.standing_of(entry, &spec.name),
                 "era": serves.and_then(|(_, serves)| serves.as_str()),
                 "ejected": status.machine.is_ejected(entry, &spec.name),
@@ -149,6 +149,7 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
         "era": Eras::of_all(status.serves[entry].iter().map(|(_, serves)| *serves)).as_str(),
         "condemned": state.condemned[entry],
         "overlay": state.overlay[entry].is_some(),
+        "unresolved": status.machine.is_unresolved(entry),
         "sessions": view.tally.sessions().count(),
         "streams": streams,
         "requests": outcomes,
@@ -183,6 +184,7 @@ fn health(config: &Service) -> Value {
 
 fn warnings(view: &ServiceView, status: &Status, more: Vec<String>) -> Vec<String> {
     let mut warnings: Vec<String> = status.warning.iter().cloned().chain(more).collect();
+    warnings.extend(status.machine.warnings());
     if !status.machine.is_durable() {
         warnings.push("the state in force is not on the disk: a restart would lose it".to_owned());
     }

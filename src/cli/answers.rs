@@ -120,9 +120,19 @@ pub(super) struct Requests {
 pub(super) struct EndpointState {
     pub(super) name: String,
     pub(super) url: String,
+    /// Where an instance is, of which the URL's host has several.
+    #[serde(default)]
+    pub(super) address: Option<std::net::SocketAddr>,
     pub(super) standing: String,
     #[serde(default)]
     pub(super) check: Option<Check>,
+}
+
+impl EndpointState {
+    /// The URL, or the instance of it.
+    pub(super) fn place(&self) -> String {
+        self.address.map_or_else(|| self.url.clone(), |address| format!("{} at {address}", self.url))
+    }
 }
 
 #[derive(Deserialize)]
@@ -147,7 +157,7 @@ impl HealthSpec {
             "tcp" => HealthKind::Tcp,
             _ => return None,
         };
-        Some(Health { kind, path: self.path.clone(), interval: timeout, timeout })
+        Some(Health { kind, path: self.path.clone(), interval: timeout, timeout, resolve_interval: timeout })
     }
 }
 

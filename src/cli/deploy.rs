@@ -96,7 +96,7 @@ async fn wait_until_up(admin: &Admin, made: &Deployed, args: &DeployArgs) -> Res
             return Ok(Exit::Done);
         }
         if started.elapsed() + POLL >= args.common.timeout {
-            return Err(not_up(made, state, args));
+            return Err(not_up(made, &service, args));
         }
         sleep(POLL).await;
     }
@@ -108,15 +108,20 @@ fn all_up(state: &EntryState) -> bool {
 }
 
 /// Why it is not up, in the words of the last checks.
-fn not_up(made: &Deployed, state: &EntryState, args: &DeployArgs) -> Failure {
+fn not_up(made: &Deployed, service: &Service, args: &DeployArgs) -> Failure {
+    let state = &service.entries[made.entry];
     let said = |endpoint: &super::answers::EndpointState| match &endpoint.check {
-        Some(check) => format!("{}: {}", endpoint.url, check.detail),
-        None => format!("{}: not checked yet", endpoint.url),
+        Some(check) => format!("{}: {}", endpoint.place(), check.detail),
+        None => format!("{}: not checked yet", endpoint.place()),
     };
     let details: Vec<String> = state.endpoints.iter().filter(|endpoint| endpoint.standing != "up").map(said).collect();
     let (entry, version) = (made.entry, &made.version);
-    let count = format!("{} of {} endpoints", details.len(), state.endpoints.len());
-    let error = format!("{entry} {version}: {count} not up after {:?}: {}", args.common.timeout, details.join("; "));
+    let (count, details) = match state.endpoints.len() {
+        // A name without an address yet; the warnings say why.
+        0 => ("no endpoint found".to_owned(), service.warnings.join("; ")),
+        all => (format!("{} of {all} endpoints not up", details.len()), details.join("; ")),
+    };
+    let error = format!("{entry} {version}: {count} after {:?}: {details}", args.common.timeout);
     Failure::new(Exit::Unhealthy, error).with_hint("it stays deployed; deploy again, or wait longer with --timeout")
 }
 

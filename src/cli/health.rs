@@ -63,6 +63,7 @@ struct Row {
     version: String,
     endpoint: String,
     url: String,
+    place: String,
     finding: Finding,
 }
 
@@ -79,7 +80,8 @@ async fn check_all(services: &[Service], args: &HealthArgs) -> Result<Vec<Row>, 
         for (entry, state) in service.entries.iter().filter(|(entry, _)| args.entry.is_none_or(|wanted| wanted == *entry)) {
             for endpoint in &state.endpoints {
                 let (at, row) = (checks.len(), row(service, entry, &state.version, endpoint));
-                let (spec, health) = (EndpointSpec { name: endpoint.name.clone(), url: endpoint.url.clone() }, health.clone());
+                let spec = EndpointSpec { address: endpoint.address, ..EndpointSpec::new(&endpoint.name, &endpoint.url) };
+                let health = health.clone();
                 checks.spawn(async move { (at, Row { finding: check(&spec, health).await, ..row }) });
             }
         }
@@ -96,6 +98,7 @@ fn row(service: &Service, entry: Entry, version: &str, endpoint: &EndpointState)
         version: version.to_owned(),
         endpoint: endpoint.name.clone(),
         url: endpoint.url.clone(),
+        place: endpoint.place(),
         finding: Finding::default(),
     }
 }
@@ -116,7 +119,7 @@ fn page(rows: &[Row]) -> String {
             row.service.clone(),
             row.entry.to_string(),
             row.version.clone(),
-            row.url.clone(),
+            row.place.clone(),
             result.to_owned(),
             format!("{:.1} ms", milliseconds(row)),
             row.finding.detail.clone(),
@@ -151,6 +154,7 @@ mod tests {
             version: "2".into(),
             endpoint: "a".into(),
             url: "http://127.0.0.1:3001".into(),
+            place: "http://127.0.0.1:3001".into(),
             finding: Finding { success, detail: detail.into(), took: Duration::from_micros(took), ..Finding::default() },
         }
     }

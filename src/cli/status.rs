@@ -98,7 +98,7 @@ fn header(service: &Service) -> String {
 
 fn row(entry: Entry, state: &EntryState) -> Vec<String> {
     let endpoints: Vec<String> =
-        state.endpoints.iter().map(|endpoint| format!("{} {}", endpoint.url, endpoint.standing)).collect();
+        state.endpoints.iter().map(|endpoint| format!("{} {}", endpoint.place(), endpoint.standing)).collect();
     vec![
         entry.to_string(),
         state.version.clone(),

@@ -8,8 +8,8 @@ use super::listeners::Listeners;
 use super::place::Places;
 use super::value::{Percent, Span};
 use super::{
-    Admin, Affinity, Config, ConfigError, ErrorShape, Health, HealthKind, HostSeen, Limits, Network, Plain, Service, Shutdown,
-    Traffic, endpoint, raw,
+    Admin, Affinity, Config, ConfigError, ErrorShape, Health, HealthKind, HostSeen, Limits, Log, Network, Plain, Service,
+    Shutdown, Traffic, endpoint, raw,
 };
 use crate::domain::machine::{Authority, EntrySpec, Rules};
 use crate::domain::{Entry, KeySource, PerEntry, Share, Split, Thresholds};
@@ -88,6 +88,7 @@ impl Checker<'_> {
             seal_key_files: raw.seal.key_files.iter().map(Into::into).collect(),
             admin,
             metrics,
+            log: Log { tool_calls: raw.log.tool_calls, tool_errors: raw.log.tool_errors },
             state_dir: state_dir.map(Into::into),
             services: most_specific_first(services),
             warnings: std::mem::take(&mut self.warnings),
@@ -295,7 +296,8 @@ impl Checker<'_> {
                 format!("`{path}` is not a path: it starts with `/` and has no blanks or control characters"),
             );
         }
-        Health { kind: self.one_of(&key("kind"), raw.kind.as_deref(), &kinds), path, interval, timeout }
+        let resolve_interval = self.positive(&key("resolve_interval"), or(raw.resolve_interval, 5_000));
+        Health { kind: self.one_of(&key("kind"), raw.kind.as_deref(), &kinds), path, interval, timeout, resolve_interval }
     }
 
     fn no_state_dir(&mut self, services: &[Service], seal: &raw::Seal, admin: &Admin) {

@@ -1,9 +1,10 @@
 //! Endpoint URLs: `http://host:port` and nothing more.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::value::EndpointText;
-use crate::domain::machine::EndpointSpec;
+use crate::domain::machine::{EndpointSpec, Resolve};
 
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,9 +80,7 @@ pub(super) fn named(texts: &[EndpointText]) -> Result<Vec<EndpointSpec>, String>
     let mut specs: Vec<EndpointSpec> = Vec::with_capacity(texts.len());
     for text in texts {
         let authority = Authority::parse(&text.url)?;
-        if text.resolve.is_some() {
-            return Err("`resolve` is not served by this version: list each address as an endpoint of its own".to_owned());
-        }
+        let resolve = resolve(text, &authority)?;
         let name = text.name.clone().unwrap_or_else(|| authority.to_string());
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:[]".contains(c);
         if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
@@ -91,10 +90,22 @@ pub(super) fn named(texts: &[EndpointText]) -> Result<Vec<EndpointSpec>, String>
         if let Some(twin) = specs.iter().find(|spec| spec.name == name || spec.url == url) {
             return Err(format!("`{}` is there twice", if twin.name == name { name } else { url }));
         }
-        specs.push(EndpointSpec { name, url });
+        specs.push(EndpointSpec { resolve, ..EndpointSpec::new(name, url) });
     }
     if specs.is_empty() {
         return Err("an entry has at least one endpoint, like \"http://127.0.0.1:3000\"".to_owned());
     }
     Ok(specs)
+}
+
+fn resolve(text: &EndpointText, authority: &Authority) -> Result<Option<Resolve>, String> {
+    match text.resolve.as_deref() {
+        None => Ok(None),
+        Some("each") if authority.host.parse::<IpAddr>().is_ok() => Err(format!(
+            "`{}`: resolve = \"each\" is for a name; an address is an instance already, so leave `resolve` out",
+            text.url
+        )),
+        Some("each") => Ok(Some(Resolve::Each)),
+        Some(other) => Err(format!("resolve = `{other}` is not known: \"each\" makes every address an instance of its own")),
+    }
 }

@@ -39,6 +39,8 @@ pub struct Config {
     pub admin: Admin,
     /// The read-only listener for metrics and health.
     pub metrics: Option<SocketAddr>,
+    /// What is logged of traffic.
+    pub log: Log,
     /// Where durable state lives; none keeps it in memory.
     pub state_dir: Option<PathBuf>,
     /// The services, most specific first.
@@ -80,6 +82,15 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
     /// Further values of `Host` beside the bound address and localhost.
     pub allowed_hosts: Vec<String>,
+}
+
+/// `[log]`. Level and format are the environment's: `LOG_LEVEL`, `LOG_FORMAT`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// A line for every tool call that ended.
+    pub tool_calls: bool,
+    /// A line for every tool call that did not end well.
+    pub tool_errors: bool,
 }
 
 /// `[[service]]`.
@@ -176,6 +187,8 @@ pub struct Health {
     pub interval: Duration,
     /// A check must have its answer in this time.
     pub timeout: Duration,
+    /// Hosts of endpoints with `resolve = "each"` are looked up this often.
+    pub resolve_interval: Duration,
 }
 
 /// What a check does.

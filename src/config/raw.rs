@@ -20,6 +20,8 @@ pub(super) struct File {
     pub(super) admin: Admin,
     pub(super) metrics: Option<Metrics>,
     #[serde(default)]
+    pub(super) log: Log,
+    #[serde(default)]
     pub(super) state: State,
     #[serde(default)]
     pub(super) service: Vec<Service>,
@@ -64,6 +66,15 @@ pub(super) struct Admin {
 #[serde(deny_unknown_fields)]
 pub(super) struct Metrics {
     pub(super) listen: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    #[serde(default)]
+    pub(super) tool_calls: bool,
+    #[serde(default)]
+    pub(super) tool_errors: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -146,6 +157,7 @@ pub(super) struct Health {
     pub(super) timeout: Option<Span>,
     pub(super) rise: Option<u32>,
     pub(super) fall: Option<u32>,
+    pub(super) resolve_interval: Option<Span>,
 }
 
 /// Read so that nothing wrong stays in a file unnoticed; rehoming acts on it later.

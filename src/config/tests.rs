@@ -208,9 +208,36 @@ fn the_environment_goes_into_strings_and_its_values_into_no_error() {
 }
 
 #[test]
+fn every_address_of_a_name_can_be_an_endpoint_and_an_address_has_no_others() {
+    let with = |endpoint: &str| SMALLEST.replace("\"http://127.0.0.1:3000\"", endpoint);
+    let file = with("{ name = \"a\", url = \"http://notes.svc:3000\", resolve = \"each\" }");
+    let spec = load("f", &file, None).unwrap().services[0].rules.entries.primary.endpoints[0].clone();
+    assert_eq!((spec.name.as_str(), spec.resolve), ("a", Some(crate::domain::machine::Resolve::Each)));
+    let prefix = "dualgate.toml:6: service[0].primary.endpoints: ";
+    for (endpoint, expected) in [
+        (
+            "{ url = \"http://[::1]:3000\", resolve = \"each\" }",
+            "`http://[::1]:3000`: resolve = \"each\" is for a name; an address is an instance already, so leave `resolve` out",
+        ),
+        (
+            "{ url = \"http://notes.svc:3000\", resolve = \"all\" }",
+            "resolve = `all` is not known: \"each\" makes every address an instance of its own",
+        ),
+        (
+            "{ name = \"a@10.0.0.7\", url = \"http://notes.svc:3000\" }",
+            "`a@10.0.0.7` is not an endpoint name: 1 to 64 letters, digits and - _ . :",
+        ),
+    ] {
+        assert_eq!(said(&with(endpoint)), [format!("{prefix}{expected}")]);
+    }
+    let zero = format!("{SMALLEST}[service.health]\nresolve_interval = \"0s\"");
+    assert_eq!(said(&zero), ["dualgate.toml:11: service[0].health.resolve_interval: must be longer than 0"]);
+}
+
+#[test]
 fn a_known_endpoint_keeps_its_name() {
     let text = |name: Option<&str>, url: &str| EndpointText { name: name.map(str::to_owned), url: url.into(), resolve: None };
-    let known = [crate::domain::machine::EndpointSpec { name: "a".into(), url: "http://h:80".into() }];
+    let known = [crate::domain::machine::EndpointSpec::new("a", "http://h:80")];
     let names = |texts: &[EndpointText]| {
         endpoints_beside(texts, &known).map(|specs| specs.into_iter().map(|spec| spec.name).collect::<Vec<_>>())
     };

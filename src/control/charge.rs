@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use super::resolve::Lookups;
 use super::{OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
@@ -22,6 +23,7 @@ pub(super) struct Charge {
     pub(super) stored_revision: u64,
     pub(super) rollbacks: u64,
     pub(super) warning: Option<String>,
+    pub(super) lookups: Lookups,
     endpoints: PerEntry<Vec<Kept>>,
     versions: PerEntry<String>,
     tallies: PerEntry<Arc<EntryTally>>,
@@ -54,6 +56,7 @@ impl Charge {
             stored_revision,
             rollbacks: 0,
             warning: None,
+            lookups: Lookups::default(),
             endpoints: PerEntry::default(),
             versions: PerEntry::default(),
             tallies: PerEntry::default(),
@@ -77,7 +80,7 @@ impl Charge {
                 self.tallies[entry] = Arc::default();
                 self.before[entry] = (0, 0);
             }
-            let wanted = self.machine.entry(entry).endpoints.clone();
+            let wanted = self.machine.endpoints(entry);
             let mut known = std::mem::take(&mut self.endpoints[entry]);
             for spec in wanted {
                 let found = known.iter().position(|kept| kept.spec == spec);
@@ -151,6 +154,7 @@ impl Charge {
                         endpoint: kept.endpoint.clone(),
                     })
                     .collect(),
+                unresolved: self.machine.is_unresolved(entry),
                 tally: self.tallies[entry].clone(),
             }),
             tally: self.tally.clone(),

@@ -1,5 +1,6 @@
 //! The actor: mailbox and ticks in, effects out.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use tokio::task::AbortHandle;
 
 use super::charge::Charge;
 use super::keeping::Writing;
+use super::resolve::{self, Resolver};
 use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
 use crate::config;
-use crate::domain::machine::{Change, Command, Durable, Effect, Event, Machine, Note, Order, Ticket};
+use crate::domain::machine::{Change, Command, Durable, Effect, EndpointSpec, Event, Machine, Note, Order, Ticket};
 use crate::domain::{Entry, Moment, Phase};
 use crate::live::{Publisher, ServiceView, Snapshot, Store, StoreError, cell};
 use crate::mcp::SealKeys;
@@ -43,6 +45,8 @@ pub(super) enum Mail {
     Checked(Checked, Finding),
     /// Traffic met one failure after the other.
     Suspected(Checked),
+    /// A host was looked up.
+    Resolved { service: usize, entry: Entry, endpoint: EndpointSpec, answer: Result<Vec<IpAddr>, String> },
     /// A save ended.
     Saved { service: usize, revision: u64, failure: Option<String>, writing: Writing },
     /// A brake was written, or its bound ran out.
@@ -69,6 +73,8 @@ pub struct Setup {
     pub run: String,
     /// The audit.
     pub audit: Audit,
+    /// Looks hosts up.
+    pub resolver: Resolver,
 }
 
 /// The actor.
@@ -79,6 +85,7 @@ pub struct Conductor {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
     audit: Audit,
+    resolver: Resolver,
     events: Arc<EventLog>,
     mailbox: mpsc::Receiver<Mail>,
     // Weak, so that the actor ends when every handle is gone.
@@ -103,6 +110,7 @@ impl Conductor {
             store: setup.store,
             clock: setup.clock,
             audit: setup.audit,
+            resolver: setup.resolver,
             events,
             mailbox,
             own_box: own_box.downgrade(),
@@ -192,6 +200,9 @@ impl Conductor {
                 tracing::warn!(%entry, endpoint = name, "traffic meets one failure after the other");
                 self.step(service, Event::Suspected { entry, endpoint: name });
             }
+            Mail::Resolved { service, entry, endpoint, answer } => {
+                self.step(service, Event::Resolved { entry, endpoint, answer });
+            }
             Mail::Saved { service, revision, failure, writing: _counted } => {
                 match &failure {
                     None => self.charges[service].stored_revision = revision,
@@ -255,6 +266,7 @@ impl Conductor {
         let config = self.charges[at].config.clone();
         let probe = |entry, endpoint: &Arc<Endpoint>| check_for_ever(at, entry, endpoint.clone(), &config, own_box.clone());
         let gone = self.charges[at].reconcile(probe);
+        self.look_up(at);
         self.views[at] = Arc::new(self.charges[at].view());
         let services = self.views.clone();
         let number = self.publisher.publish(|number| Snapshot { number, services });
@@ -265,6 +277,16 @@ impl Conductor {
             service = self.charges[at].config.name, snapshot = number, revision = state.revision,
             split = %state.split, stable = %state.stable, "in force",
         );
+    }
+
+    fn look_up(&mut self, at: usize) {
+        let Charge { lookups, machine, config, .. } = &mut self.charges[at];
+        let interval = config.health.resolve_interval;
+        lookups.follow(machine, |entry, endpoint| {
+            let (own_box, told) = (self.own_box.clone(), endpoint.clone());
+            let mail = move |answer| Mail::Resolved { service: at, entry, endpoint: told.clone(), answer };
+            resolve::look_up_for_ever(endpoint, interval, self.resolver.clone(), own_box, mail)
+        });
     }
 
     fn answer(&mut self, at: usize, ticket: Ticket, answer: Result<Change, OrderError>) {
@@ -288,6 +310,8 @@ impl Conductor {
             line["service"] = json!(service);
             line["result"] = json!("done");
             self.audit.write(line);
+        } else if note.is_trouble() {
+            tracing::warn!(service, note = %json!(note), "control");
         } else {
             tracing::info!(service, note = %json!(note), "control");
         }

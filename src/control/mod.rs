@@ -18,10 +18,12 @@ mod charge;
 mod conductor;
 mod events;
 mod keeping;
+pub mod resolve;
 
 pub use audit::{Audit, Denied};
 pub use conductor::{Conductor, Setup};
 pub use events::{EventLog, Happening};
+pub use resolve::Resolver;
 
 use conductor::Mail;
 
@@ -148,6 +150,7 @@ mod tests {
             phase: Phase::from_random(0),
             run: "r".to_owned(),
             audit: Audit::start(store),
+            resolver: resolve::system(),
         };
         let (conductor, handle, _reader) = Conductor::start(setup).unwrap();
         assert!(handle.is_alive());

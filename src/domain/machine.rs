@@ -10,6 +10,8 @@
 //! disk, and at a start the highest number wins, so that whatever the disk got of a cancelled raise
 //! loses against the brake.
 
+// `core`, not `std`: an address as a value, and no socket to go with it.
+use core::net::IpAddr;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -22,15 +24,17 @@ use super::split::{Phase, Share, Split};
 mod command;
 mod disk;
 mod durable;
+mod instances;
 mod orders;
 #[cfg(test)]
 mod tests;
 mod watch;
 
+use instances::Looked;
 use watch::Watched;
 
 pub use command::{Change, Command, Deploy, Note, Order, Refusal, Ticket};
-pub use durable::{Brake, Condemned, Durable, EndpointSpec, EntrySpec, Found};
+pub use durable::{Brake, Condemned, Durable, EndpointSpec, EntrySpec, Found, Resolve};
 
 /// What the configuration says about a service, as far as the machine needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +87,15 @@ pub enum Event {
         /// The endpoint's name.
         endpoint: String,
     },
+    /// A host was looked up.
+    Resolved {
+        /// The entry of the endpoint.
+        entry: Entry,
+        /// The endpoint as it was configured when it was asked.
+        endpoint: EndpointSpec,
+        /// All addresses of its host, or why there is no answer.
+        answer: Result<Vec<IpAddr>, String>,
+    },
     /// A save ended.
     Saved {
         /// The revision that was being saved.
@@ -134,6 +147,7 @@ pub struct Machine {
     braking: Option<(Ticket, Change)>,
     line: VecDeque<Order>,
     checks: PerEntry<Vec<Watched>>,
+    looked: PerEntry<Vec<Looked>>,
     full_since: Option<(Entry, Moment)>,
     started: Moment,
     starting: bool,
@@ -194,12 +208,14 @@ impl Machine {
             braking: None,
             line: VecDeque::new(),
             checks: PerEntry::default(),
+            looked: PerEntry::default(),
             full_since: None,
             started: now,
             starting: true,
             phase,
         };
         for entry in Entry::BOTH {
+            machine.look_anew(entry);
             machine.checks[entry] = machine.fresh_checks(entry);
         }
         machine.note_full(now);
@@ -215,10 +231,12 @@ impl Machine {
             Event::Ordered(order) => self.ordered(now, order, &mut effects),
             Event::Probed { entry, endpoint, success } => self.probed(now, entry, &endpoint, success, &mut effects),
             Event::Suspected { entry, endpoint } => self.suspected(now, entry, &endpoint, &mut effects),
+            Event::Resolved { entry, endpoint, answer } => self.resolved(entry, &endpoint, answer, &mut effects),
             Event::Saved { revision, failure } => self.saved(now, revision, failure, &mut effects),
             Event::Braked { revision, written } => self.braked(now, revision, written, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }
+        self.align(&mut effects);
         self.recall(now, &mut effects);
         self.end_start(now, &mut effects);
         effects
@@ -239,7 +257,7 @@ impl Machine {
         &self.rules
     }
 
-    /// The entry as it is: the overlay of the last deploy, or the file's.
+    /// The entry as it is meant: the overlay of the last deploy, or the file's.
     pub fn entry(&self, entry: Entry) -> &EntrySpec {
         self.state.overlay[entry].as_ref().unwrap_or(&self.rules.entries[entry])
     }

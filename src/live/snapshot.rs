@@ -44,6 +44,8 @@ pub struct EntryView {
     pub version: String,
     /// Its endpoints.
     pub endpoints: Vec<EndpointView>,
+    /// Whether more may turn up: a host of it has not been found since the start.
+    pub unresolved: bool,
     /// What it has seen.
     pub tally: Arc<EntryTally>,
 }
@@ -86,9 +88,19 @@ impl EntryView {
         self.endpoints.iter().find(|view| name_hash(&view.endpoint.name) == pin.endpoint)
     }
 
+    /// Whether the endpoint of a pin is not here, and may be an instance that has not been found yet.
+    pub fn awaits_pinned(&self, pin: &Pin) -> bool {
+        self.unresolved && self.pinned(pin).is_none()
+    }
+
     /// A pin to an endpoint of this entry, whose name is given.
     pub fn pin(&self, entry: Entry, endpoint: &str) -> Pin {
         Pin { entry, endpoint: name_hash(endpoint), version: name_hash(&self.version) }
+    }
+
+    /// Whether an endpoint is not here, and may be an instance that has not been found yet.
+    pub fn awaits(&self, name: &str) -> bool {
+        self.unresolved && name.contains('@') && self.named(name).is_none()
     }
 
     /// The endpoint for a new client: of those that stand best, a keyed client's by rendezvous,

@@ -99,7 +99,7 @@ impl<'a> Envelope<'a> {
         let text = std::str::from_utf8(body).ok()?;
         match text.trim_start_matches([' ', '\t', '\r', '\n']).as_bytes().first()? {
             b'{' => Self::of_one(&serde_json::from_str::<Message<'a>>(text).ok()?),
-            b'[' => Self::of_batch(&serde_json::from_str::<Vec<Message<'a>>>(text).ok()?),
+            b'[' => Self::of_batch(serde_json::from_str::<Vec<&'a RawValue>>(text).ok()?),
             _ => None,
         }
     }
@@ -118,8 +118,9 @@ impl<'a> Envelope<'a> {
         Some(Self { kind, method: message.method.clone().map(|method| method.0), wanted, params: message.params })
     }
 
-    fn of_batch(messages: &[Message<'a>]) -> Option<Self> {
-        let parts: Option<Vec<Self>> = messages.iter().map(Self::of_one).collect();
+    fn of_batch(messages: Vec<&'a RawValue>) -> Option<Self> {
+        let of_one = |message| Self::of_one(&object::<Message<'a>>(message)?);
+        let parts: Option<Vec<Self>> = messages.into_iter().map(of_one).collect();
         let parts = parts.filter(|parts| !parts.is_empty())?;
         let wanted = parts.into_iter().flat_map(|part| part.wanted).collect();
         Some(Self { kind: Kind::Batch, method: None, wanted, params: None })
@@ -156,8 +157,14 @@ impl<'a> Message<'a> {
     fn tool(&self) -> Option<Cow<'a, str>> {
         let is_call = self.method.as_ref().is_some_and(|method| method.0 == "tools/call");
         let params = self.params.filter(|_| is_call)?;
-        Some(serde_json::from_str::<Named<'a>>(params.get()).ok()?.name?.0)
+        Some(object::<Named<'a>>(params)?.name?.0)
     }
+}
+
+/// An object with these members; serde would take an array of their values for one, too.
+fn object<'a, T: Deserialize<'a>>(text: &'a RawValue) -> Option<T> {
+    let text = text.get();
+    text.starts_with('{').then(|| serde_json::from_str(text).ok())?
 }
 
 #[cfg(test)]
@@ -197,6 +204,7 @@ mod tests {
             r#"{"method":"initialize"}"#,
             r#"{"jsonrpc":"1.0","method":"a"}"#,
             r#"{"jsonrpc":"2.0""#,
+            r#"[["2.0","initialize",1,{}]]"#,
         ] {
             assert!(Envelope::read(text.as_bytes()).is_none(), "{text}");
         }
@@ -213,7 +221,7 @@ mod tests {
         let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"name":"x"},"name":"se\u0061rch"}}"#;
         assert_eq!(tools(call), [Some("search".to_owned())]);
         assert_eq!(tools(r#"{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p"}}"#), [None]);
-        assert_eq!(tools(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[1]}"#), [None]);
+        assert_eq!(tools(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["x"]}"#), [None]);
     }
 
     #[test]

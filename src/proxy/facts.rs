@@ -14,8 +14,10 @@ use super::error::ProxyError;
 use super::handles;
 use super::keys::{address_key, client_key};
 use super::ledger::{Pending, book_all};
+use super::oauth;
 use super::peek::Peeked;
 use super::peer::Peer;
+use super::witness::Witness;
 use crate::config::Plain;
 use crate::domain::{Asked, Blame, ClientKey, Entry, Era, Outcome};
 use crate::live::{EndpointView, EntryView, Pin, ServiceView};
@@ -80,6 +82,8 @@ pub(super) struct Asker {
     pub(super) is_settled: bool,
     /// When it began.
     pub(super) begun: Option<Instant>,
+    /// Who logs it, where somebody does.
+    pub(super) witness: Option<Box<Witness>>,
 }
 
 /// A client that leaves before its answer begins drops everything in the middle: that is counted here.
@@ -90,7 +94,7 @@ impl Drop for Asker {
         }
         let (Some(service), Some(entry)) = (&self.service, self.entry) else { return };
         let tally = &service.entries[entry].tally;
-        book_all(tally, &self.pending, Outcome::Failed(Blame::Client), self.elapsed());
+        book_all(tally, &self.pending, Outcome::Failed(Blame::Client), self.elapsed(), self.witness.as_deref());
     }
 }
 
@@ -247,6 +251,9 @@ fn read_session(head: &request::Parts, service: &ServiceView, site: &Site, facts
 }
 
 fn era(head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) -> Option<Era> {
+    if oauth::is_metadata(head.uri.path()) {
+        return None;
+    }
     let headers = &head.headers;
     match headers.get(names::PROTOCOL_VERSION) {
         Some(version) if names::is_modern(version.as_bytes()) => return Some(Era::Modern),
@@ -264,8 +271,7 @@ fn accepts_events(headers: &HeaderMap) -> bool {
 
 fn belongs_to_stable(head: &request::Parts, service: &ServiceView) -> bool {
     // One version must speak for both: tokens are bound to what this says (RFC 9728).
-    let is_oauth = head.uri.path().starts_with("/.well-known/oauth-");
-    is_oauth || service.config.affinity.plain == Plain::Stable
+    oauth::is_metadata(head.uri.path()) || service.config.affinity.plain == Plain::Stable
 }
 
 fn tester(head: &request::Parts, service: &ServiceView) -> Result<Option<Entry>, ProxyError> {

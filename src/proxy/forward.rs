@@ -18,7 +18,8 @@ use super::peer::Peer;
 use super::rim::{self, Permit};
 use super::seat::{Search, Seat};
 use super::stream::EventStream;
-use super::{Stage, Worker, headers, peek};
+use super::witness::Witness;
+use super::{Stage, Worker, headers, oauth, peek};
 use crate::config::ErrorShape;
 use crate::domain::Era;
 use crate::live::ServiceView;
@@ -41,7 +42,7 @@ impl Worker {
         asker.is_settled = true;
         match answer {
             Ok(response) => response,
-            Err(error) => self.refuse(&error, &asker),
+            Err(error) => self.refuse(&error, &mut asker),
         }
     }
 
@@ -58,6 +59,7 @@ impl Worker {
         let host = rim::check(&head, &self.site)?;
         let service = self.route(&host, &head)?;
         asker.service = Some(service.clone());
+        asker.witness = Witness::begin(&self.site, &service.config, &head.headers, begun);
         rim::guard(&head, &host, &service.config, &self.site)?;
         let pause = self.site.limits.body_timeout;
         let body = peek::look(&head, body, &service, pause).await?;
@@ -72,7 +74,9 @@ impl Worker {
 
     fn route(&self, host: &str, head: &request::Parts) -> Result<Arc<ServiceView>, ProxyError> {
         let snapshot = self.site.reader.current();
-        snapshot.route(host, head.uri.path()).cloned().ok_or(ProxyError::NoService)
+        let path = head.uri.path();
+        let found = snapshot.route(host, oauth::subject(path)).or_else(|| snapshot.route(host, path));
+        found.cloned().ok_or(ProxyError::NoService)
     }
 
     /// Finds a seat and sends, and does both again where nothing can have been done twice.
@@ -89,6 +93,9 @@ impl Worker {
         loop {
             let seat = self.seat(service.clone(), facts, &mut search).await?;
             (asker.service, asker.entry) = (Some(seat.service.clone()), Some(seat.entry));
+            if let Some(witness) = &mut asker.witness {
+                witness.seated(&seat, asker.era, asker.kind);
+            }
             let (mut head, body) = parcel.into_parts();
             headers::address(&mut head, &service.config, seat.ticket.endpoint(), facts.pin.as_ref());
             let spare = if may_repeat { body.copy().map(|body| Request::from_parts(head.clone(), body)) } else { None };
@@ -179,10 +186,7 @@ impl Worker {
             let silent = seat.ticket.endpoint().silent.subscribe();
             EventStream::new(kind, asker.kind != Kind::Listen, is_encoded, interval, self.site.stage.clone(), silent, open)
         });
-        tracing::debug!(
-            service = seat.service.config.name, entry = %seat.entry, endpoint = seat.ticket.endpoint().name,
-            why = seat.why.as_str(), kind = ?asker.kind, status = head.status.as_u16(), "request",
-        );
+        let witness = asker.witness.take().map(|witness| witness.answered(head.status));
         let pending = std::mem::take(&mut asker.pending);
         let opening = Opening {
             tally,
@@ -193,6 +197,8 @@ impl Worker {
             outcome,
             scribe: self.scribe(facts, &seat),
             is_subscription: asker.kind == Kind::Subscribe,
+            witness,
+            reads_answers: self.site.reads_answers,
         };
         let ledger = Ledger::new(opening, &head);
         let lease = Some(reply.lease);
@@ -209,15 +215,15 @@ impl Worker {
     }
 
     /// The proxy's own answer, counted and logged.
-    fn refuse(&self, error: &ProxyError, asker: &Asker) -> Response<ToClient> {
+    fn refuse(&self, error: &ProxyError, asker: &mut Asker) -> Response<ToClient> {
         self.count(error, asker);
-        let service = asker.service.as_ref();
-        tracing::debug!(
-            service = service.map(|service| service.config.name.as_str()), entry = asker.entry.map(|entry| entry.as_str()),
-            kind = ?asker.kind, %error, cause = error.cause(), "request not served",
-        );
-        let shape = service.map_or(ErrorShape::JsonRpc, |service| service.config.traffic.error_shape);
-        error::answer(error, asker, shape)
+        let shape = asker.service.as_ref().map_or(ErrorShape::JsonRpc, |service| service.config.traffic.error_shape);
+        let response = error::answer(error, asker, shape);
+        match asker.witness.take() {
+            Some(witness) => witness.refused(error, response.status(), asker),
+            None => tracing::debug!(%error, status = response.status().as_u16(), "request of no service"),
+        }
+        response
     }
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
 use super::handles::Scribe;
+use super::witness::Witness;
 use crate::domain::{Blame, Era, Outcome};
 use crate::mcp::Wanted;
 use crate::mcp::scan::{Body, End, Events, Message, id_hash};
@@ -63,6 +64,7 @@ pub(super) struct Ledger {
     scribe: Option<Scribe>,
     is_subscription: bool,
     is_modern: bool,
+    witness: Option<Box<Witness>>,
 }
 
 /// What is known when an answer begins.
@@ -79,6 +81,10 @@ pub(super) struct Opening {
     pub(super) scribe: Option<Scribe>,
     /// Whether it is a `subscriptions/listen`: one that ends without a result is opened again.
     pub(super) is_subscription: bool,
+    /// Who logs what is booked.
+    pub(super) witness: Option<Box<Witness>>,
+    /// Whether the answer is read; if not, the status says it all.
+    pub(super) reads_answers: bool,
 }
 
 enum Scan {
@@ -104,9 +110,9 @@ enum Ending {
 impl Ledger {
     /// Begins with the head of the answer.
     pub(super) fn new(opening: Opening, head: &response::Parts) -> Self {
-        let Opening { tally, endpoint, begun, era, pending, outcome, scribe, is_subscription } = opening;
+        let Opening { tally, endpoint, begun, era, pending, outcome, scribe, is_subscription, witness, reads_answers } = opening;
         let waited_for = pending.len();
-        let scan = Scan::of(head.status, &head.headers, outcome);
+        let scan = if reads_answers { Scan::of(head.status, &head.headers, outcome) } else { Scan::Status };
         let is_modern = era == Some(Era::Modern);
         let is_failure = era.is_some() && head.status.is_server_error() && head.status != StatusCode::NOT_IMPLEMENTED;
         let (by_status, ending) = (outcome, Ending::Running);
@@ -123,6 +129,7 @@ impl Ledger {
             scribe,
             is_subscription,
             is_modern,
+            witness,
         }
     }
 
@@ -144,12 +151,12 @@ impl Ledger {
 
     /// Bytes of the answer pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        let Self { tally, begun, pending, scribe, waited_for, .. } = self;
+        let Self { tally, begun, pending, scribe, waited_for, witness, .. } = self;
         let mut book = |message: Message| {
             if let Some(scribe) = scribe {
                 scribe.note(&message);
             }
-            book(tally, *begun, *waited_for, pending, &message);
+            book(tally, *begun, *waited_for, pending, &message, witness.as_deref());
         };
         match &mut self.scan {
             Scan::Json(body) => body.feed(bytes, &mut book),
@@ -216,21 +223,30 @@ impl Scan {
 }
 
 /// Books requests that got no answer, or an exchange without one inside, all alike.
-pub(super) fn book_all(tally: &EntryTally, pending: &[Pending], outcome: Outcome, elapsed: Duration) {
+pub(super) fn book_all(tally: &EntryTally, pending: &[Pending], outcome: Outcome, elapsed: Duration, witness: Option<&Witness>) {
     for one in pending {
         tally.note(outcome);
+        Witness::saw(witness, one.tool.as_deref(), outcome, elapsed);
         if let Some(tool) = &one.tool {
             tally.tools().note(tool, outcome, elapsed);
         }
     }
     if pending.is_empty() {
         tally.note(outcome);
+        Witness::saw(witness, None, outcome, elapsed);
     }
 }
 
 /// Books one message. Where nothing was asked, it is a stream that is resumed, and each answer counts; else
 /// those count that were asked for.
-fn book(tally: &EntryTally, begun: Instant, asked: usize, pending: &mut Vec<Pending>, message: &Message) {
+fn book(
+    tally: &EntryTally,
+    begun: Instant,
+    asked: usize,
+    pending: &mut Vec<Pending>,
+    message: &Message,
+    witness: Option<&Witness>,
+) {
     if !message.is_answer() {
         return;
     }
@@ -242,7 +258,9 @@ fn book(tally: &EntryTally, begun: Instant, asked: usize, pending: &mut Vec<Pend
     }
     let outcome = message.outcome();
     tally.note(outcome);
-    if let Some(tool) = answered.and_then(|answered| answered.tool) {
+    let tool = answered.and_then(|answered| answered.tool);
+    Witness::saw(witness, tool.as_deref(), outcome, begun.elapsed());
+    if let Some(tool) = tool {
         tally.tools().note(&tool, outcome, begun.elapsed());
     }
 }
@@ -265,12 +283,13 @@ impl Drop for Ledger {
                 Ending::Parted => Outcome::Failed(Blame::Proxy),
                 Ending::Running | Ending::Finished => self.by_status,
             };
+            Witness::saw(self.witness.as_deref(), None, outcome, self.begun.elapsed());
             return self.tally.note(outcome);
         }
         if self.pending.is_empty() {
             return;
         }
         let Some(outcome) = self.unanswered() else { return };
-        book_all(&self.tally, &self.pending, outcome, self.begun.elapsed());
+        book_all(&self.tally, &self.pending, outcome, self.begun.elapsed(), self.witness.as_deref());
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use http::HeaderValue;
 use tokio::sync::watch;
 
-use crate::config::Limits;
+use crate::config::{Limits, Log};
 use crate::live::Reader;
 use crate::mcp::SealKeys;
 use crate::telemetry::clock::Clock;
@@ -31,6 +31,7 @@ mod headers;
 mod keys;
 mod ledger;
 mod listen;
+mod oauth;
 mod peek;
 mod peer;
 mod rim;
@@ -38,6 +39,7 @@ mod seat;
 mod session;
 mod socket;
 mod stream;
+mod witness;
 
 pub use listen::{Front, Load};
 
@@ -77,6 +79,10 @@ pub struct Site {
     pub in_flight: Arc<AtomicUsize>,
     /// The clock of session counts.
     pub clock: Clock,
+    /// What is logged of traffic.
+    pub log: Log,
+    /// Whether answers are read for their outcome as they pass. They are; a bench measures what that costs.
+    pub reads_answers: bool,
 }
 
 /// Refusals by reason.

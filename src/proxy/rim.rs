@@ -53,7 +53,7 @@ impl Worker {
             _ => asker.entry,
         };
         if let Some(entry) = meant {
-            book_all(&service.entries[entry].tally, &asker.pending, error.outcome(), asker.elapsed());
+            book_all(&service.entries[entry].tally, &asker.pending, error.outcome(), asker.elapsed(), asker.witness.as_deref());
         }
         if let (Kind::End, Some(entry), Some(session)) = (asker.kind, asker.entry, &asker.session) {
             service.entries[entry].tally.sessions().ended(session.as_bytes());

@@ -45,7 +45,7 @@ impl Search {
 impl Worker {
     /// A seat for the request, at an endpoint that has not been tried yet.
     pub(super) async fn seat(&self, service: Arc<ServiceView>, facts: &Facts, search: &mut Search) -> Result<Seat, ProxyError> {
-        let mut service = if facts.pin.is_none() { self.started(service, facts).await? } else { self.latest(&service)? };
+        let mut service = self.started(service, facts).await?;
         loop {
             let choice = match search.choice {
                 Some(choice) => choice,
@@ -127,6 +127,8 @@ impl Worker {
                 }
                 // The server keeps nothing of this session: any endpoint of its version will do.
                 Some(_) | None if pin.upstream.is_none() => {}
+                // Not lost, as long as its endpoint may still turn up.
+                None if view.awaits(&pin.endpoint) => return Err(ProxyError::NothingUsable(entry)),
                 Some(_) | None => return Err(ProxyError::SessionLost),
             }
         }
@@ -137,9 +139,17 @@ impl Worker {
     }
 
     /// The service as it is now; during a start, once it is known whether the entry that is meant can
-    /// be used.
+    /// be used, or where the instance of a session or a word is.
     async fn started(&self, service: Arc<ServiceView>, facts: &Facts) -> Result<Arc<ServiceView>, ProxyError> {
         let must_wait = |service: &ServiceView| {
+            if let Some(pin) = &facts.pin {
+                return service.entries[pin.entry].awaits(&pin.endpoint);
+            }
+            if let Some(handle) = &facts.handle
+                && service.entries[handle.entry].awaits_pinned(handle)
+            {
+                return true;
+            }
             let meant = service.scene.meant(facts.asked, service.births.load(Ordering::Relaxed));
             let unknown = |entry: Entry| service.scene.standing[entry] == Standing::Unknown;
             // Which era is offered depends on both.

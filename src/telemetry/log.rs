@@ -3,8 +3,12 @@
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Lines that wait for whoever reads the log; beyond, lines are dropped and counted.
 const WAITING: usize = 16_384;
@@ -32,10 +36,15 @@ pub fn start() -> LogGuard {
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).thread_name("log");
     let (writer, guard) = builder.finish(std::io::stderr());
     let dropped = writer.error_counter();
+    let own = filter_fn(is_ours).with_max_level_hint(filter.max_level_hint().unwrap_or(LevelFilter::TRACE));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
     let colour = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
     // A second start, as in tests, finds a log and leaves it.
-    let started = if json { builder.json().flatten_event(true).try_init() } else { builder.with_ansi(colour).try_init() };
+    let started = if json {
+        builder.json().flatten_event(true).finish().with(own).try_init()
+    } else {
+        builder.with_ansi(colour).finish().with(own).try_init()
+    };
     if started.is_err() {
         return LogGuard(None);
     }
@@ -43,6 +52,12 @@ pub fn start() -> LogGuard {
     // The standard hook writes to stderr itself, and would wait for its reader.
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
     LogGuard(Some(guard))
+}
+
+/// Of what others log, nothing below info: a protocol library that is asked for detail tells of
+/// headers and bodies, and with them of ids and tokens.
+fn is_ours(line: &Metadata<'_>) -> bool {
+    *line.level() <= Level::INFO || line.target().starts_with(env!("CARGO_CRATE_NAME"))
 }
 
 /// Lines that were dropped because nobody read the log.

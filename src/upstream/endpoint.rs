@@ -1,9 +1,11 @@
 //! One endpoint of an entry.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use http::HeaderValue;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::gate::Gate;
@@ -17,8 +19,10 @@ pub struct Endpoint {
     pub id: u64,
     /// The stable name that session ids carry.
     pub name: String,
-    /// Where it listens.
+    /// Its authority as configured.
     pub authority: EndpointAuthority,
+    /// Where it is, where that is not for the name of its authority to say.
+    pub address: Option<SocketAddr>,
     /// What it sees as `Host` by default.
     pub host: HeaderValue,
     /// Admission, and how much it holds.
@@ -44,12 +48,21 @@ impl Endpoint {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             name: spec.name.clone(),
             authority,
+            address: spec.address,
             host,
             gate: Gate::default(),
             silent: watch::Sender::new(false),
             failures: AtomicU32::new(0),
             suspicion: watch::Sender::new(0),
         }))
+    }
+
+    /// A connection to it.
+    pub async fn connect(&self) -> std::io::Result<TcpStream> {
+        match self.address {
+            Some(address) => TcpStream::connect(address).await,
+            None => TcpStream::connect((self.authority.host.as_str(), self.authority.port)).await,
+        }
     }
 
     /// A request failed here, and it was the endpoint's doing: no connection, no answer, a broken or a

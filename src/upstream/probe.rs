@@ -271,8 +271,7 @@ impl Drop for Ending {
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<TcpStream, String> {
-    let address = (endpoint.authority.host.as_str(), endpoint.authority.port);
-    TcpStream::connect(address).await.map_err(|error| error.to_string())
+    endpoint.connect().await.map_err(|error| error.to_string())
 }
 
 /// The first JSON-RPC response in an answer, be it JSON or an event stream.

@@ -17,6 +17,11 @@ const LONGEST: usize = 128;
 /// The name under which the overflow is counted.
 pub const OTHER: &str = "other";
 
+/// The name of a tool as it may be shown: names come from clients.
+pub fn shown(tool: &str) -> &str {
+    if tool.len() <= LONGEST && !tool.chars().any(char::is_control) { tool } else { OTHER }
+}
+
 /// The tools of an entry.
 #[derive(Debug, Default)]
 pub struct Tools(RwLock<HashMap<String, Arc<ToolTally>>>);
@@ -50,8 +55,8 @@ impl Tools {
             return found.clone();
         }
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let fits = known.len() < MOST && tool.len() <= LONGEST && !tool.chars().any(char::is_control);
-        let name = if fits || known.contains_key(tool) { tool } else { OTHER };
+        let tool = shown(tool);
+        let name = if known.len() < MOST || known.contains_key(tool) { tool } else { OTHER };
         known.entry(name.to_owned()).or_default().clone()
     }
 }

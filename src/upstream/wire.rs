@@ -13,7 +13,6 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
@@ -172,8 +171,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let address = (endpoint.authority.host.as_str(), endpoint.authority.port);
-    let stream = match tokio::time::timeout(within, TcpStream::connect(address)).await {
+    let stream = match tokio::time::timeout(within, endpoint.connect()).await {
         Err(_) => return Err(format!("no connection within {within:?}")),
         Ok(Err(error)) => return Err(error.to_string()),
         Ok(Ok(stream)) => stream,

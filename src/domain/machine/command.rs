@@ -193,6 +193,26 @@ pub enum Note {
         /// For how long.
         seconds: u64,
     },
+    /// A host has other addresses than before.
+    Instances {
+        /// The entry.
+        entry: Entry,
+        /// The endpoint whose host it is.
+        endpoint: String,
+        /// Instances that came, by name.
+        joined: Vec<String>,
+        /// Instances that went.
+        left: Vec<String>,
+    },
+    /// A host cannot be looked up any more; the instances known so far stay.
+    Unresolved {
+        /// The entry.
+        entry: Entry,
+        /// The endpoint whose host it is.
+        endpoint: String,
+        /// Why.
+        reason: String,
+    },
     /// Checks turned an endpoint.
     Health {
         /// Its entry.
@@ -235,6 +255,11 @@ impl Note {
             after: after.clone(),
             revision,
         }
+    }
+
+    /// Whether somebody should look at it.
+    pub fn is_trouble(&self) -> bool {
+        matches!(self, Self::Unresolved { .. } | Self::Ejected { .. })
     }
 
     /// Whether somebody did this, so that the audit must have it.

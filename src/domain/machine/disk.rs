@@ -77,6 +77,7 @@ impl Machine {
         (self.save_owed, self.stable_owed) = (behind, false);
         for (entry, changed) in Entry::BOTH.into_iter().zip(entries_change) {
             if changed {
+                self.look_anew(entry);
                 self.checks[entry] = self.fresh_checks(entry);
             }
         }

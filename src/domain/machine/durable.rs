@@ -1,5 +1,7 @@
 //! What survives a restart.
 
+// `core`, not `std`: an address as a value, and no socket to go with it.
+use core::net::SocketAddr;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -155,7 +157,8 @@ pub struct EntrySpec {
 /// `1.4.2 at http://127.0.0.1:3000, …`.
 impl fmt::Display for EntrySpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let urls: Vec<&str> = self.endpoints.iter().map(|endpoint| endpoint.url.as_str()).collect();
+        let each = |endpoint: &EndpointSpec| if endpoint.resolve.is_some() { " (each address)" } else { "" };
+        let urls: Vec<String> = self.endpoints.iter().map(|endpoint| format!("{}{}", endpoint.url, each(endpoint))).collect();
         write!(f, "{} at {}", self.version, urls.join(", "))
     }
 }
@@ -167,4 +170,26 @@ pub struct EndpointSpec {
     pub name: String,
     /// `scheme://host:port`.
     pub url: String,
+    /// Whether the host's addresses are instances of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<Resolve>,
+    /// Where an instance is, whatever the host of the URL resolves to for others. Never stored: the next
+    /// process asks for itself.
+    #[serde(skip)]
+    pub address: Option<SocketAddr>,
+}
+
+impl EndpointSpec {
+    /// An endpoint that is its URL and nothing more.
+    pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
+        Self { name: name.into(), url: url.into(), resolve: None, address: None }
+    }
+}
+
+/// What an endpoint's host stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resolve {
+    /// Each of its addresses is an instance of its own, as of a headless service.
+    Each,
 }

@@ -2,9 +2,11 @@ use super::*;
 use crate::domain::Salt;
 use proptest::prelude::*;
 
+mod instances;
+
 fn spec(version: &str, port: u16) -> EntrySpec {
     let url = format!("http://127.0.0.1:{port}");
-    EntrySpec { version: version.into(), endpoints: vec![EndpointSpec { name: "a".into(), url }] }
+    EntrySpec { version: version.into(), endpoints: vec![EndpointSpec::new("a", url)] }
 }
 
 fn rules() -> Rules {
@@ -489,7 +491,7 @@ fn without_a_disk_nothing_is_durable_and_everything_works() {
 /// Two endpoints in the primary, one in the secondary, all proven up.
 fn three_endpoints() -> Machine {
     let mut rules = rules();
-    let second = EndpointSpec { name: "b".into(), url: "http://127.0.0.1:3009".into() };
+    let second = EndpointSpec::new("b", "http://127.0.0.1:3009");
     rules.entries.primary.endpoints.push(second);
     let (mut machine, effects) = Machine::start(at(0), rules, Found::default(), fresh("50:50"), Phase::from_random(0));
     settle(&mut machine, effects);

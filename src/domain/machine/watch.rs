@@ -16,7 +16,7 @@ const FORGIVEN: Duration = Duration::from_secs(600);
 /// An endpoint under watch.
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
-    name: String,
+    pub(super) name: String,
     streak: Streak,
     ejected_until: Option<Moment>,
     times: u32,
@@ -71,9 +71,11 @@ impl Machine {
         found.map_or(Standing::Unknown, Watched::standing)
     }
 
-    /// The best standing among an entry's endpoints.
+    /// The best standing among an entry's endpoints. One whose host is still being looked up may have
+    /// any number of them.
     pub fn standing(&self, entry: Entry) -> Standing {
-        self.checks[entry].iter().map(Watched::standing).max().unwrap_or(Standing::Down)
+        let best = self.checks[entry].iter().map(Watched::standing).max().unwrap_or(Standing::Down);
+        if self.awaits_answer(entry) { best.max(Standing::Unknown) } else { best }
     }
 
     /// Whether an endpoint is out for failing its clients.
@@ -82,7 +84,7 @@ impl Machine {
     }
 
     pub(super) fn fresh_checks(&self, entry: Entry) -> Vec<Watched> {
-        self.entry(entry).endpoints.iter().map(|endpoint| Watched::new(&endpoint.name)).collect()
+        self.endpoints(entry).iter().map(|endpoint| Watched::new(&endpoint.name)).collect()
     }
 
     pub(super) fn probed(&mut self, now: Moment, entry: Entry, endpoint: &str, success: bool, effects: &mut Vec<Effect>) {

@@ -7,12 +7,17 @@ use super::{End, Message};
 /// Messages of one event that are held until its type is known; a batch of more is told at once.
 const HELD: usize = 128;
 
+/// U+FEFF in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The type of events that carry messages; an event without a type has it, too.
 const MESSAGE: &[u8] = b"message";
 
 /// A scanner of an event stream.
 #[derive(Clone, Default)]
 pub struct Events {
+    /// So many bytes of a byte order mark have come; as many as it has, too, where none has.
+    mark: usize,
     at: At,
     after_cr: bool,
     data: Json,
@@ -50,7 +55,7 @@ enum At {
 impl Events {
     /// Takes in the next bytes, and tells of every message that they complete.
     pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
-        let mut rest = bytes;
+        let mut rest = self.behind_mark(bytes);
         while let Some((byte, behind)) = rest.split_first() {
             if self.at == At::DataValue || self.at == At::Passed {
                 let run = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
@@ -68,6 +73,24 @@ impl Events {
         }
     }
 
+    /// One byte order mark at the very start is no part of the stream (9.2.5).
+    fn behind_mark<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let mut rest = bytes;
+        while self.mark < MARK.len() {
+            let Some((byte, behind)) = rest.split_first() else { break };
+            if *byte == MARK[self.mark] {
+                (self.mark, rest) = (self.mark + 1, behind);
+                continue;
+            }
+            // What looked like one was the beginning of a line that says nothing here.
+            if self.mark > 0 {
+                self.at = At::Passed;
+            }
+            self.mark = MARK.len();
+        }
+        rest
+    }
+
     /// Events whose data was not JSON.
     pub fn garbled(&self) -> u32 {
         self.garbled
@@ -80,7 +103,8 @@ impl Events {
 
     /// Whether the stream may end here: between two events.
     pub fn end(&self) -> End {
-        if self.at == At::Start && !self.has_data { End::Whole } else { End::Cut }
+        let half_a_mark = (1..MARK.len()).contains(&self.mark);
+        if self.at == At::Start && !self.has_data && !half_a_mark { End::Whole } else { End::Cut }
     }
 
     fn step(&mut self, byte: u8, tell: &mut impl FnMut(Message)) {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use dualgate::app::App;
+use dualgate::app::{App, Seams};
 use dualgate::config;
 use serde_json::Value;
 
@@ -63,11 +63,16 @@ impl TestApp {
     }
 
     pub async fn from_text(text: String) -> Self {
+        Self::with_seams(text, Seams::default()).await
+    }
+
+    /// With something else in the world's place.
+    pub async fn with_seams(text: String, seams: Seams) -> Self {
         if std::env::var_os("LOG_LEVEL").is_some() {
             std::mem::forget(dualgate::telemetry::log::start());
         }
         let config = config::load("test", &text, None).unwrap_or_else(|errors| panic!("{errors:?}"));
-        let app = tokio::task::spawn_blocking(move || App::start(config)).await.unwrap().unwrap();
+        let app = tokio::task::spawn_blocking(move || App::start_with(config, seams)).await.unwrap().unwrap();
         let bound = app.bound().clone();
         let admin = Admin { url: format!("http://{}", bound.admin), token: bound.token, http: reqwest::Client::new() };
         let started = Self {

@@ -31,7 +31,11 @@ pub fn call(id: impl Into<Value>, tool: &str) -> Value {
 
 impl Client {
     pub fn new(app: &TestApp) -> Self {
-        Self { http: reqwest::Client::new(), url: app.url("/mcp"), headers: Vec::new() }
+        Self::at(&app.url("/mcp"))
+    }
+
+    pub fn at(url: &str) -> Self {
+        Self { http: reqwest::Client::new(), url: url.to_owned(), headers: Vec::new() }
     }
 
     /// The same client under another header.
@@ -61,6 +65,11 @@ impl Client {
         let id = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
         response.bytes().await.unwrap();
         Session { client: self.clone(), id }
+    }
+
+    /// A session that was opened elsewhere.
+    pub fn bind(&self, id: &str) -> Session {
+        Session { client: self.clone(), id: id.to_owned() }
     }
 
     /// The name of the server that answers.

@@ -82,7 +82,7 @@ impl Fake {
         Self::start_at(self.address, &self.state.name, options).await
     }
 
-    async fn start_at(address: SocketAddr, name: &str, options: Options) -> Self {
+    pub async fn start_at(address: SocketAddr, name: &str, options: Options) -> Self {
         // A server that was killed lets go of its port when its task is next looked at.
         let listener = super::eventually("the port is free", async || {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -215,6 +215,8 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
             let status = target["/status/".len()..].parse().unwrap();
             text(StatusCode::from_u16(status).unwrap(), "as you wish")
         }
+        _ if target.starts_with("/guarded/") => guarded(&target["/guarded/".len()..]),
+        _ if target.starts_with("/.well-known/") => metadata(&state.name, &target),
         (_, Some("server/discover")) if state.options.modern => {
             json_answer(&message, &json!({ "supportedVersions": ["2026-07-28"], "serverInfo": { "name": state.name } }))
         }
@@ -405,6 +407,31 @@ fn events() -> (Sender<Bytes, std::io::Error>, Response<Body>) {
 fn one_event(stream: &str) -> Response<Body> {
     let mut response = text(StatusCode::OK, stream);
     response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+    response
+}
+
+/// A server that wants a token, or a better one (RFC 9728, 5.1; RFC 6750, 3), and says so in two ways.
+fn guarded(status: &str) -> Response<Body> {
+    let mut response = text(StatusCode::from_u16(status.parse().unwrap()).unwrap(), "{\"error\" : \"no\"}");
+    let challenges = [
+        "Bearer resource_metadata=\"https://mcp.example/.well-known/oauth-protected-resource/mcp\", scope=\"a b\",error=\"insufficient_scope\"",
+        "DPoP algs=\"ES256\"",
+    ];
+    for challenge in challenges {
+        response.headers_mut().append("www-authenticate", challenge.parse().unwrap());
+    }
+    response
+}
+
+/// Metadata as its author spelt it.
+fn metadata(name: &str, target: &str) -> Response<Body> {
+    let mut response =
+        text(StatusCode::OK, &format!("{{ \"resource\" :\t\"https://mcp.example{target}\",\r\n\"by\":\"{name}\" }}\n"));
+    for (field, value) in
+        [("content-type", "application/json; charset=UTF-8"), ("cache-control", "max-age=3600"), ("etag", "W/\"x\"")]
+    {
+        response.headers_mut().append(field, value.parse().unwrap());
+    }
     response
 }
 

@@ -10,6 +10,14 @@ impl Process {
         Self(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
+    /// With its log, as JSON lines of every level, in a file.
+    pub fn logging(arguments: &[&str], level: &str, log: &std::path::Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dualgate"));
+        command.args(arguments).env("LOG_LEVEL", level).env("LOG_FORMAT", "json").env_remove("PORT");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(log).unwrap());
+        Self(command.spawn().unwrap())
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.0.kill().unwrap();

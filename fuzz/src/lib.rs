@@ -1,0 +1,383 @@
+//! What must hold for any bytes whatever. Each function takes an input and panics where it does not hold.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use dualgate::config;
+use dualgate::domain::Entry;
+use dualgate::mcp::scan::{Body, End, Events, Message, ResultType, hash_of, id_hash};
+use dualgate::mcp::{Envelope, Kind, SealKeys, Secret, SessionPin};
+use dualgate::telemetry::trace::Trace;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+/// A body has the verdict of a full parser, in every cut.
+pub fn json(bytes: &[u8]) {
+    let (messages, end) = in_every_cut(bytes, |pieces| {
+        let (mut body, mut messages) = (Body::default(), Vec::new());
+        pieces.iter().for_each(|piece| body.feed(piece, &mut |message| messages.push(message)));
+        let end = body.end();
+        (messages, end)
+    });
+    match Parsed::of(bytes) {
+        Parsed::Garbled => assert_ne!(end, End::Whole, "{}", shown(bytes)),
+        Parsed::TooLarge => assert_eq!(end, End::Whole, "{}", shown(bytes)),
+        Parsed::Twice => assert_eq!(end, End::Whole, "{}", shown(bytes)),
+        Parsed::Json(value) => {
+            assert_eq!(end, End::Whole, "{}", shown(bytes));
+            assert_same(messages, &messages_of(&value), bytes);
+        }
+    }
+}
+
+/// A stream's messages are those in the data of its `message` events, in every cut.
+pub fn events(bytes: &[u8]) {
+    let (messages, (end, garbled)) = in_every_cut(bytes, |pieces| {
+        let (mut events, mut messages) = (Events::default(), Vec::new());
+        pieces.iter().for_each(|piece| events.feed(piece, &mut |message| messages.push(message)));
+        (messages, (events.end(), events.garbled()))
+    });
+    let stream = Stream::read(bytes);
+    assert_eq!(end, stream.end, "{}", shown(bytes));
+    let parsed: Vec<Parsed> = stream.data.iter().map(|data| Parsed::of(data)).collect();
+    let bad = parsed.iter().filter(|one| matches!(one, Parsed::Garbled)).count();
+    assert_eq!(garbled as usize, bad, "{}", shown(bytes));
+    let mut expected = Vec::new();
+    for one in &parsed {
+        match one {
+            Parsed::Json(value) => expected.extend(messages_of(value)),
+            Parsed::Garbled => {}
+            // What their messages are is nowhere written.
+            Parsed::TooLarge | Parsed::Twice => return,
+        }
+    }
+    // Of a longer batch, messages are told before its event is whole.
+    if parsed.len() == 1 || expected.len() < 128 {
+        assert_same(messages, &expected, bytes);
+    }
+}
+
+/// A request is read as a full parser reads it.
+pub fn envelope(bytes: &[u8]) {
+    let read = Envelope::read(bytes);
+    let value = match Parsed::of(bytes) {
+        // Nothing else in it is looked at as closely.
+        Parsed::Garbled | Parsed::TooLarge | Parsed::Twice => return,
+        Parsed::Json(value) => value,
+    };
+    let expected = match &value {
+        Value::Object(_) => expected_envelope(&value).map(|one| (one.0, one.1, one.2.into_iter().collect())),
+        Value::Array(all) if !all.is_empty() => {
+            let parts: Option<Vec<_>> = all.iter().map(expected_envelope).collect();
+            parts.map(|parts| (Kind::Batch, None, parts.into_iter().filter_map(|part| part.2).collect::<Vec<_>>()))
+        }
+        _ => None,
+    };
+    let read = read.map(|envelope| {
+        let wanted = envelope.wanted.iter().map(|wanted| {
+            let id: Value = serde_json::from_str(wanted.id).expect("an id is a part of the body");
+            (id, wanted.tool.as_deref().map(str::to_owned))
+        });
+        (envelope.kind, envelope.method.as_deref().map(str::to_owned), wanted.collect::<Vec<_>>())
+    });
+    assert_eq!(read, expected, "{}", shown(bytes));
+}
+
+/// Nothing opens but what was sealed, as it was sealed. The first bytes say what is done to a token;
+/// the whole input is tried as one, too.
+pub fn seal(bytes: &[u8]) {
+    let keys = SealKeys::new(&[Secret::new([7; 32])], [9; 12]);
+    // Not for the service that is sealed for below: a fuzzer finds those tokens in memory.
+    assert_eq!(keys.open("fuzz", bytes), None);
+    let (say, rest) = bytes.split_at(bytes.len().min(4));
+    let endpoint = String::from_utf8_lossy(&rest[..rest.len().min(60)]).into_owned();
+    let upstream = Some(String::from_utf8_lossy(rest).into_owned());
+    let pin = SessionPin { entry: Entry::Secondary, endpoint, revision: rest.len() as u64, upstream };
+    let Ok(token) = keys.seal("notes", &pin) else { return };
+    assert_eq!(keys.open("notes", token.as_bytes()), Some(pin));
+    assert_eq!(keys.open("tasks", token.as_bytes()), None, "of another service");
+    let &[how, at, at_too, with] = say else { return };
+    let mut altered = token.clone().into_bytes();
+    let at = usize::from(u16::from_be_bytes([at, at_too])) % altered.len();
+    match how % 4 {
+        0 => altered[at] = with,
+        1 => altered.truncate(at),
+        2 => altered.insert(at, with),
+        _ => {
+            let other = usize::from(with) % altered.len();
+            altered.swap(at, other);
+        }
+    }
+    if altered != token.as_bytes() {
+        assert_eq!(keys.open("notes", &altered), None, "{}", shown(&altered));
+    }
+}
+
+/// A configuration is read or refused with words.
+pub fn config(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Err(errors) = config::load("fuzz.toml", &text, None) {
+        assert!(!errors.is_empty() && errors.iter().all(|error| error.to_string().starts_with("fuzz.toml")), "{text}");
+    }
+}
+
+/// What is taken for a trace is one.
+pub fn trace(bytes: &[u8]) {
+    let Ok(value) = http::HeaderValue::from_bytes(bytes) else { return };
+    let headers = http::HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value)]);
+    let Some(trace) = Trace::of(&headers) else { return };
+    let hex = |id: &str, length| id.len() == length && id.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
+    assert!(hex(trace.trace_id(), 32) && hex(trace.span_id(), 16), "{}", shown(bytes));
+}
+
+/// Answers and requests as servers and clients write them, to begin with.
+pub const SEEDS: &[&str] = &[
+    r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"na\u00efve \ud83d\ude00 \"q\"\n"}],"isError":false}}"#,
+    r#"{"jsonrpc":"2.0","id":"a-1","result":{"content":[{"type":"text","text":"no such note"}],"isError":true}}"#,
+    r#"{"jsonrpc":"2.0","id":9007199254740993,"error":{"code":-32603,"message":"internal","data":{"isError":true}}}"#,
+    r#"{"error":{"message":"Bad Request: no valid session ID provided","code":-32000},"jsonrpc":"2.0","id":null}"#,
+    r#"{"jsonrpc":"2.0","id":2,"result":{"resultType":"input_required","requestState":"eyJhIjoxfQ","inputRequests":{"k":{"method":"elicitation/create"}}}}"#,
+    r#"{"jsonrpc":"2.0","id":3,"result":{"resultType":"task","task":{"taskId":"t-1","status":"working","ttl":60000}}}"#,
+    r#"{"jsonrpc":"2.0","id":4,"result":{"tools":[{"name":"echo","inputSchema":{"type":"object","properties":{}}}],"nextCursor":"p2"}}"#,
+    r#"[{"jsonrpc":"2.0","id":1,"result":{}},{"jsonrpc":"2.0","id":2,"error":{"code":-32602,"message":"x"}},{"jsonrpc":"2.0","method":"n"}]"#,
+    r#"{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"search","arguments":{"name":"x","q":[1,-2.5e3,null,true]},"_meta":{"progressToken":1}}}"#,
+    r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}},{"jsonrpc":"2.0","method":"notifications/initialized"}]"#,
+    r#"{"jsonrpc":"2.0","id":6,"method":"tools/call","params":["positional"]}"#,
+    r#"[["2.0","initialize",1,{}]]"#,
+    "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progress\":1}}\n\nid: 7\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\ndata: \"result\":{\"isError\":true}}\n\n",
+    ": ping\r\n\r\nid: 1\r\ndata:\r\nretry: 10\r\n\r\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32601}}\r\n\r\nevent: endpoint\r\ndata: /messages?id=1\r\n\r\n",
+    "data: [{\"id\":1,\"result\":{}},\rdata: {\"id\":2,\"result\":{}}]\r\revent:message\rdata:null\r\r",
+    "\u{feff}data: {\"id\":1,\"result\":{}}\n\n\u{feff}data: {\"id\":2,\"result\":{}}\n\n",
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    include_str!("../../config/example.toml"),
+];
+
+/// Runs it over cuts of every kind, which must all say the same.
+fn in_every_cut<T: PartialEq + fmt::Debug>(bytes: &[u8], run: impl Fn(&[&[u8]]) -> T) -> T {
+    let whole = run(&[bytes]);
+    let single: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(run(&single), whole, "byte by byte: {}", shown(bytes));
+    // All pairs of a short input; of a long one so many that they meet every part of it in time.
+    let stride = bytes.len() / 64 + 1;
+    let first = bytes.iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte))) % stride;
+    for cut in (first..bytes.len()).step_by(stride) {
+        let (one, other) = bytes.split_at(cut);
+        assert_eq!(run(&[one, other]), whole, "cut at {cut}: {}", shown(bytes));
+    }
+    whole
+}
+
+/// What a full parser says.
+enum Parsed {
+    Garbled,
+    /// JSON with a number that no float can hold.
+    TooLarge,
+    /// JSON with a member given twice: full parsers differ on which one counts.
+    Twice,
+    Json(Value),
+}
+
+impl Parsed {
+    fn of(bytes: &[u8]) -> Self {
+        if let Err(error) = serde_json::from_slice::<Value>(bytes) {
+            return if error.to_string().starts_with("number out of range") {
+                Self::without_numbers(bytes)
+            } else {
+                Self::Garbled
+            };
+        }
+        match serde_json::from_slice::<Once>(bytes) {
+            Ok(_) => serde_json::from_slice(bytes).map_or(Self::Garbled, Self::Json),
+            Err(_) => Self::Twice,
+        }
+    }
+
+    /// The parser has stopped at the number; what is behind it decides, without a look at its numbers.
+    fn without_numbers(bytes: &[u8]) -> Self {
+        let mut small = bytes.to_vec();
+        let mut is_text = false;
+        let mut at = 0;
+        while at < small.len() {
+            match small[at] {
+                b'\\' if is_text => at += 1,
+                b'"' => is_text = !is_text,
+                b'e' | b'E' if !is_text && at > 0 && small[at - 1].is_ascii_digit() => {
+                    small[at + 1..].iter_mut().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-')).for_each(
+                        |byte| {
+                            if byte.is_ascii_digit() {
+                                *byte = b'0';
+                            }
+                        },
+                    );
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        match serde_json::from_slice::<Value>(&small) {
+            Ok(_) => Self::TooLarge,
+            Err(_) => Self::Garbled,
+        }
+    }
+}
+
+/// JSON in which no object has a member twice.
+struct Once;
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Once;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Once, E> {
+                Ok(Once)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Once, E> {
+                Ok(Once)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Once, E> {
+                Ok(Once)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Once, E> {
+                Ok(Once)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Once, E> {
+                Ok(Once)
+            }
+
+            fn visit_unit<E>(self) -> Result<Once, E> {
+                Ok(Once)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Once, A::Error> {
+                while all.next_element::<Once>()?.is_some() {}
+                Ok(Once)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Once, A::Error> {
+                let mut keys = HashSet::new();
+                while let Some((key, _)) = all.next_entry::<String, Once>()? {
+                    if !keys.insert(key) {
+                        return Err(de::Error::custom("twice"));
+                    }
+                }
+                Ok(Once)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+fn messages_of(value: &Value) -> Vec<Message> {
+    match value {
+        Value::Object(_) => vec![message_of(value)],
+        Value::Array(all) => all.iter().filter(|one| one.is_object()).map(message_of).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn message_of(value: &Value) -> Message {
+    let result = &value["result"];
+    let hash = |word: &Value| word.as_str().map(hash_of);
+    Message {
+        has_method: value.get("method").is_some(),
+        id: value.get("id").filter(|id| id.is_string() || id.is_i64()).and_then(|id| id_hash(&id.to_string())),
+        has_result: value.get("result").is_some(),
+        has_error: value.get("error").is_some_and(|error| !error.is_null()),
+        code: value["error"]["code"].as_i64(),
+        is_error: result["isError"] == true,
+        result_type: match result["resultType"].as_str() {
+            Some("input_required") => ResultType::InputRequired,
+            Some("task") => ResultType::Task,
+            _ => ResultType::Complete,
+        },
+        request_state: hash(&result["requestState"]),
+        task: hash(&result["taskId"]).or(hash(&result["task"]["taskId"])),
+        cursor: hash(&result["nextCursor"]),
+    }
+}
+
+/// The parser spells numbers anew, so that those which are no whole numbers cannot be compared as ids.
+fn assert_same(mut messages: Vec<Message>, expected: &[Message], bytes: &[u8]) {
+    for (message, expected) in messages.iter_mut().zip(expected) {
+        if expected.id.is_none() {
+            message.id = None;
+        }
+    }
+    assert_eq!(messages, expected, "{}", shown(bytes));
+}
+
+type One = (Kind, Option<String>, Option<(Value, Option<String>)>);
+
+fn expected_envelope(value: &Value) -> Option<One> {
+    let member = |name: &str| value.as_object()?.get(name).filter(|member| !member.is_null());
+    if member("jsonrpc")? != "2.0" {
+        return None;
+    }
+    let method = match member("method") {
+        Some(method) => Some(method.as_str()?.to_owned()),
+        None => None,
+    };
+    let kind = match (&method, member("id")) {
+        (Some(_), Some(_)) => Kind::Request,
+        (Some(_), None) => Kind::Notification,
+        (None, _) => Kind::Response,
+    };
+    let tool = || member("params")?.as_object()?.get("name")?.as_str().map(str::to_owned);
+    let tool = if method.as_deref() == Some("tools/call") { tool() } else { None };
+    let wanted = member("id").filter(|_| kind == Kind::Request).map(|id| (id.clone(), tool));
+    Some((kind, method, wanted))
+}
+
+/// An event stream, read line by line (HTML living standard, 9.2.6).
+struct Stream {
+    data: Vec<Vec<u8>>,
+    end: End,
+}
+
+impl Stream {
+    fn read(bytes: &[u8]) -> Self {
+        let (mut all, mut data, mut kind): (Vec<Vec<u8>>, Option<Vec<u8>>, Vec<u8>) = Default::default();
+        let mut rest = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+            let line = &rest[..end];
+            let is_pair = rest[end..].starts_with(b"\r\n");
+            rest = &rest[end + 1 + usize::from(is_pair)..];
+            if line.is_empty() {
+                let found = data.take().filter(|data| !data.iter().all(|byte| b" \t\r\n".contains(byte)));
+                all.extend(found.filter(|_| kind.is_empty() || kind == b"message"));
+                kind.clear();
+                continue;
+            }
+            let (name, value) = match line.iter().position(|byte| *byte == b':') {
+                Some(colon) => (&line[..colon], &line[colon + 1..]),
+                None => (line, &b""[..]),
+            };
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            match name {
+                b"data" => {
+                    if let Some(data) = &mut data {
+                        data.push(b'\n');
+                    }
+                    data.get_or_insert_default().extend_from_slice(value);
+                }
+                b"event" => kind = value.to_vec(),
+                _ => {}
+            }
+        }
+        Self { data: all, end: if rest.is_empty() && data.is_none() { End::Whole } else { End::Cut } }
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).escape_debug().to_string()
+}

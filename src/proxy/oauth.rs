@@ -1,0 +1,40 @@
+//! OAuth metadata by its path: never MCP, whatever its headers say, and always from one version.
+
+const WELL_KNOWN: &str = "/.well-known/";
+
+/// What clients look for to find out how to get a token (2025-11-25, authorization; RFC 9728, RFC 8414, and OpenID
+/// Connect Discovery, which a client falls back to). SDK clients name their protocol revision here as everywhere.
+pub(super) fn is_metadata(path: &str) -> bool {
+    path.strip_prefix(WELL_KNOWN).is_some_and(|what| what.starts_with("oauth-") || what.starts_with("openid-configuration"))
+}
+
+/// The path of what the metadata is about, which is set behind the well-known name (RFC 9728, 3.1; RFC 8414, 3.1):
+/// metadata of `/tasks/mcp` is at `/.well-known/oauth-protected-resource/tasks/mcp`. Other paths are about themselves.
+pub(super) fn subject(path: &str) -> &str {
+    if !is_metadata(path) {
+        return path;
+    }
+    match path[WELL_KNOWN.len()..].find('/') {
+        Some(at) => &path[WELL_KNOWN.len() + at..],
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_about_the_path_behind_its_name() {
+        for (path, is, about) in [
+            ("/.well-known/oauth-protected-resource/tasks/mcp", true, "/tasks/mcp"),
+            ("/.well-known/oauth-authorization-server", true, "/.well-known/oauth-authorization-server"),
+            ("/.well-known/openid-configuration/t", true, "/t"),
+            ("/.well-known/security.txt/tasks", false, "/.well-known/security.txt/tasks"),
+            ("/tasks/mcp", false, "/tasks/mcp"),
+            ("/", false, "/"),
+        ] {
+            assert_eq!((is_metadata(path), subject(path)), (is, about), "{path}");
+        }
+    }
+}
