@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use divan::{AllocProfiler, Bencher, black_box, black_box_drop};
@@ -15,7 +14,7 @@ use dualgate::domain::{Asked, ClientKey, Entry, KeySource, PerEntry, Phase, Salt
 use dualgate::live::cell::cell;
 use dualgate::live::{EndpointView, EntryView, ServiceView, Snapshot};
 use dualgate::mcp::sse::Boundary;
-use dualgate::mcp::{Envelope, SealKeys, Secret, SessionPin};
+use dualgate::mcp::{Envelope, SealKeys, Secret, SessionPin, StandsFor};
 use dualgate::upstream::{Endpoint, EntryTally, ServiceTally};
 
 #[global_allocator]
@@ -141,7 +140,8 @@ mod session {
 
     fn pin() -> SessionPin {
         let upstream = Some("0123456789abcdef0123456789abcdef".to_owned());
-        SessionPin { entry: Entry::Primary, endpoint: "127.0.0.1:3000".to_owned(), revision: 42, upstream }
+        let stands_for = StandsFor::SessionId;
+        SessionPin { stands_for, entry: Entry::Primary, endpoint: "127.0.0.1:3000".to_owned(), revision: 42, upstream }
     }
 
     #[divan::bench]
@@ -236,7 +236,7 @@ mod service {
             config: Arc::new(config),
             revision: 1,
             scene: scene(),
-            births: Arc::new(AtomicU64::new(0)),
+            births: Arc::default(),
             starting: false,
             entries: PerEntry::from_fn(entry),
             tally: Arc::new(ServiceTally::default()),

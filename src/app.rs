@@ -250,6 +250,7 @@ async fn control(
         clock,
         log: config.log,
         reads_answers: seams.reads_answers,
+        channels: Default::default(),
     });
     let front = Front::start(traffic, workers(config.threads), &site).map_err(AppError::other)?;
     let office = Arc::new(Office {

@@ -6,7 +6,7 @@ use std::fmt;
 use dualgate::config;
 use dualgate::domain::Entry;
 use dualgate::mcp::scan::{Body, End, Events, Message, ResultType, hash_of, id_hash};
-use dualgate::mcp::{Envelope, Kind, SealKeys, Secret, SessionPin};
+use dualgate::mcp::{Envelope, Kind, SealKeys, Secret, SessionPin, StandsFor};
 use dualgate::telemetry::trace::Trace;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -92,10 +92,15 @@ pub fn seal(bytes: &[u8]) {
     let (say, rest) = bytes.split_at(bytes.len().min(4));
     let endpoint = String::from_utf8_lossy(&rest[..rest.len().min(60)]).into_owned();
     let upstream = Some(String::from_utf8_lossy(rest).into_owned());
-    let pin = SessionPin { entry: Entry::Secondary, endpoint, revision: rest.len() as u64, upstream };
+    let is_uri = say.first().is_some_and(|how| how & 4 != 0);
+    let stands_for = if is_uri { StandsFor::EndpointUri } else { StandsFor::SessionId };
+    let pin = SessionPin { stands_for, entry: Entry::Secondary, endpoint, revision: rest.len() as u64, upstream };
+    let open = |service: &str, token: &[u8]| if is_uri { keys.open_uri(service, token) } else { keys.open(service, token) };
+    let open_other = |token: &[u8]| if is_uri { keys.open("notes", token) } else { keys.open_uri("notes", token) };
     let Ok(token) = keys.seal("notes", &pin) else { return };
-    assert_eq!(keys.open("notes", token.as_bytes()), Some(pin));
-    assert_eq!(keys.open("tasks", token.as_bytes()), None, "of another service");
+    assert_eq!(open("notes", token.as_bytes()), Some(pin));
+    assert_eq!(open_other(token.as_bytes()), None, "of another kind");
+    assert_eq!(open("tasks", token.as_bytes()), None, "of another service");
     let &[how, at, at_too, with] = say else { return };
     let mut altered = token.clone().into_bytes();
     let at = usize::from(u16::from_be_bytes([at, at_too])) % altered.len();
@@ -109,7 +114,7 @@ pub fn seal(bytes: &[u8]) {
         }
     }
     if altered != token.as_bytes() {
-        assert_eq!(keys.open("notes", &altered), None, "{}", shown(&altered));
+        assert_eq!(open("notes", &altered), None, "{}", shown(&altered));
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -12,7 +11,7 @@ use super::{OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
 use crate::domain::{Entry, Eras, PerEntry, Scene};
-use crate::live::{EndpointView, EntryView, Pins, ServiceView};
+use crate::live::{Births, EndpointView, EntryView, Pins, ServiceView};
 use crate::upstream::probe::Finding;
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
 
@@ -31,7 +30,7 @@ pub(super) struct Charge {
     pub(super) pins: Arc<Pins>,
     pub(super) is_keeping_pins: bool,
     pub(super) keep_pins_again: bool,
-    births: (u64, Arc<AtomicU64>),
+    births: (u64, Arc<Births>),
     before: PerEntry<(u64, u64)>,
 }
 

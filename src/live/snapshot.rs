@@ -26,8 +26,8 @@ pub struct ServiceView {
     pub revision: u64,
     /// What decisions look at.
     pub scene: Scene,
-    /// Keyless births of this revision, dealt by all workers from one counter.
-    pub births: Arc<AtomicU64>,
+    /// Keyless births of this revision, dealt by all workers.
+    pub births: Arc<Births>,
     /// Whether new clients should still wait for the first checks.
     pub starting: bool,
     /// Its entries.
@@ -36,6 +36,17 @@ pub struct ServiceView {
     pub tally: Arc<ServiceTally>,
     /// Where the words of the modern era belong.
     pub pins: Arc<Pins>,
+}
+
+/// Counters of keyless births, one for each way to be born: a client that tries `initialize` and then
+/// opens an HTTP+SSE stream is dealt once by each, where one counter would give all the streams of
+/// such clients to the same side of an even split.
+#[derive(Debug, Default)]
+pub struct Births {
+    /// By `initialize` (2025-03-26 and later).
+    pub sessions: AtomicU64,
+    /// By a GET of an event stream (2024-11-05).
+    pub streams: AtomicU64,
 }
 
 /// One entry.

@@ -64,6 +64,20 @@ struct Message<'a> {
     params: Option<&'a RawValue>,
 }
 
+/// The id of the request that a `notifications/cancelled` gives up (2024-11-05, cancellation), as it
+/// was written.
+pub fn cancelled(body: &[u8]) -> Option<&str> {
+    let message: Message<'_> = serde_json::from_slice(body).ok()?;
+    let params = message.params.filter(|_| message.method.is_some_and(|method| method.0 == "notifications/cancelled"))?;
+    Some(serde_json::from_str::<Cancelled<'_>>(params.get()).ok()?.request?.get())
+}
+
+#[derive(Deserialize)]
+struct Cancelled<'a> {
+    #[serde(borrow, rename = "requestId")]
+    request: Option<&'a RawValue>,
+}
+
 #[derive(Deserialize)]
 struct Carried<'a> {
     #[serde(borrow, rename = "requestState")]
@@ -237,6 +251,14 @@ mod tests {
         for none in ["{}", "[]", "3", r#"{"cursor":1}"#, r#"{"cursor":"a","cursor":"b"}"#, r#"{"notifications":[]}"#] {
             assert_eq!(words(none), Words::default(), "{none}");
         }
+    }
+
+    #[test]
+    fn a_cancellation_names_its_request_as_it_was_written() {
+        let cancel = br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"r","requestId": "a"}}"#;
+        assert_eq!(cancelled(cancel), Some("\"a\""));
+        assert_eq!(cancelled(br#"{"jsonrpc":"2.0","method":"notifications/x","params":{"requestId":1}}"#), None);
+        assert_eq!(cancelled(br#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a proxy has to know of the Model Context Protocol. Pure, like `domain`.
 
+pub mod endpoint;
 pub mod envelope;
 pub mod names;
 pub mod scan;
@@ -7,5 +8,5 @@ pub mod seal;
 pub mod sse;
 pub mod words;
 
-pub use envelope::{Envelope, Kind, Wanted};
-pub use seal::{SealKeys, Secret, SessionPin, TooLong};
+pub use envelope::{Envelope, Kind, Wanted, cancelled};
+pub use seal::{SealKeys, Secret, SessionPin, StandsFor, TooLong};

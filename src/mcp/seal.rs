@@ -34,23 +34,34 @@ const KEY_ID: usize = 4;
 const TAG: usize = 16;
 const HEADER: usize = 1 + KEY_ID + NONCE_LEN;
 
+/// What a token stands in for. A token of one kind does not open as the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandsFor {
+    /// The server's `Mcp-Session-Id` (2025-03-26).
+    SessionId,
+    /// Path and query of the server's `endpoint` event (2024-11-05, HTTP with SSE).
+    EndpointUri,
+}
+
 /// Where a session lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionPin {
+    /// What the token stands in for.
+    pub stands_for: StandsFor,
     /// The entry it was born on.
     pub entry: Entry,
     /// The name of the endpoint that holds it.
     pub endpoint: String,
     /// The revision of its birth.
     pub revision: u64,
-    /// The server's own id; absent where the server issued none (a stateless legacy server), and
-    /// the id exists only to keep the client on its version.
+    /// The server's own id or URI; absent where the server issued none (a stateless legacy server),
+    /// and the id exists only to keep the client on its version.
     pub upstream: Option<String>,
 }
 
-/// The server's session id is too long to be sealed into [`LONGEST`] characters.
+/// The server's session id or endpoint URI is too long to be sealed into [`LONGEST`] characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the server's session id has {0} bytes, too many to fit a sealed id of 1024 characters")]
+#[error("the server's session id, or endpoint URI, has {0} bytes, too many to fit a sealed id of 1024 characters")]
 pub struct TooLong(pub usize);
 
 /// The content of a seal key file: 32 bytes from which all keys are derived.
@@ -113,7 +124,8 @@ impl SealKeys {
         token.extend_from_slice(&key.id);
         token.extend_from_slice(&nonce);
         let mut text = Vec::with_capacity(128);
-        text.push(u8::from(pin.entry == Entry::Secondary) | u8::from(upstream.is_some()) << 1);
+        let is_uri = pin.stands_for == StandsFor::EndpointUri;
+        text.push(u8::from(pin.entry == Entry::Secondary) | u8::from(upstream.is_some()) << 1 | u8::from(is_uri) << 2);
         text.extend_from_slice(&pin.revision.to_be_bytes());
         text.push(u8::try_from(pin.endpoint.len()).map_err(|_| too_long())?);
         text.extend_from_slice(pin.endpoint.as_bytes());
@@ -129,9 +141,18 @@ impl SealKeys {
         if id.len() > LONGEST { Err(too_long()) } else { Ok(id) }
     }
 
-    /// Opens an id that a client sent. Nothing if it was not sealed by one of the keys for this
-    /// service, or is altered in any character: base64 is read strictly, unused bits included.
+    /// Opens a session id that a client sent. Nothing if it was not sealed by one of the keys for
+    /// this service, or is altered in any character: base64 is read strictly, unused bits included.
     pub fn open(&self, service: &str, id: &[u8]) -> Option<SessionPin> {
+        self.open_any(service, id).filter(|pin| pin.stands_for == StandsFor::SessionId)
+    }
+
+    /// Opens the token of an endpoint URI, as [`Self::open`] does a session id.
+    pub fn open_uri(&self, service: &str, token: &[u8]) -> Option<SessionPin> {
+        self.open_any(service, token).filter(|pin| pin.stands_for == StandsFor::EndpointUri)
+    }
+
+    fn open_any(&self, service: &str, id: &[u8]) -> Option<SessionPin> {
         if id.len() > LONGEST {
             return None;
         }
@@ -216,6 +237,7 @@ fn read_pin(text: &[u8]) -> Option<SessionPin> {
         }
     }
     Some(SessionPin {
+        stands_for: if flags & 4 == 0 { StandsFor::SessionId } else { StandsFor::EndpointUri },
         entry: if flags & 1 == 0 { Entry::Primary } else { Entry::Secondary },
         endpoint: String::from_utf8(endpoint.to_vec()).ok()?,
         revision,
@@ -249,7 +271,8 @@ mod tests {
     }
 
     fn pin() -> SessionPin {
-        SessionPin { entry: Entry::Secondary, endpoint: "a".into(), revision: 7, upstream: Some("6f1e0b7a5d".into()) }
+        let stands_for = StandsFor::SessionId;
+        SessionPin { stands_for, entry: Entry::Secondary, endpoint: "a".into(), revision: 7, upstream: Some("6f1e0b7a5d".into()) }
     }
 
     proptest! {
@@ -259,7 +282,7 @@ mod tests {
         ) {
             let keys = keys(&[1]);
             let entry = if secondary { Entry::Secondary } else { Entry::Primary };
-            let pin = SessionPin { entry, endpoint, revision, upstream };
+            let pin = SessionPin { stands_for: StandsFor::SessionId, entry, endpoint, revision, upstream };
             let id = keys.seal("notes", &pin).unwrap();
             prop_assert!(id.len() <= LONGEST && id.bytes().all(|byte| byte.is_ascii_graphic()));
             prop_assert_eq!(keys.open("notes", id.as_bytes()), Some(pin));
@@ -307,6 +330,15 @@ mod tests {
     fn an_id_of_one_service_opens_in_no_other() {
         let keys = keys(&[1]);
         assert_eq!(keys.open("tasks", keys.seal("notes", &pin()).unwrap().as_bytes()), None);
+    }
+
+    #[test]
+    fn a_session_id_is_no_endpoint_uri_and_the_other_way_round() {
+        let keys = keys(&[1]);
+        let uri = SessionPin { stands_for: StandsFor::EndpointUri, upstream: Some("/messages?id=1".into()), ..pin() };
+        let (token, id) = (keys.seal("notes", &uri).unwrap(), keys.seal("notes", &pin()).unwrap());
+        assert_eq!((keys.open("notes", token.as_bytes()), keys.open_uri("notes", id.as_bytes())), (None, None));
+        assert_eq!(keys.open_uri("notes", token.as_bytes()), Some(uri));
     }
 
     #[test]

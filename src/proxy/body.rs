@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
+use super::channel::Downstream;
 use super::error::ProxyError;
 use super::ledger::Ledger;
 use super::peek::Peeked;
@@ -229,6 +230,7 @@ pub(super) struct Held {
     pub(super) incoming: Incoming,
     pub(super) lease: Option<Lease<ToEntry>>,
     pub(super) stream: Option<EventStream>,
+    pub(super) downstream: Option<Box<Downstream>>,
     pub(super) ledger: Ledger,
     pub(super) finished: bool,
     pub(super) progress: Rc<Progress>,
@@ -266,7 +268,7 @@ impl Body for ToClient {
     fn is_end_stream(&self) -> bool {
         match &self.answer {
             Answer::Own(bytes) => bytes.is_empty(),
-            Answer::Held(held) => held.finished || held.incoming.is_end_stream(),
+            Answer::Held(held) => held.finished || (held.incoming.is_end_stream() && !held.may_speak()),
         }
     }
 
@@ -285,11 +287,23 @@ impl Held {
         if self.finished {
             return Poll::Ready(None);
         }
+        // Before the endpoint's next bytes, or one that never stops talking would keep them back.
+        if let Poll::Ready(words) = self.poll_channel(context) {
+            return Poll::Ready(Some(Ok(Frame::data(words))));
+        }
         loop {
             match Pin::new(&mut self.incoming).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers of an answer are dropped: they were not announced to this client.
                     let Ok(data) = frame.into_data() else { continue };
+                    let data = match &mut self.downstream {
+                        None => data,
+                        Some(downstream) => match downstream.pass(data, &mut self.ledger) {
+                            Ok(data) if data.is_empty() => continue,
+                            Ok(data) => data,
+                            Err(reason) => return self.refuse(&reason),
+                        },
+                    };
                     self.ledger.pass(&data);
                     if let Some(stream) = &mut self.stream {
                         stream.pass(&data);
@@ -298,8 +312,9 @@ impl Held {
                 }
                 Poll::Ready(Some(Err(error))) => return self.broken(error),
                 Poll::Ready(None) => {
+                    let words = self.downstream.take().map(|mut downstream| self.close(&mut downstream));
                     self.finish();
-                    return Poll::Ready(None);
+                    return self.end_with(words.unwrap_or_default());
                 }
                 Poll::Pending => return self.poll_own_words(context),
             }
@@ -344,7 +359,7 @@ impl Held {
         }
     }
 
-    fn end_with(&mut self, words: Bytes) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    pub(super) fn end_with(&mut self, words: Bytes) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.finished = true;
         if words.is_empty() { Poll::Ready(None) } else { Poll::Ready(Some(Ok(Frame::data(words)))) }
     }

@@ -7,6 +7,8 @@
 //! | notification, or a response of the client | deliver it | 202, counted |
 //! | GET stream | open it | 503 |
 //! | DELETE | deliver it | 200: the session is gone for the client either way |
+//! | request posted to an HTTP+SSE session, id known | deliver it | 202, and the error as an event on the session's stream (`error_shape = "http"`, or the stream is not in this process: the status) |
+//! | the same, delivered | get its answer: the endpoint is silent, or its stream breaks | an error event for each request; a silent stream stays open, a broken one ends |
 //! | modern request, not MCP, id unknown | anything | the status |
 //! | session id that does not open, or whose endpoint is gone | – | 404 (2025-03-26, session management, rule 3) |
 //! | `server/discover`, where not both entries serve the modern era | offer it | 400: its client goes on with `initialize` |
@@ -199,6 +201,8 @@ fn spared(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Option<Spared
     }
     let nobody_there = matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_));
     match asker.kind {
+        // Its answers are read on the stream alone: see the POST's own row.
+        Kind::Initialize | Kind::Call if asker.posted.is_some() => None,
         Kind::Initialize if nobody_there => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
         Kind::Initialize | Kind::Call if shape == ErrorShape::JsonRpc && asker.knows_ids() => Some(Spared::With(StatusCode::OK)),
         Kind::Message => Some(Spared::Silently(StatusCode::ACCEPTED)),
@@ -206,6 +210,16 @@ fn spared(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Option<Spared
         Kind::End => Some(Spared::Silently(StatusCode::OK)),
         Kind::Initialize | Kind::Call | Kind::Subscribe | Kind::Plain => None,
     }
+}
+
+/// Whether the session's own stream is the place to tell a request's failure (HTTP+SSE).
+pub(super) fn is_told_on_stream(error: &ProxyError, shape: ErrorShape) -> bool {
+    shape == ErrorShape::JsonRpc && (error.spares_the_session() || matches!(error, ProxyError::SessionLost))
+}
+
+/// Taken; what becomes of it is said elsewhere.
+pub(super) fn accepted() -> Response<ToClient> {
+    empty(StatusCode::ACCEPTED)
 }
 
 /// Whether an error was hidden from the client, so that somebody should count it.

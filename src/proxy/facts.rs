@@ -2,14 +2,14 @@
 //! content, not by path.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::ACCEPT;
-use http::{HeaderMap, HeaderValue, Method, request};
+use http::{HeaderMap, HeaderValue, Method, Uri, request};
 use tokio::time::Instant;
 
-use super::Site;
+use super::channel::{self, Opens, Posted};
 use super::error::ProxyError;
 use super::handles;
 use super::keys::{address_key, client_key};
@@ -18,6 +18,7 @@ use super::oauth;
 use super::peek::Peeked;
 use super::peer::Peer;
 use super::witness::Witness;
+use super::{Site, headers};
 use crate::config::Plain;
 use crate::domain::{Asked, Blame, ClientKey, Entry, Era, Outcome};
 use crate::live::{EndpointView, EntryView, Pin, ServiceView};
@@ -46,9 +47,35 @@ pub(super) struct Facts {
     pub(super) repeatable: bool,
     /// Whether it may open a session although nobody has read it, being longer than may be looked at.
     pub(super) unread: bool,
+    /// What a GET without a session opens, should the server speak HTTP+SSE (2024-11-05).
+    pub(super) opens: Option<Opens>,
+    /// The server's own URI, where the request was posted to a sealed one.
+    pub(super) target: Option<Uri>,
 }
 
 impl Facts {
+    fn unplaced(era: Option<Era>, repeatable: bool, unread: bool) -> Self {
+        Self {
+            asked: Asked::Stable,
+            era,
+            asks_era: false,
+            key: None,
+            pin: None,
+            handle: None,
+            lists: false,
+            session: None,
+            repeatable,
+            unread: unread && era == Some(Era::Legacy),
+            opens: None,
+            target: None,
+        }
+    }
+
+    /// The counter that a keyless birth is dealt from.
+    pub(super) fn births<'a>(&self, service: &'a ServiceView) -> &'a AtomicU64 {
+        if self.opens.is_some() { &service.births.streams } else { &service.births.sessions }
+    }
+
     /// The endpoint of an entry that alone will do: the one that holds the session, or that gave out a word
     /// which the request brings back. None where that endpoint is not configured any more.
     pub(super) fn only<'a>(&self, entry: Entry, view: &'a EntryView) -> Option<&'a EndpointView> {
@@ -78,6 +105,8 @@ pub(super) struct Asker {
     pub(super) is_batch: bool,
     /// The session, where its id opened.
     pub(super) session: Option<HeaderValue>,
+    /// What it shares with its session's stream, where it was posted to a sealed URI.
+    pub(super) posted: Option<Posted>,
     /// Whether it has been answered, and so counted.
     pub(super) is_settled: bool,
     /// When it began.
@@ -93,6 +122,9 @@ impl Drop for Asker {
             return;
         }
         let (Some(service), Some(entry)) = (&self.service, self.entry) else { return };
+        if self.is_booked_elsewhere() {
+            return;
+        }
         let tally = &service.entries[entry].tally;
         book_all(tally, &self.pending, Outcome::Failed(Blame::Client), self.elapsed(), self.witness.as_deref());
     }
@@ -126,6 +158,11 @@ impl Asker {
     /// Whether an error can name the requests that wait.
     pub(super) fn knows_ids(&self) -> bool {
         !self.pending.is_empty() && self.pending.iter().all(Pending::is_known)
+    }
+
+    /// Whether nothing is left to book here: its requests wait on their session's stream, or did.
+    pub(super) fn is_booked_elsewhere(&self) -> bool {
+        self.pending.is_empty() && self.posted.as_ref().is_some_and(Posted::is_claimed)
     }
 
     pub(super) fn is_mcp(&self) -> bool {
@@ -171,18 +208,11 @@ pub(super) fn read(
         Some(envelope) => envelope.is_repeatable(),
         None => matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
     };
-    let mut facts = Facts {
-        asked: Asked::Stable,
-        era: asker.era,
-        asks_era: false,
-        key: None,
-        pin: None,
-        handle: None,
-        lists: false,
-        session: None,
-        repeatable,
-        unread: unread && asker.era == Some(Era::Legacy),
-    };
+    let mut facts = Facts::unplaced(asker.era, repeatable, unread);
+    if let Some(token) = channel::token(&head.uri) {
+        channel::open(token, &head.uri, body.whole(), service, site, &mut facts, asker)?;
+        return Ok(facts);
+    }
     if asker.era == Some(Era::Legacy) && asker.kind != Kind::Initialize && read_session(head, service, site, &mut facts)? {
         asker.session.clone_from(&facts.session);
         asker.entry = facts.pin.as_ref().map(|pin| pin.entry);
@@ -191,7 +221,24 @@ pub(super) fn read(
     if matches!(body, Peeked::Running { over_limit: true, .. }) {
         service.tally.unpeeked.fetch_add(1, Ordering::Relaxed);
     }
-    let is_birth = asker.kind == Kind::Initialize || facts.unread;
+    if asker.kind == Kind::Listen && asker.era == Some(Era::Legacy) && accepts_events(&head.headers) {
+        let path = head.uri.path().to_owned();
+        facts.opens = Some(Opens { path, target: headers::origin_form(&head.uri, &service.config) });
+    }
+    place_newcomer(head, envelope.as_ref(), service, (peer, site), asker, &mut facts)?;
+    Ok(facts)
+}
+
+/// Who holds no session is placed by a tester's word, a key, or a birth.
+fn place_newcomer(
+    head: &request::Parts,
+    envelope: Option<&Envelope<'_>>,
+    service: &ServiceView,
+    (peer, site): (&Peer, &Site),
+    asker: &Asker,
+    facts: &mut Facts,
+) -> Result<(), ProxyError> {
+    let is_birth = asker.kind == Kind::Initialize || facts.unread || facts.opens.is_some();
     facts.key = client_key(head, service, peer, site, !is_birth);
     if facts.key.is_none() && !is_birth && asker.is_mcp() {
         // Whoever else lists the keys: what is no birth must not use one up.
@@ -202,15 +249,11 @@ pub(super) fn read(
         (None, Kind::Plain, _) if belongs_to_stable(head, service) => Asked::Stable,
         (None, _, Some(key)) => {
             service.tally.note_key(key);
-            if asker.era == Some(Era::Modern) {
-                place(head, envelope.as_ref(), service, site, key, &mut facts)
-            } else {
-                Asked::Client(key)
-            }
+            if asker.era == Some(Era::Modern) { place(head, envelope, service, site, key, facts) } else { Asked::Client(key) }
         }
         (None, _, None) => Asked::Birth,
     };
-    Ok(facts)
+    Ok(())
 }
 
 /// A modern client is placed by its words, by what it has just listed, or by its key.
@@ -255,6 +298,9 @@ fn era(head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) -> 
         return None;
     }
     let headers = &head.headers;
+    if channel::token(&head.uri).is_some() {
+        return Some(Era::Legacy);
+    }
     match headers.get(names::PROTOCOL_VERSION) {
         Some(version) if names::is_modern(version.as_bytes()) => return Some(Era::Modern),
         Some(_) => return Some(Era::Legacy),

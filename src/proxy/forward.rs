@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, Request, Response, StatusCode, Version, request};
+use http::{HeaderMap, Request, Response, StatusCode, Version, request, response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::body::{Held, Progress, ToClient, ToEntry};
+use super::channel::Downstream;
 use super::error::{self, ProxyError};
 use super::facts::{self, Asker, Facts, Kind};
 use super::handles::Scribe;
@@ -21,7 +22,7 @@ use super::stream::EventStream;
 use super::witness::Witness;
 use super::{Stage, Worker, headers, oauth, peek};
 use crate::config::ErrorShape;
-use crate::domain::Era;
+use crate::domain::{Era, Outcome};
 use crate::live::ServiceView;
 use crate::upstream::{Reply, StreamGuard, StreamKind, Trouble};
 
@@ -29,7 +30,6 @@ use crate::upstream::{Reply, StreamGuard, StreamKind, Trouble};
 struct Holding {
     permit: Permit,
     progress: Rc<Progress>,
-    begun: Instant,
 }
 
 type Sent = Result<Reply<ToEntry>, Trouble<ToEntry>>;
@@ -65,11 +65,17 @@ impl Worker {
         let body = peek::look(&head, body, &service, pause).await?;
         let facts = facts::read(&head, &body, &service, peer, &self.site, asker)?;
         headers::prepare(&mut head, &service.config, &host, peer, &self.site, asker.is_mcp())?;
+        if let Some(target) = &facts.target {
+            head.uri = target.clone();
+        }
+        if let Some(posted) = &mut asker.posted {
+            posted.claim(&mut asker.pending, begun);
+        }
         let (body, progress) = ToEntry::new(body, pause);
         headers::frame(&mut head, &body);
         let parcel = Request::from_parts(head, body);
         let (seat, reply) = self.deliver(service, &facts, parcel, &progress, asker).await?;
-        self.answer(&facts, seat, reply, Holding { permit, progress, begun }, asker)
+        self.answer(&facts, seat, reply, Holding { permit, progress }, asker)
     }
 
     fn route(&self, host: &str, head: &request::Parts) -> Result<Arc<ServiceView>, ProxyError> {
@@ -171,39 +177,61 @@ impl Worker {
             return Err(ProxyError::BadAnswer("101, which nobody asked for".to_owned()));
         }
         let tally = seat.service.entries[seat.entry].tally.clone();
-        let Holding { permit, progress, begun } = rest;
-        tally.note_first_byte(begun.elapsed());
+        let Holding { permit, progress } = rest;
+        tally.note_first_byte(asker.elapsed());
         // The version is each hop's own (RFC 9110, 2.5): an endpoint of 1.0 must not cost the client its connection.
         head.version = Version::HTTP_11;
         headers::clean_answer(&mut head.headers);
         let outcome = self.seal_session(facts, &seat, head.status, &mut head.headers, asker.kind)?;
-        let stream = is_event_stream(&head.headers).then(|| {
-            let kind = if asker.kind == Kind::Call { StreamKind::Call } else { StreamKind::Listen };
-            let interval = seat.service.config.traffic.keep_alive;
-            head.headers.remove(CONTENT_LENGTH);
-            let is_encoded = head.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
-            let open = StreamGuard::open(&tally, kind);
-            let silent = seat.ticket.endpoint().silent.subscribe();
-            EventStream::new(kind, asker.kind != Kind::Listen, is_encoded, interval, self.site.stage.clone(), silent, open)
-        });
+        let stream = is_event_stream(&head.headers).then(|| self.event_stream(&mut head.headers, &seat, asker.kind));
+        let ledger = self.ledger(facts, &seat, &head, outcome, asker);
+        let opens = facts.opens.as_ref().filter(|_| stream.is_some());
+        let downstream = opens.and_then(|opens| Downstream::begin(&self.site, opens, &seat, &head));
+        let lease = Some(reply.lease);
+        let held = Held {
+            incoming,
+            lease,
+            stream,
+            downstream,
+            ledger,
+            finished: false,
+            progress,
+            _ticket: seat.ticket,
+            _permit: permit,
+        };
+        Ok(Response::from_parts(head, ToClient::held(held)))
+    }
+
+    fn event_stream(&self, headers: &mut HeaderMap, seat: &Seat, asked: Kind) -> EventStream {
+        let kind = if asked == Kind::Call { StreamKind::Call } else { StreamKind::Listen };
+        let interval = seat.service.config.traffic.keep_alive;
+        headers.remove(CONTENT_LENGTH);
+        let is_encoded = headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
+        let open = StreamGuard::open(&seat.service.entries[seat.entry].tally, kind);
+        let silent = seat.ticket.endpoint().silent.subscribe();
+        EventStream::new(kind, asked != Kind::Listen, is_encoded, interval, self.site.stage.clone(), silent, open)
+    }
+
+    /// What the answer is booked by.
+    fn ledger(&self, facts: &Facts, seat: &Seat, head: &response::Parts, outcome: Outcome, asker: &mut Asker) -> Ledger {
+        if let Some(posted) = &mut asker.posted {
+            posted.settle(head.status, &mut asker.pending);
+        }
         let witness = asker.witness.take().map(|witness| witness.answered(head.status));
-        let pending = std::mem::take(&mut asker.pending);
         let opening = Opening {
-            tally,
+            tally: seat.service.entries[seat.entry].tally.clone(),
             endpoint: seat.ticket.endpoint().clone(),
-            begun,
+            begun: asker.begun.unwrap_or_else(Instant::now),
             era: asker.era,
-            pending,
+            is_booked_elsewhere: asker.is_booked_elsewhere(),
+            pending: std::mem::take(&mut asker.pending),
             outcome,
-            scribe: self.scribe(facts, &seat),
+            scribe: self.scribe(facts, seat),
             is_subscription: asker.kind == Kind::Subscribe,
             witness,
             reads_answers: self.site.reads_answers,
         };
-        let ledger = Ledger::new(opening, &head);
-        let lease = Some(reply.lease);
-        let held = Held { incoming, lease, stream, ledger, finished: false, progress, _ticket: seat.ticket, _permit: permit };
-        Ok(Response::from_parts(head, ToClient::held(held)))
+        Ledger::new(opening, head)
     }
 
     fn scribe(&self, facts: &Facts, seat: &Seat) -> Option<Scribe> {
@@ -216,9 +244,16 @@ impl Worker {
 
     /// The proxy's own answer, counted and logged.
     fn refuse(&self, error: &ProxyError, asker: &mut Asker) -> Response<ToClient> {
+        if let Some(posted) = &mut asker.posted {
+            posted.take_back(&mut asker.pending);
+        }
         self.count(error, asker);
         let shape = asker.service.as_ref().map_or(ErrorShape::JsonRpc, |service| service.config.traffic.error_shape);
-        let response = error::answer(error, asker, shape);
+        let posted = asker.posted.as_ref().filter(|_| error::is_told_on_stream(error, shape));
+        let response = match posted {
+            Some(posted) if posted.tell(&asker.pending, error) => error::accepted(),
+            _ => error::answer(error, asker, shape),
+        };
         match asker.witness.take() {
             Some(witness) => witness.refused(error, response.status(), asker),
             None => tracing::debug!(%error, status = response.status().as_u16(), "request of no service"),

@@ -15,7 +15,7 @@ use super::error::ProxyError;
 use super::peer::X_FORWARDED_FOR;
 use super::{Site, peer::Peer};
 use crate::config::{HostSeen, Service};
-use crate::mcp::{SessionPin, names};
+use crate::mcp::{SessionPin, StandsFor, names};
 use crate::upstream::Endpoint;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -74,6 +74,7 @@ pub(super) fn address(head: &mut request::Parts, service: &Service, endpoint: &E
     }
     // The client's id is ours: the endpoint sees its own, or none.
     head.headers.remove(names::SESSION_ID);
+    let pin = pin.filter(|pin| pin.stands_for == StandsFor::SessionId);
     let upstream = pin.and_then(|pin| pin.upstream.as_deref());
     if let Some(id) = upstream.and_then(|id| HeaderValue::from_str(id).ok()) {
         head.headers.insert(names::SESSION_ID, id);
@@ -183,7 +184,8 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn origin_form(uri: &Uri, service: &Service) -> Uri {
+/// The target that an endpoint is asked for: path and query, without the prefix where that is stripped.
+pub(super) fn origin_form(uri: &Uri, service: &Service) -> Uri {
     let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let kept = if service.strip_prefix { target.strip_prefix(service.path.as_str()).unwrap_or(target) } else { target };
     let path = if kept.starts_with('/') { kept.to_owned() } else { format!("/{kept}") };

@@ -9,6 +9,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
+use super::channel::Channel;
 use super::handles::Scribe;
 use super::witness::Witness;
 use crate::domain::{Blame, Era, Outcome};
@@ -40,6 +41,16 @@ impl Pending {
     pub(super) fn is_known(&self) -> bool {
         self.hash.is_some()
     }
+
+    /// The tool that it calls.
+    pub(super) fn tool(&self) -> Option<&str> {
+        self.tool.as_deref()
+    }
+
+    /// The hash of its id, to find its answer by.
+    pub(super) fn hash(&self) -> Option<u64> {
+        self.hash
+    }
 }
 
 impl AsRef<str> for Pending {
@@ -65,6 +76,8 @@ pub(super) struct Ledger {
     is_subscription: bool,
     is_modern: bool,
     witness: Option<Box<Witness>>,
+    is_booked_elsewhere: bool,
+    channel: Option<Arc<Channel>>,
 }
 
 /// What is known when an answer begins.
@@ -74,6 +87,8 @@ pub(super) struct Opening {
     pub(super) begun: Instant,
     /// None where it is not MCP.
     pub(super) era: Option<Era>,
+    /// Whether its requests are booked where their answers come (HTTP+SSE).
+    pub(super) is_booked_elsewhere: bool,
     pub(super) pending: Vec<Pending>,
     /// What the status says.
     pub(super) outcome: Outcome,
@@ -110,7 +125,8 @@ enum Ending {
 impl Ledger {
     /// Begins with the head of the answer.
     pub(super) fn new(opening: Opening, head: &response::Parts) -> Self {
-        let Opening { tally, endpoint, begun, era, pending, outcome, scribe, is_subscription, witness, reads_answers } = opening;
+        let Opening { tally, endpoint, begun, era, pending, outcome, scribe, is_subscription, .. } = opening;
+        let Opening { is_booked_elsewhere, witness, reads_answers, .. } = opening;
         let waited_for = pending.len();
         let scan = if reads_answers { Scan::of(head.status, &head.headers, outcome) } else { Scan::Status };
         let is_modern = era == Some(Era::Modern);
@@ -130,7 +146,24 @@ impl Ledger {
             is_subscription,
             is_modern,
             witness,
+            is_booked_elsewhere,
+            channel: None,
         }
+    }
+
+    /// The stream is a channel: it answers what was posted elsewhere.
+    pub(super) fn follow(&mut self, channel: Arc<Channel>) {
+        self.channel = Some(channel);
+    }
+
+    /// Who tells the log.
+    pub(super) fn witness(&self) -> Option<&Witness> {
+        self.witness.as_deref()
+    }
+
+    /// The channel that it is.
+    pub(super) fn channel(&self) -> Option<&Channel> {
+        self.channel.as_deref()
     }
 
     /// The requests that still wait.
@@ -151,12 +184,15 @@ impl Ledger {
 
     /// Bytes of the answer pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        let Self { tally, begun, pending, scribe, waited_for, witness, .. } = self;
+        let Self { tally, begun, pending, scribe, waited_for, channel, witness, .. } = self;
         let mut book = |message: Message| {
             if let Some(scribe) = scribe {
                 scribe.note(&message);
             }
-            book(tally, *begun, *waited_for, pending, &message, witness.as_deref());
+            match channel {
+                Some(channel) => channel.book(tally, &message, witness.as_deref()),
+                None => book(tally, *begun, *waited_for, pending, &message, witness.as_deref()),
+            }
         };
         match &mut self.scan {
             Scan::Json(body) => body.feed(bytes, &mut book),
@@ -183,6 +219,15 @@ impl Ledger {
     /// The proxy ended it, since it is stopping.
     pub(super) fn part(&mut self) {
         self.ending = Ending::Parted;
+    }
+
+    /// Whose doing it is that an ended channel leaves requests without an answer.
+    fn blame(&self) -> Blame {
+        match self.ending {
+            Ending::Broken | Ending::Finished => Blame::Entry,
+            Ending::Parted => Blame::Proxy,
+            Ending::Running | Ending::Spoilt => Blame::Client,
+        }
     }
 
     /// What becomes of the requests that got no answer; nothing where the answer is still to come.
@@ -267,12 +312,21 @@ fn book(
 
 impl Drop for Ledger {
     fn drop(&mut self) {
+        let left = self.channel.as_ref().map(|channel| channel.close()).unwrap_or_default();
+        let is_over = matches!(self.ending, Ending::Broken | Ending::Finished);
         // Streams that only listen all break when a server is started anew: that is one event, not many.
         let answered = self.waited_for > 0 && self.pending.is_empty();
-        if self.is_failure || (self.ending == Ending::Broken && self.waited_for > 0 && !self.is_subscription) {
+        let left_waiting = is_over && !left.is_empty();
+        let broken = self.ending == Ending::Broken && self.waited_for > 0 && !self.is_subscription;
+        if self.is_failure || left_waiting || broken {
             self.endpoint.note_failure();
         } else if self.ending == Ending::Finished || answered {
             self.endpoint.note_success();
+        }
+        let unanswered = Outcome::Failed(self.blame());
+        left.iter().for_each(|due| due.book(&self.tally, unanswered, self.witness()));
+        if self.is_booked_elsewhere {
+            return;
         }
         if self.waited_for == 0 {
             // No request inside: the exchange itself counts. A client that leaves a stream it only

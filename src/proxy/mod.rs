@@ -7,6 +7,8 @@
 //!                     │ wire       send; the trouble says how far it got
 //!                     └ headers    session id sealed; the body keeps the ticket to its end
 //! ```
+//!
+//! Beside it, for HTTP+SSE alone, `channel`: what a session's POSTs and its GET stream share.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -23,6 +25,7 @@ use crate::telemetry::clock::Clock;
 use crate::upstream::Wire;
 
 mod body;
+mod channel;
 mod error;
 mod facts;
 mod forward;
@@ -41,6 +44,7 @@ mod socket;
 mod stream;
 mod witness;
 
+pub use channel::Channels;
 pub use listen::{Front, Load};
 
 use body::ToEntry;
@@ -83,6 +87,8 @@ pub struct Site {
     pub log: Log,
     /// Whether answers are read for their outcome as they pass. They are; a bench measures what that costs.
     pub reads_answers: bool,
+    /// The open streams of HTTP+SSE sessions.
+    pub channels: Channels,
 }
 
 /// Refusals by reason.

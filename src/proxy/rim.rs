@@ -52,7 +52,7 @@ impl Worker {
             ProxyError::NothingUsable(entry) => Some(*entry),
             _ => asker.entry,
         };
-        if let Some(entry) = meant {
+        if let Some(entry) = meant.filter(|_| !asker.is_booked_elsewhere()) {
             book_all(&service.entries[entry].tally, &asker.pending, error.outcome(), asker.elapsed(), asker.witness.as_deref());
         }
         if let (Kind::End, Some(entry), Some(session)) = (asker.kind, asker.entry, &asker.session) {

@@ -50,7 +50,7 @@ impl Worker {
             let choice = match search.choice {
                 Some(choice) => choice,
                 None => {
-                    let next_birth = || service.births.fetch_add(1, Ordering::Relaxed);
+                    let next_birth = || facts.births(&service).fetch_add(1, Ordering::Relaxed);
                     if facts.asks_era && !matches!(facts.asked, Asked::Tester(_)) && !service.scene.serves.offers(Era::Modern) {
                         return Err(ProxyError::NotModern);
                     }
@@ -150,7 +150,7 @@ impl Worker {
             {
                 return true;
             }
-            let meant = service.scene.meant(facts.asked, service.births.load(Ordering::Relaxed));
+            let meant = service.scene.meant(facts.asked, facts.births(service).load(Ordering::Relaxed));
             let unknown = |entry: Entry| service.scene.standing[entry] == Standing::Unknown;
             // Which era is offered depends on both.
             service.starting && (unknown(meant) || (facts.asks_era && unknown(meant.other())))

@@ -7,7 +7,7 @@ use super::error::ProxyError;
 use super::facts::{Facts, Kind};
 use super::seat::Seat;
 use crate::domain::{Blame, Moment, Outcome};
-use crate::mcp::{SessionPin, names};
+use crate::mcp::{SessionPin, StandsFor, names};
 
 impl Worker {
     /// A new id is sealed on a 2xx `initialize` and nowhere else; on every other answer the client's own
@@ -23,7 +23,8 @@ impl Worker {
     ) -> Result<Outcome, ProxyError> {
         let issued = headers.remove(names::SESSION_ID);
         if let Some(session) = &facts.session {
-            if issued.is_some() {
+            // An HTTP+SSE session has no id but its URI.
+            if issued.is_some() && facts.target.is_none() {
                 headers.insert(names::SESSION_ID, session.clone());
             }
             return Ok(self.note_use(facts, seat, session, status, kind));
@@ -44,7 +45,8 @@ impl Worker {
             None => None,
         };
         let endpoint = seat.ticket.endpoint().name.clone();
-        let pin = SessionPin { entry: seat.entry, endpoint, revision: seat.service.revision, upstream };
+        let stands_for = StandsFor::SessionId;
+        let pin = SessionPin { stands_for, entry: seat.entry, endpoint, revision: seat.service.revision, upstream };
         let sealed = self.site.keys.seal(&seat.service.config.name, &pin);
         let id = sealed.map_err(|too_long| ProxyError::BadAnswer(too_long.to_string()))?;
         let tally = &seat.service.entries[seat.entry].tally;

@@ -89,6 +89,11 @@ impl EventStream {
         }
     }
 
+    /// Whether a whole event may go in now.
+    pub(super) fn is_between_events(&self) -> bool {
+        self.boundary.is_between_events()
+    }
+
     /// Something of its own, when it is time for that.
     pub(super) fn poll_saying(&mut self, context: &mut Context<'_>) -> Poll<Saying> {
         if let Poll::Ready(saying) = self.ending.as_mut().poll(context) {
@@ -116,6 +121,10 @@ impl EventStream {
     /// What ends the stream so that its client knows where it stands; nothing where the client is
     /// better served by a cut: a GET stream is opened again, and one with event ids resumed.
     pub(super) fn last_words(&self, ledger: &Ledger, error: &ProxyError) -> Option<Bytes> {
+        if let Some(channel) = ledger.channel() {
+            let words = channel.last_words(&error.to_string());
+            return (!words.is_empty()).then(|| [self.boundary.abandon_event(), &words].concat().into());
+        }
         let pending = ledger.pending();
         if self.kind == StreamKind::Listen || self.is_encoded || ledger.can_be_resumed() || !ledger.knows_ids() {
             return None;

@@ -93,7 +93,13 @@ impl Witness {
         if witness.outcome.get().is_none_or(|known| known == Outcome::Ok) {
             witness.outcome.set(Some(outcome));
         }
-        let Some(tool) = tool else { return };
+        Self::heard(Some(witness), tool, outcome, after);
+    }
+
+    /// The call of a tool was booked that another request made: one posted to the HTTP+SSE session whose
+    /// stream this is.
+    pub(super) fn heard(witness: Option<&Self>, tool: Option<&str>, outcome: Outcome, after: Duration) {
+        let (Some(witness), Some(tool)) = (witness, tool) else { return };
         if witness.log.tool_calls {
             witness.tool("tool_call", tool, outcome, after);
         }

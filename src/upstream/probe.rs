@@ -18,6 +18,8 @@ use crate::config::{Health, HealthKind};
 use crate::domain::{Era, Eras};
 use crate::mcp::names;
 
+mod sse;
+
 /// The most of an answer that a check reads.
 const MOST_READ: usize = 1 << 20;
 
@@ -91,7 +93,7 @@ impl Prober {
                         Discovered::Serves(detail) => Ok(detail),
                         _ => Err("answered server/discover before and does no more".to_owned()),
                     }),
-                    _ => self.initialize().await.and_then(Initialized::detail),
+                    _ => self.shake_hands().await.and_then(Initialized::detail),
                 })
             }
             HealthKind::Mcp => self.learn().await,
@@ -106,6 +108,10 @@ impl Prober {
     /// Asks in both eras at once. Well is who answers in either.
     async fn learn(&mut self) -> (Answer, Eras) {
         let (discovered, initialized) = tokio::join!(self.discover(), self.initialize());
+        let initialized = match (&discovered, initialized) {
+            (Ok(Discovered::Serves(_)), initialized) => initialized,
+            (_, initialized) => self.or_over_sse(initialized).await,
+        };
         let serves = Eras {
             modern: discovered.as_ref().ok().and_then(Discovered::says),
             legacy: initialized.as_ref().ok().and_then(Initialized::says),
@@ -147,44 +153,58 @@ impl Prober {
         })
     }
 
+    /// The legacy handshake, by whichever transport.
+    async fn shake_hands(&self) -> Result<Initialized, String> {
+        let initialized = self.initialize().await;
+        self.or_over_sse(initialized).await
+    }
+
+    async fn or_over_sse(&self, initialized: Result<Initialized, String>) -> Result<Initialized, String> {
+        match initialized {
+            Ok(Initialized::Absent(why)) => self.initialize_over_sse(why).await,
+            other => other,
+        }
+    }
+
     /// The legacy handshake. The session that it opens is ended as soon as its id is known, whatever
     /// comes of the check: sessions must not pile up at a server that is slow already.
     async fn initialize(&self) -> Result<Initialized, String> {
-        let body = json!({ "jsonrpc": "2.0", "id": "dualgate-health", "method": names::INITIALIZE, "params": {
-            "protocolVersion": names::LAST_LEGACY,
-            "capabilities": {},
-            "clientInfo": { "name": "dualgate-health", "version": env!("CARGO_PKG_VERSION") },
-        } });
-        let answer = self.send(Method::POST, &[], body.to_string().into()).await?;
+        let answer = self.send(Method::POST, &[], handshake()).await?;
         match answer.status() {
             StatusCode::OK => {}
             // Alive, and it guards its sessions: the check has no credential of a client.
             StatusCode::UNAUTHORIZED => return Ok(Initialized::Guarded),
             status if is_about_something_else(status) => return Err(format!("answers initialize with {status}")),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                return Ok(Initialized::Absent(format!("answers initialize with {}", answer.status())));
+            }
             status => return Ok(Initialized::Refuses(format!("answers initialize with {status}"))),
         }
         let session = answer.headers().get(names::SESSION_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
         let _ending = session.map(|session| Ending { endpoint: self.endpoint.clone(), health: self.health.clone(), session });
         let message = read_message(answer).await?;
-        let info = &message["result"]["serverInfo"];
-        Ok(match (info["name"].as_str(), info["version"].as_str()) {
-            (Some(name), version) => Initialized::Serves(format!("{name} {}", version.unwrap_or("")).trim_end().to_owned()),
-            (None, _) => Initialized::Refuses(match message["error"]["message"].as_str() {
-                Some(error) => format!("answers initialize with the error `{error}`"),
-                None => "answers initialize without serverInfo".to_owned(),
-            }),
-        })
+        Ok(Initialized::of(&message))
     }
 
     /// A request over a connection of its own, with the Host and the path that traffic uses: a
     /// server that refuses the Host of traffic must not look healthy.
     async fn send(&self, method: Method, headers: &[(&str, &str)], body: Bytes) -> Result<Response<Incoming>, String> {
+        self.send_to(&self.health.path, method, headers, body).await
+    }
+
+    async fn send_to(
+        &self,
+        target: &str,
+        method: Method,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Response<Incoming>, String> {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(connect(&self.endpoint).await?)).await.map_err(|error| error.to_string())?;
         tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
-            .uri(self.health.path.as_str())
+            .uri(target)
             .header(HOST, self.endpoint.host.clone())
             .header(CONNECTION, "close")
             .header(ACCEPT, "application/json, text/event-stream");
@@ -222,13 +242,26 @@ enum Initialized {
     Serves(String),
     Guarded,
     Refuses(String),
+    /// Nothing at this path takes it: a server of HTTP+SSE alone says so.
+    Absent(String),
 }
 
 impl Initialized {
+    fn of(message: &Value) -> Self {
+        let info = &message["result"]["serverInfo"];
+        match (info["name"].as_str(), info["version"].as_str()) {
+            (Some(name), version) => Self::Serves(format!("{name} {}", version.unwrap_or("")).trim_end().to_owned()),
+            (None, _) => Self::Refuses(match message["error"]["message"].as_str() {
+                Some(error) => format!("answers initialize with the error `{error}`"),
+                None => "answers initialize without serverInfo".to_owned(),
+            }),
+        }
+    }
+
     fn says(&self) -> Option<bool> {
         match self {
             Self::Serves(_) => Some(true),
-            Self::Refuses(_) => Some(false),
+            Self::Refuses(_) | Self::Absent(_) => Some(false),
             Self::Guarded => None,
         }
     }
@@ -237,9 +270,19 @@ impl Initialized {
         match self {
             Self::Serves(detail) => Ok(detail),
             Self::Guarded => Ok("answers 401: it wants a credential".to_owned()),
-            Self::Refuses(detail) => Err(detail),
+            Self::Refuses(detail) | Self::Absent(detail) => Err(detail),
         }
     }
+}
+
+/// `initialize` as the check sends it.
+fn handshake() -> Bytes {
+    let message = json!({ "jsonrpc": "2.0", "id": "dualgate-health", "method": names::INITIALIZE, "params": {
+        "protocolVersion": names::LAST_LEGACY,
+        "capabilities": {},
+        "clientInfo": { "name": "dualgate-health", "version": env!("CARGO_PKG_VERSION") },
+    } });
+    message.to_string().into()
 }
 
 /// A status that says nothing of the era: a credential is missing, a limit reached, the server in trouble.
@@ -274,13 +317,14 @@ async fn connect(endpoint: &Endpoint) -> Result<TcpStream, String> {
     endpoint.connect().await.map_err(|error| error.to_string())
 }
 
+fn is_event_stream(answer: &Response<Incoming>) -> bool {
+    let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
 /// The first JSON-RPC response in an answer, be it JSON or an event stream.
 async fn read_message(answer: Response<Incoming>) -> Result<Value, String> {
-    let is_stream = answer
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.starts_with("text/event-stream"));
+    let is_stream = is_event_stream(&answer);
     let mut body = answer.into_body();
     let mut text = BytesMut::new();
     loop {

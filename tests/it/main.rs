@@ -8,6 +8,7 @@ mod books;
 mod edges;
 mod form;
 mod health;
+mod http_sse;
 mod instances;
 mod logs;
 mod modern;

@@ -8,12 +8,12 @@ async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
 }
 
-async fn requests(app: &TestApp) -> Value {
+pub async fn requests(app: &TestApp) -> Value {
     app.admin.service().await["entries"]["primary"]["requests"].clone()
 }
 
 /// `tool outcome` and how often, as the metrics page has it.
-async fn tools(app: &TestApp) -> BTreeMap<String, u64> {
+pub async fn tools(app: &TestApp) -> BTreeMap<String, u64> {
     let page = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
     let label = |line: &str, name: &str| line.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().to_owned();
     page.lines()

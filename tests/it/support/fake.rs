@@ -1,9 +1,9 @@
 //! A scripted MCP server that remembers what it saw.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
+
+mod sse;
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -42,6 +44,29 @@ pub struct Options {
     pub legacy: bool,
 }
 
+/// Forms of the URI in an `endpoint` event (2024-11-05).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/messages?session_id=…`
+    Root,
+    /// `messages?session_id=…`
+    Relative,
+    /// `?session_id=…`
+    Query,
+    /// `http://host:port/messages?session_id=…`
+    Absolute,
+    /// `/messages/…`
+    InPath,
+    /// A comment, an id, CRLF, and every byte in a chunk of its own.
+    Crumbs,
+    /// The first half of the event; the test says the other.
+    Half,
+    /// Longer than can be sealed.
+    Long,
+    /// The stream begins with a message instead.
+    None,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self { sessions: true, modern: false, legacy: true }
@@ -57,13 +82,17 @@ pub struct Fake {
 struct State {
     name: String,
     options: Options,
+    endpoint: Endpoint,
     seen: Mutex<Vec<Seen>>,
     sessions: Mutex<HashSet<String>>,
     born: AtomicUsize,
+    opened: AtomicUsize,
     connections: Mutex<Vec<AbortHandle>>,
     streams: Mutex<Vec<mpsc::UnboundedSender<Bytes>>>,
+    channels: Mutex<HashMap<String, mpsc::UnboundedSender<Bytes>>>,
     gone: AtomicUsize,
     uploaded: AtomicUsize,
+    silent: AtomicBool,
     pub release: Notify,
 }
 
@@ -72,9 +101,14 @@ impl Fake {
         Self::start_at("127.0.0.1:0".parse().unwrap(), name, options).await
     }
 
+    /// One that names its endpoint so on GETs of HTTP+SSE: those whose path ends with `/sse`.
+    pub async fn speaking(name: &str, endpoint: Endpoint) -> Self {
+        Self::build("127.0.0.1:0".parse().unwrap(), name, Options::default(), endpoint).await
+    }
+
     /// The same address again, as after a restart: all sessions are gone.
     pub async fn restart(&self) -> Self {
-        Self::start_at(self.address, &self.state.name, self.state.options).await
+        Self::build(self.address, &self.state.name, self.state.options, self.state.endpoint).await
     }
 
     /// The same address again, with another version behind it.
@@ -83,6 +117,10 @@ impl Fake {
     }
 
     pub async fn start_at(address: SocketAddr, name: &str, options: Options) -> Self {
+        Self::build(address, name, options, Endpoint::Root).await
+    }
+
+    async fn build(address: SocketAddr, name: &str, options: Options, endpoint: Endpoint) -> Self {
         // A server that was killed lets go of its port when its task is next looked at.
         let listener = super::eventually("the port is free", async || {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -95,13 +133,17 @@ impl Fake {
         let state = Arc::new(State {
             name: name.to_owned(),
             options,
+            endpoint,
             seen: Mutex::default(),
             sessions: Mutex::default(),
             born: AtomicUsize::new(0),
+            opened: AtomicUsize::new(0),
             connections: Mutex::default(),
             streams: Mutex::default(),
+            channels: Mutex::default(),
             gone: AtomicUsize::new(0),
             uploaded: AtomicUsize::new(0),
+            silent: AtomicBool::new(false),
             release: Notify::new(),
         });
         let task = tokio::spawn(accept(listener, state.clone()));
@@ -154,11 +196,36 @@ impl Fake {
         self.state.release.notify_one();
     }
 
-    /// As by `kill -9`: connections are reset, and the port is free.
-    pub fn kill(&self) {
+    /// Ends all HTTP+SSE streams as a server that stops does.
+    pub fn end_channels(&self) {
+        self.state.channels.lock().unwrap().clear();
+    }
+
+    /// HTTP+SSE sessions that are open.
+    pub fn channels(&self) -> usize {
+        self.state.channels.lock().unwrap().len()
+    }
+
+    /// Says something on every open HTTP+SSE stream, byte for byte.
+    pub fn say_on_channels(&self, bytes: &'static [u8]) {
+        self.state.channels.lock().unwrap().values().for_each(|channel| channel.send(Bytes::from_static(bytes)).unwrap());
+    }
+
+    /// Whether health checks get no answer.
+    pub fn be_silent(&self, silent: bool) {
+        self.state.silent.store(silent, Ordering::SeqCst);
+    }
+
+    /// Accepts no connection any more; those that are open go on.
+    pub fn stop_accepting(&self) {
         if let Some(listener) = self.listener.lock().unwrap().take() {
             listener.abort();
         }
+    }
+
+    /// As by `kill -9`: connections are reset, and the port is free.
+    pub fn kill(&self) {
+        self.stop_accepting();
         for connection in self.state.connections.lock().unwrap().drain(..) {
             connection.abort();
         }
@@ -173,7 +240,7 @@ impl Drop for Fake {
 
 fn is_check(seen: &Seen) -> bool {
     seen.body.windows(15).any(|window| window == b"dualgate-health")
-        || (seen.method == Method::DELETE && seen.headers.get("via").is_none())
+        || (matches!(seen.method, Method::GET | Method::DELETE) && seen.headers.get("via").is_none())
 }
 
 async fn accept(listener: TcpListener, state: Arc<State>) {
@@ -209,6 +276,12 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
     let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
     let session = head.headers.get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
     let known = session.as_ref().is_some_and(|id| state.sessions.lock().unwrap().contains(id));
+    if is_check(&seen) && state.silent.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
+    if let Some(answer) = sse::answer(state, &head, &message).await {
+        return answer;
+    }
     match (&head.method, message["method"].as_str()) {
         _ if target.starts_with("/plain") => text(StatusCode::OK, &state.name),
         _ if target.starts_with("/status/") => {

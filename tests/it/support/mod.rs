@@ -4,11 +4,13 @@ mod app;
 mod client;
 mod fake;
 mod process;
+mod sse;
 
 pub use app::TestApp;
 pub use client::{Client, call, initialize};
-pub use fake::{Fake, Options};
+pub use fake::{Endpoint, Fake, Options};
 pub use process::Process;
+pub use sse::Channel;
 
 use std::time::Duration;
 

@@ -1,0 +1,285 @@
+//! The stream's side of a channel: it begins with the endpoint, sealed, and says what POSTs could not.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
+use http::{StatusCode, Uri, response};
+use hyper::body::Frame;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Channel;
+use crate::domain::{Blame, Entry, Moment, Outcome};
+use crate::mcp::endpoint::{EndpointEvent, Found, Opening, resolve};
+use crate::mcp::{SessionPin, StandsFor};
+use crate::proxy::Site;
+use crate::proxy::body::Held;
+use crate::proxy::error::ProxyError;
+use crate::proxy::ledger::Ledger;
+use crate::proxy::seat::Seat;
+use crate::proxy::witness::Witness;
+use crate::upstream::{Endpoint, EntryTally};
+
+/// Sessions are counted alive anew at this interval, well below the time after which a silent one is
+/// taken for abandoned.
+const SEEN_EVERY: Duration = Duration::from_secs(60);
+
+/// What a GET opens, if its answer is an HTTP+SSE stream.
+#[derive(Debug)]
+pub(in crate::proxy) struct Opens {
+    /// The path of the GET as the client wrote it: its POSTs come back to it.
+    pub(in crate::proxy) path: String,
+    /// What the server is asked for, against which its endpoint is resolved.
+    pub(in crate::proxy) target: Uri,
+}
+
+/// A stream that is, or may become, a channel.
+pub(in crate::proxy) struct Downstream {
+    site: Arc<Site>,
+    home: Home,
+    tally: Arc<EntryTally>,
+    endpoint: Arc<Endpoint>,
+    phase: Phase,
+}
+
+/// Where the session lives.
+struct Home {
+    service: String,
+    entry: Entry,
+    revision: u64,
+    path: String,
+    target: Uri,
+    strips: Option<String>,
+}
+
+enum Phase {
+    /// The first event is not complete.
+    Opening(Opening),
+    Open(Open),
+    /// It was another event: a GET stream like any other.
+    Passing,
+}
+
+struct Open {
+    channel: Arc<Channel>,
+    token: String,
+    seen: Instant,
+    silence: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl Downstream {
+    /// For an answer that may be the stream of a new session.
+    pub(in crate::proxy) fn begin(site: &Arc<Site>, opens: &Opens, seat: &Seat, head: &response::Parts) -> Option<Box<Self>> {
+        let is_encoded = head.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
+        if head.status != StatusCode::OK || is_encoded {
+            return None;
+        }
+        let config = &seat.service.config;
+        let home = Home {
+            service: config.name.clone(),
+            entry: seat.entry,
+            revision: seat.service.revision,
+            path: opens.path.clone(),
+            target: opens.target.clone(),
+            strips: config.strip_prefix.then(|| config.path.clone()),
+        };
+        Some(Box::new(Self {
+            site: site.clone(),
+            home,
+            tally: seat.service.entries[seat.entry].tally.clone(),
+            endpoint: seat.ticket.endpoint().clone(),
+            phase: Phase::Opening(Opening::default()),
+        }))
+    }
+
+    /// Whether the stream may still have something to say after its last byte.
+    pub(in crate::proxy) fn may_speak(&self) -> bool {
+        !matches!(self.phase, Phase::Passing)
+    }
+
+    /// What the client sees of these bytes; an error where the server's endpoint cannot be used.
+    pub(in crate::proxy) fn pass(&mut self, bytes: Bytes, ledger: &mut Ledger) -> Result<Bytes, String> {
+        match &mut self.phase {
+            Phase::Passing => Ok(bytes),
+            Phase::Open(open) => {
+                if open.seen.elapsed() > SEEN_EVERY {
+                    open.seen = Instant::now();
+                    self.note_alive();
+                }
+                Ok(bytes)
+            }
+            Phase::Opening(opening) => match opening.feed(&bytes) {
+                Found::Nothing(passed) => Ok(passed.into()),
+                Found::Other(all) => {
+                    self.phase = Phase::Passing;
+                    Ok(all.into())
+                }
+                Found::Endpoint(event) => self.open(event, ledger),
+                Found::TooLong => Err("its endpoint event is longer than 16 KiB".to_owned()),
+            },
+        }
+    }
+
+    /// What was held back when the stream ended early.
+    pub(in crate::proxy) fn end(&mut self) -> Bytes {
+        match &mut self.phase {
+            Phase::Opening(opening) => opening.end().into(),
+            Phase::Open(_) | Phase::Passing => Bytes::new(),
+        }
+    }
+
+    /// What is to be said on the stream now, where it stands between two events.
+    pub(in crate::proxy) fn poll_words(
+        &mut self,
+        context: &mut Context<'_>,
+        is_between_events: bool,
+        witness: Option<&Witness>,
+    ) -> Poll<Bytes> {
+        let Phase::Open(open) = &mut self.phase else { return Poll::Pending };
+        while open.silence.as_mut().poll(context).is_ready() {
+            open.silence = Box::pin(silent_again(self.endpoint.silent.subscribe()));
+            let due = open.channel.fail_all(&ProxyError::Silent.to_string());
+            due.iter().for_each(|due| due.book(&self.tally, Outcome::Failed(Blame::Entry), witness));
+        }
+        if is_between_events { open.channel.poll_words(context) } else { Poll::Pending }
+    }
+
+    /// A session is born: its token, its channel, its place in the counts.
+    fn open(&mut self, event: EndpointEvent, ledger: &mut Ledger) -> Result<Bytes, String> {
+        let uri = self.home.posts_go_to(&event.reference, &self.endpoint.authority.to_string())?;
+        let pin = SessionPin {
+            stands_for: StandsFor::EndpointUri,
+            entry: self.home.entry,
+            endpoint: self.endpoint.name.clone(),
+            revision: self.home.revision,
+            upstream: Some(uri),
+        };
+        let token = self.site.keys.seal(&self.home.service, &pin).map_err(|too_long| too_long.to_string())?;
+        let shown = event.with(&self.home.posts_come_from(&token));
+        let channel = self.site.channels.open(&token);
+        ledger.follow(channel.clone());
+        let silence = Box::pin(silent(self.endpoint.silent.subscribe()));
+        self.phase = Phase::Open(Open { channel, token, seen: Instant::now(), silence });
+        self.tally.note_birth();
+        self.note_alive();
+        Ok(shown.into())
+    }
+
+    fn note_alive(&self) {
+        if let Phase::Open(open) = &self.phase {
+            let now = self.site.clock.now().since(Moment::default());
+            self.tally.sessions().seen(open.token.as_bytes(), now);
+        }
+    }
+}
+
+/// The answer that carries the stream.
+impl Held {
+    pub(in crate::proxy) fn poll_channel(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
+        let (Some(downstream), Some(stream)) = (&mut self.downstream, &mut self.stream) else { return Poll::Pending };
+        let polled = downstream.poll_words(context, stream.is_between_events(), self.ledger.witness());
+        if let Poll::Ready(words) = &polled {
+            stream.pass(words);
+        }
+        polled
+    }
+
+    pub(in crate::proxy) fn may_speak(&self) -> bool {
+        self.downstream.as_ref().is_some_and(|downstream| downstream.may_speak())
+    }
+
+    /// The endpoint has ended a stream that was a channel, or might have become one.
+    pub(in crate::proxy) fn close(&self, downstream: &mut Downstream) -> Bytes {
+        let lost = ProxyError::Lost("the stream has ended".to_owned());
+        let words = self.stream.as_ref().filter(|_| self.ledger.channel().is_some());
+        words.and_then(|stream| stream.last_words(&self.ledger, &lost)).unwrap_or_else(|| downstream.end())
+    }
+
+    /// The stream began with an endpoint that cannot be used: without it there is no session.
+    pub(in crate::proxy) fn refuse(&mut self, reason: &str) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        tracing::warn!(endpoint = self._ticket.endpoint().name, reason, "an HTTP+SSE stream is ended");
+        self.ledger.break_off();
+        self.end_with(Bytes::new())
+    }
+}
+
+impl Home {
+    /// Path and query of the POSTs at the server.
+    fn posts_go_to(&self, reference: &str, authority: &str) -> Result<String, String> {
+        let target = self.target.path_and_query().map_or("/", |target| target.as_str());
+        let uri = resolve(reference, authority, target)?;
+        // A server that knows under which prefix it is published writes it; a POST there would come
+        // through here and lose it again.
+        let stripped = self.strips.as_deref().filter(|prefix| !prefix.is_empty()).and_then(|prefix| uri.strip_prefix(prefix));
+        let uri = match stripped {
+            Some(rest) if rest.starts_with('/') => rest.to_owned(),
+            Some(rest) if rest.is_empty() || rest.starts_with('?') => format!("/{rest}"),
+            _ => uri,
+        };
+        if uri.parse::<Uri>().is_ok() { Ok(uri) } else { Err("its endpoint is no path and query".to_owned()) }
+    }
+
+    /// The URI of the POSTs as the client sees it: a path of its own origin, since clients refuse
+    /// another one.
+    fn posts_come_from(&self, token: &str) -> String {
+        // Two slashes would begin an authority (RFC 3986, 4.2).
+        let dot = if self.path.starts_with("//") { "/." } else { "" };
+        format!("{dot}{}?{}={token}", self.path, super::posted::PARAMETER)
+    }
+}
+
+impl Drop for Downstream {
+    fn drop(&mut self) {
+        if let Phase::Open(open) = &self.phase {
+            self.site.channels.forget(&open.token);
+            self.tally.sessions().ended(open.token.as_bytes());
+        }
+    }
+}
+
+/// Resolves when checks get no answer any more; never once the endpoint is configured no more.
+async fn silent(mut silent: watch::Receiver<bool>) {
+    if silent.wait_for(|silent| *silent).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The same, after it has answered in between.
+async fn silent_again(mut watched: watch::Receiver<bool>) {
+    if watched.wait_for(|silent| !*silent).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    silent(watched).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(strips: Option<&str>) -> Home {
+        let (path, target) = ("/notes/sse".to_owned(), Uri::from_static("/sse"));
+        let strips = strips.map(str::to_owned);
+        Home { service: "notes".to_owned(), entry: Entry::Primary, revision: 1, path, target, strips }
+    }
+
+    #[test]
+    fn a_published_prefix_is_taken_off_where_the_service_strips_it() {
+        let go = |strips, reference: &str| home(strips).posts_go_to(reference, "10.0.0.1:3000").unwrap();
+        assert_eq!(go(Some("/notes"), "/notes/messages?id=1"), "/messages?id=1");
+        assert_eq!(go(Some("/notes"), "/notes?id=1"), "/?id=1");
+        assert_eq!(go(Some("/notes"), "/notesmessages"), "/notesmessages");
+        assert_eq!(go(Some("/notes"), "messages"), "/messages");
+        assert_eq!(go(None, "/notes/messages"), "/notes/messages");
+    }
+
+    #[test]
+    fn the_clients_uri_never_leaves_its_origin() {
+        let come = |path: &str| Home { path: path.to_owned(), ..home(None) }.posts_come_from("t");
+        assert_eq!(come("/sse"), "/sse?dualgate=t");
+        assert_eq!(come("//evil.example/sse"), "/.//evil.example/sse?dualgate=t");
+    }
+}

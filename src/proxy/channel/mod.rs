@@ -1,0 +1,294 @@
+//! HTTP+SSE (2024-11-05, transports): a session is an open GET stream, its channel, on which every
+//! answer comes; what the client has to say it posts to a URI that the stream named first.
+//!
+//! Routing needs none of what is here: the URI is sealed. What POSTs and their stream share, perhaps
+//! on two workers, is who waits for an answer, and what the proxy has to say itself, since a client
+//! reads answers on the stream alone. A POST whose stream is in another process goes its way, and is
+//! booked and answered by its status.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::ledger::{Pending, book_all};
+use super::witness::Witness;
+use crate::domain::Outcome;
+use crate::mcp::scan::Message;
+use crate::mcp::words;
+use crate::upstream::EntryTally;
+
+mod downstream;
+mod posted;
+
+pub(super) use downstream::{Downstream, Opens};
+pub(super) use posted::{Posted, open, token};
+
+const SHARDS: usize = 16;
+
+/// Requests of one session that may wait at a time. What goes beyond is booked by its status.
+const MOST_DUE: usize = 1024;
+
+/// Words of the proxy that may wait for a client to read, in bytes: beyond, it gets the status.
+const MOST_WORDS: usize = 256 << 10;
+
+/// The channels that are open in this process.
+#[derive(Default)]
+pub struct Channels {
+    hasher: RandomState,
+    shards: [Mutex<HashMap<String, Arc<Channel>>>; SHARDS],
+}
+
+/// What the POSTs of a session and its stream share.
+#[derive(Default)]
+pub(super) struct Channel(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    is_closed: bool,
+    due: Vec<Due>,
+    serial: u64,
+    words: VecDeque<Bytes>,
+    waiting: usize,
+    waker: Option<Waker>,
+}
+
+/// A request whose answer is to come on the channel.
+pub(super) struct Due {
+    serial: u64,
+    begun: Instant,
+    request: Pending,
+}
+
+/// The requests of one POST, handed to the channel.
+pub(super) struct Claim {
+    channel: Arc<Channel>,
+    serials: std::ops::Range<u64>,
+}
+
+impl Channels {
+    fn open(&self, token: &str) -> Arc<Channel> {
+        let channel = Arc::<Channel>::default();
+        self.shard(token).insert(token.to_owned(), channel.clone());
+        channel
+    }
+
+    fn find(&self, token: &str) -> Option<Arc<Channel>> {
+        self.shard(token).get(token).cloned()
+    }
+
+    fn forget(&self, token: &str) {
+        self.shard(token).remove(token);
+    }
+
+    fn shard(&self, token: &str) -> MutexGuard<'_, HashMap<String, Arc<Channel>>> {
+        let at = self.hasher.hash_one(token) as usize % SHARDS;
+        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Channel {
+    /// Hands over requests before they are forwarded, since an answer may overtake the end of its
+    /// POST. Nothing is taken by a channel that has ended or is full.
+    pub(super) fn claim(self: &Arc<Self>, requests: &mut Vec<Pending>, begun: Instant) -> Option<Claim> {
+        let mut state = self.state();
+        let can_be_matched = !requests.is_empty() && requests.iter().all(Pending::is_known);
+        if !can_be_matched || state.is_closed || state.due.len() + requests.len() > MOST_DUE {
+            return None;
+        }
+        let first = state.serial;
+        for request in requests.drain(..) {
+            let serial = state.serial;
+            state.serial += 1;
+            state.due.push(Due { serial, begun, request });
+        }
+        Some(Claim { channel: self.clone(), serials: first..state.serial })
+    }
+
+    /// Books a message of the stream, if it answers a request that waits here.
+    pub(super) fn book(&self, tally: &EntryTally, message: &Message, witness: Option<&Witness>) {
+        if !message.is_answer() || message.id.is_none() {
+            return;
+        }
+        if let Some(due) = self.take(message.id) {
+            due.book(tally, message.outcome(), witness);
+        }
+    }
+
+    /// The request with this id, which waits no longer.
+    fn take(&self, id: Option<u64>) -> Option<Due> {
+        let mut state = self.state();
+        let at = state.due.iter().position(|due| due.request.hash() == id)?;
+        Some(state.due.swap_remove(at))
+    }
+
+    /// Says on the stream that these requests have failed. Whether it will be said.
+    fn say(&self, requests: &[Pending], what: &str) -> bool {
+        let words = Bytes::from(words::error_events(requests, what));
+        let mut state = self.state();
+        if state.is_closed || state.waiting + words.len() > MOST_WORDS {
+            return false;
+        }
+        state.push(words);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Everything that waits has failed; the stream goes on. Gives what is to be booked.
+    fn fail_all(&self, what: &str) -> Vec<Due> {
+        let mut state = self.state();
+        let due = std::mem::take(&mut state.due);
+        if !due.is_empty() {
+            state.push(Bytes::from(words::error_events(&due, what)));
+        }
+        due
+    }
+
+    /// The next words, when there are some; else who waits for them is woken in time.
+    fn poll_words(&self, context: &mut Context<'_>) -> Poll<Bytes> {
+        let mut state = self.state();
+        match state.words.pop_front() {
+            Some(words) => {
+                state.waiting -= words.len();
+                Poll::Ready(words)
+            }
+            None => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The last words: what has not been said yet, and an error for everything that waits. Nothing is
+    /// taken from now on.
+    pub(super) fn last_words(&self, what: &str) -> Vec<u8> {
+        let mut state = self.state();
+        state.is_closed = true;
+        let mut last: Vec<u8> = state.words.drain(..).flatten().collect();
+        last.extend_from_slice(words::error_events(&state.due, what).as_bytes());
+        last
+    }
+
+    /// Ends it; gives what got no answer.
+    pub(super) fn close(&self) -> Vec<Due> {
+        let mut state = self.state();
+        state.is_closed = true;
+        state.words.clear();
+        std::mem::take(&mut state.due)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn push(&mut self, words: Bytes) {
+        self.waiting += words.len();
+        self.words.push_back(words);
+    }
+}
+
+impl Due {
+    pub(super) fn book(&self, tally: &EntryTally, outcome: Outcome, witness: Option<&Witness>) {
+        let elapsed = self.begun.elapsed();
+        book_all(tally, std::slice::from_ref(&self.request), outcome, elapsed, None);
+        Witness::heard(witness, self.request.tool(), outcome, elapsed);
+    }
+}
+
+impl AsRef<str> for Due {
+    fn as_ref(&self) -> &str {
+        self.request.as_ref()
+    }
+}
+
+impl Claim {
+    /// Those requests that still wait; the others were answered, or given up with the stream.
+    fn take_back(self) -> Vec<Pending> {
+        let mut state = self.channel.state();
+        let (mine, others) = std::mem::take(&mut state.due).into_iter().partition(|due| self.serials.contains(&due.serial));
+        state.due = others;
+        let mine: Vec<Due> = mine;
+        mine.into_iter().map(|due| due.request).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::Wanted;
+
+    fn requests(ids: &[&str]) -> Vec<Pending> {
+        ids.iter().map(|id| Pending::new(&Wanted { id, tool: None })).collect()
+    }
+
+    fn answer(id: &str) -> Message {
+        Message { id: crate::mcp::scan::id_hash(id), has_result: true, ..Message::default() }
+    }
+
+    fn ids(requests: &[Pending]) -> Vec<&str> {
+        requests.iter().map(AsRef::as_ref).collect()
+    }
+
+    #[test]
+    fn an_answer_is_booked_once_and_only_where_its_request_waits() {
+        let (channel, tally) = (Arc::<Channel>::default(), EntryTally::default());
+        let _claim = channel.claim(&mut requests(&["1", "\"1\""]), Instant::now()).unwrap();
+        for id in ["1", "1", "7"] {
+            channel.book(&tally, &answer(id), None);
+        }
+        assert_eq!(tally.requests(), 1);
+        assert_eq!(channel.close().len(), 1, "the text is another id than the number");
+    }
+
+    #[test]
+    fn a_post_takes_back_what_it_brought_and_what_is_not_answered() {
+        let (channel, tally) = (Arc::<Channel>::default(), EntryTally::default());
+        let one = channel.claim(&mut requests(&["1", "2"]), Instant::now()).unwrap();
+        let two = channel.claim(&mut requests(&["3"]), Instant::now()).unwrap();
+        channel.book(&tally, &answer("1"), None);
+        assert_eq!(ids(&one.take_back()), ["2"]);
+        assert_eq!(ids(&two.take_back()), ["3"]);
+    }
+
+    #[test]
+    fn last_words_name_what_was_not_said_and_what_waits() {
+        let channel = Arc::<Channel>::default();
+        let claim = channel.claim(&mut requests(&["1", "2"]), Instant::now()).unwrap();
+        assert!(channel.say(&requests(&["9"]), "lost"));
+        let last = String::from_utf8(channel.last_words("gone")).unwrap();
+        assert_eq!(last.matches("event: message").count(), 3, "{last}");
+        assert!(!channel.say(&requests(&["3"]), "late"), "nobody reads any more");
+        assert!(channel.claim(&mut requests(&["4"]), Instant::now()).is_none());
+        assert_eq!(channel.close().len(), 2);
+        assert!(claim.take_back().is_empty(), "booked with the stream");
+    }
+
+    #[test]
+    fn a_client_that_reads_nothing_cannot_fill_the_memory() {
+        let channel = Arc::<Channel>::default();
+        let said = (0..100_000).take_while(|_| channel.say(&requests(&["1"]), "lost")).count();
+        assert!(said < 10_000);
+        let mut many = requests(&["1"; MOST_DUE]);
+        assert!(channel.claim(&mut many, Instant::now()).is_some());
+        assert!(channel.claim(&mut requests(&["1"]), Instant::now()).is_none());
+    }
+
+    #[test]
+    fn a_channel_is_found_by_its_whole_token() {
+        let channels = Channels::default();
+        let channel = channels.open("token");
+        assert!(channels.find("token").is_some_and(|found| Arc::ptr_eq(&found, &channel)));
+        assert!(channels.find("toke").is_none());
+        channels.forget("token");
+        assert!(channels.find("token").is_none());
+    }
+}

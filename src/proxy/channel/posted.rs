@@ -1,0 +1,146 @@
+//! The POSTs' side of a channel.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::{HeaderValue, StatusCode, Uri};
+use tokio::time::Instant;
+
+use super::{Channel, Claim};
+use crate::domain::{Asked, Blame, Outcome};
+use crate::live::ServiceView;
+use crate::mcp::cancelled;
+use crate::mcp::scan::id_hash;
+use crate::proxy::Site;
+use crate::proxy::error::ProxyError;
+use crate::proxy::facts::{Asker, Facts, Kind};
+use crate::proxy::ledger::Pending;
+use crate::upstream::EntryTally;
+
+/// The query parameter that carries the sealed endpoint URI.
+pub(super) const PARAMETER: &str = "dualgate";
+
+/// A message posted to an HTTP+SSE session.
+#[derive(Default)]
+pub(in crate::proxy) struct Posted {
+    channel: Option<Arc<Channel>>,
+    claim: Option<Claim>,
+    is_claimed: bool,
+}
+
+/// The sealed token of a request to an HTTP+SSE session.
+pub(in crate::proxy) fn token(uri: &Uri) -> Option<&str> {
+    parameters(uri).find_map(own)
+}
+
+/// Opens the token of a request: where it goes is written there, and nowhere else.
+pub(in crate::proxy) fn open(
+    token: &str,
+    uri: &Uri,
+    body: Option<&[u8]>,
+    service: &ServiceView,
+    site: &Site,
+    facts: &mut Facts,
+    asker: &mut Asker,
+) -> Result<(), ProxyError> {
+    let unknown = || {
+        service.tally.unknown_ids.fetch_add(1, Ordering::Relaxed);
+        ProxyError::UnknownSession
+    };
+    let is_one = parameters(uri).filter_map(own).count() == 1;
+    let pin = site.keys.open_uri(&service.config.name, token.as_bytes()).filter(|_| is_one).ok_or_else(unknown)?;
+    let session = HeaderValue::from_str(token).map_err(|_| unknown())?;
+    facts.target = Some(target(pin.upstream.as_deref().unwrap_or("/"), uri).ok_or_else(unknown)?);
+    facts.asked = Asked::Pinned(pin.entry);
+    facts.unread = false;
+    facts.session = Some(session.clone());
+    asker.entry = Some(pin.entry);
+    asker.session = Some(session);
+    let posted = Posted { channel: site.channels.find(token), ..Posted::default() };
+    if let Some(id) = body.filter(|_| asker.kind == Kind::Message).and_then(cancelled) {
+        posted.cancel(id, &service.entries[pin.entry].tally);
+    }
+    asker.posted = Some(posted);
+    facts.pin = Some(pin);
+    Ok(())
+}
+
+impl Posted {
+    /// Hands the requests to the channel, before anything is forwarded.
+    pub(in crate::proxy) fn claim(&mut self, requests: &mut Vec<Pending>, begun: Instant) {
+        self.claim = self.channel.as_ref().and_then(|channel| channel.claim(requests, begun));
+        self.is_claimed = self.claim.is_some();
+    }
+
+    /// The client gives up one of its requests (`notifications/cancelled`): servers may, or may not,
+    /// answer it still.
+    fn cancel(&self, id: &str, tally: &EntryTally) {
+        let hash = id_hash(id);
+        let due = self.channel.as_ref().filter(|_| hash.is_some()).and_then(|channel| channel.take(hash));
+        if let Some(due) = due {
+            due.book(tally, Outcome::Failed(Blame::Client), None);
+        }
+    }
+
+    /// The server has answered the POST. With 2xx the requests wait on the channel; with anything else
+    /// they have failed, and those that still wait come back.
+    pub(in crate::proxy) fn settle(&mut self, status: StatusCode, requests: &mut Vec<Pending>) {
+        if let Some(claim) = self.claim.take().filter(|_| !status.is_success()) {
+            *requests = claim.take_back();
+        }
+    }
+
+    /// The POST has failed: its requests come back, but for those that were answered or given up on the
+    /// channel.
+    pub(in crate::proxy) fn take_back(&mut self, requests: &mut Vec<Pending>) {
+        if let Some(claim) = self.claim.take() {
+            *requests = claim.take_back();
+        }
+    }
+
+    /// Whether requests were handed to the channel, so that without one left the exchange is not to be
+    /// booked.
+    pub(in crate::proxy) fn is_claimed(&self) -> bool {
+        self.is_claimed
+    }
+
+    /// Says on the channel what became of the requests, where somebody reads it. Whether the POST can
+    /// be answered as accepted.
+    pub(in crate::proxy) fn tell(&self, requests: &[Pending], error: &ProxyError) -> bool {
+        let Some(channel) = self.channel.as_ref().filter(|_| self.is_claimed) else { return false };
+        requests.is_empty() || channel.say(requests, &error.to_string())
+    }
+}
+
+/// The server's URI, with whatever else the client put into the query.
+fn target(upstream: &str, uri: &Uri) -> Option<Uri> {
+    let others: Vec<&str> = parameters(uri).filter(|one| own(one).is_none()).collect();
+    let joint = if upstream.contains('?') { "&" } else { "?" };
+    let target = if others.is_empty() { upstream.to_owned() } else { format!("{upstream}{joint}{}", others.join("&")) };
+    target.parse().ok()
+}
+
+fn parameters(uri: &Uri) -> impl Iterator<Item = &str> {
+    uri.query().unwrap_or_default().split('&').filter(|one| !one.is_empty())
+}
+
+fn own(parameter: &str) -> Option<&str> {
+    parameter.strip_prefix(PARAMETER)?.strip_prefix('=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_found_in_any_query_and_the_rest_of_it_goes_on() {
+        let with = |uri: &'static str| {
+            let uri = Uri::from_static(uri);
+            (token(&uri).map(str::to_owned), target("/m?id=1", &uri).unwrap().to_string())
+        };
+        assert_eq!(with("/sse?dualgate=t"), (Some("t".to_owned()), "/m?id=1".to_owned()));
+        assert_eq!(with("/sse?a=1&dualgate=t&b"), (Some("t".to_owned()), "/m?id=1&a=1&b".to_owned()));
+        assert_eq!(with("/sse?dualgates=t&xdualgate=u&dualgate").0, None);
+        assert_eq!(target("/m", &Uri::from_static("/sse?dualgate=t&a=1")).unwrap(), "/m?a=1");
+    }
+}
