@@ -20,7 +20,8 @@ use super::ledger::Ledger;
 use super::peek::Peeked;
 use super::rim::Permit;
 use super::socket::Exchange;
-use super::stream::{EventStream, Saying};
+use super::stream::{EventStream, LooksCut, Saying};
+use super::table::Phase;
 use crate::upstream::{Lease, Ticket};
 
 /// A client's body on its way to an endpoint.
@@ -312,9 +313,9 @@ impl Held {
                 }
                 Poll::Ready(Some(Err(error))) => return self.broken(error),
                 Poll::Ready(None) => {
-                    let words = self.downstream.take().map(|mut downstream| self.close(&mut downstream));
+                    let words = self.words_at_the_end();
                     self.finish();
-                    return self.end_with(words.unwrap_or_default());
+                    return self.end_with(words);
                 }
                 Poll::Pending => return self.poll_own_words(context),
             }
@@ -327,15 +328,27 @@ impl Held {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Saying::Comment(comment)) => Poll::Ready(Some(Ok(Frame::data(comment)))),
             Poll::Ready(Saying::Parting) => {
-                let words = stream.last_words(&self.ledger, &ProxyError::Stopping);
+                let words = stream.last_words(&self.ledger, Phase::Stopping, &ProxyError::Stopping);
                 self.ledger.part();
                 self.end_with(words.unwrap_or_default())
             }
             Poll::Ready(Saying::Silent) => {
-                let words = stream.last_words(&self.ledger, &ProxyError::Silent);
+                let words = stream.last_words(&self.ledger, Phase::Silent, &ProxyError::Silent);
                 self.ledger.break_off();
                 self.end_with(words.unwrap_or_default())
             }
+        }
+    }
+
+    /// The endpoint has ended its answer: what was held back of it, and an error for each request that it
+    /// leaves without one.
+    fn words_at_the_end(&mut self) -> Bytes {
+        let held_back = self.downstream.take().map(|mut downstream| downstream.end()).unwrap_or_default();
+        let lost = ProxyError::Lost("the stream has ended".to_owned());
+        let words = self.stream.as_ref().map(|stream| stream.last_words(&self.ledger, Phase::Ended, &lost));
+        match words {
+            Some(Ok(words)) if !words.is_empty() => words,
+            _ => held_back,
         }
     }
 
@@ -348,11 +361,11 @@ impl Held {
             return Poll::Ready(Some(Err(error)));
         }
         let lost = ProxyError::Lost(error.to_string());
-        let words = self.stream.as_ref().and_then(|stream| stream.last_words(&self.ledger, &lost));
+        let words = self.stream.as_ref().map(|stream| stream.last_words(&self.ledger, Phase::Broken, &lost));
         self.ledger.break_off();
         match words {
-            Some(words) => self.end_with(words),
-            None => {
+            Some(Ok(words)) => self.end_with(words),
+            Some(Err(LooksCut)) | None => {
                 self.finished = true;
                 Poll::Ready(Some(Err(error)))
             }

@@ -1,21 +1,9 @@
-//! The proxy's own words: from what went wrong and what was asked to an answer, in one place.
+//! The proxy's own answers: what went wrong, whose doing that was, and how the table's word for it
+//! becomes a response.
 //!
-//! | asked | what the proxy cannot do | answer |
-//! |---|---|---|
-//! | legacy request, id known | deliver it, or get its answer | 200, JSON-RPC error with the id (`error_shape = "http"`: the status) |
-//! | `initialize` | find an entry for it | 503 |
-//! | notification, or a response of the client | deliver it | 202, counted |
-//! | GET stream | open it | 503 |
-//! | DELETE | deliver it | 200: the session is gone for the client either way |
-//! | request posted to an HTTP+SSE session, id known | deliver it | 202, and the error as an event on the session's stream (`error_shape = "http"`, or the stream is not in this process: the status) |
-//! | the same, delivered | get its answer: the endpoint is silent, or its stream breaks | an error event for each request; a silent stream stays open, a broken one ends |
-//! | modern request, not MCP, id unknown | anything | the status |
-//! | session id that does not open, or whose endpoint is gone | – | 404 (2025-03-26, session management, rule 3) |
-//! | `server/discover`, where not both entries serve the modern era | offer it | 400: its client goes on with `initialize` |
-//! | what the client must not send | – | 4xx, before any endpoint is touched |
-//!
-//! Measured with five clients: 200 with a JSON-RPC error is the only shape that none of them turns
-//! into a dead session.
+//! A session id that does not open, or whose endpoint is gone, is answered 404 (2025-03-26, session
+//! management, rule 3); `server/discover`, where not both entries serve the modern era, 400, and its client
+//! goes on with `initialize`; what a client must not send 4xx, before any endpoint is touched.
 
 use std::fmt;
 
@@ -24,8 +12,9 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::body::ToClient;
 use super::facts::{Asker, Kind};
+use super::table::{self, Phase, Said};
 use crate::config::ErrorShape;
-use crate::domain::{Blame, Entry, Era, Outcome};
+use crate::domain::{Blame, Entry, Outcome};
 use crate::mcp::words;
 
 /// Why the proxy answers by itself.
@@ -160,12 +149,14 @@ impl fmt::Display for ProxyError {
     }
 }
 
-/// The table above.
+/// The answer, as the table has it.
 pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Response<ToClient> {
-    let status = match spared(error, asker, shape) {
-        Some(Spared::Silently(status)) => return empty(status),
-        Some(Spared::With(status)) => status,
-        None => error.status(),
+    let status = match said(error, asker) {
+        Said::Accepted => return accepted(),
+        Said::Gone => return empty(StatusCode::OK),
+        Said::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Said::Error if shape == ErrorShape::JsonRpc && asker.knows_ids() => StatusCode::OK,
+        _ => error.status(),
     };
     let mut response = match asker.era {
         None => text(format!("{error}\n"), "text/plain; charset=utf-8"),
@@ -187,34 +178,18 @@ pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Re
     response
 }
 
-/// How a legacy client is spared, where it must be.
-enum Spared {
-    /// With this status and an error in the body.
-    With(StatusCode),
-    /// With this status and nothing more.
-    Silently(StatusCode),
-}
-
-fn spared(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Option<Spared> {
-    if asker.era != Some(Era::Legacy) || !error.spares_the_session() {
-        return None;
-    }
+/// What the table says. What the client did wrong itself is told as such, whatever was asked.
+fn said(error: &ProxyError, asker: &Asker) -> Said {
     let nobody_there = matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_));
-    match asker.kind {
-        // Its answers are read on the stream alone: see the POST's own row.
-        Kind::Initialize | Kind::Call if asker.posted.is_some() => None,
-        Kind::Initialize if nobody_there => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
-        Kind::Initialize | Kind::Call if shape == ErrorShape::JsonRpc && asker.knows_ids() => Some(Spared::With(StatusCode::OK)),
-        Kind::Message => Some(Spared::Silently(StatusCode::ACCEPTED)),
-        Kind::Listen => Some(Spared::With(StatusCode::SERVICE_UNAVAILABLE)),
-        Kind::End => Some(Spared::Silently(StatusCode::OK)),
-        Kind::Initialize | Kind::Call | Kind::Subscribe | Kind::Plain => None,
-    }
+    let phase = if nobody_there { Phase::NobodyThere } else { Phase::Unanswered };
+    if error.spares_the_session() { table::said(asker.case(), phase, false) } else { Said::Status }
 }
 
-/// Whether the session's own stream is the place to tell a request's failure (HTTP+SSE).
-pub(super) fn is_told_on_stream(error: &ProxyError, shape: ErrorShape) -> bool {
-    shape == ErrorShape::JsonRpc && (error.spares_the_session() || matches!(error, ProxyError::SessionLost))
+/// Whether the session's own stream is the place to tell a request's failure (HTTP+SSE). There, a lost
+/// session is told, too: the stream itself will end.
+pub(super) fn is_told_on_stream(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> bool {
+    let is_lost = matches!(error, ProxyError::SessionLost) && matches!(asker.kind, Kind::Initialize | Kind::Call);
+    shape == ErrorShape::JsonRpc && (is_lost || said(error, asker) == Said::ErrorOnStream)
 }
 
 /// Taken; what becomes of it is said elsewhere.
@@ -224,7 +199,7 @@ pub(super) fn accepted() -> Response<ToClient> {
 
 /// Whether an error was hidden from the client, so that somebody should count it.
 pub(super) fn is_hidden(error: &ProxyError, asker: &Asker) -> bool {
-    error.spares_the_session() && asker.era == Some(Era::Legacy) && asker.kind == Kind::Message
+    said(error, asker) == Said::Accepted
 }
 
 fn text(body: String, kind: &'static str) -> Response<ToClient> {

@@ -17,6 +17,7 @@ use super::ledger::{Pending, book_all};
 use super::oauth;
 use super::peek::Peeked;
 use super::peer::Peer;
+use super::table::{Case, Transport};
 use super::witness::Witness;
 use super::{Site, headers};
 use crate::config::Plain;
@@ -163,6 +164,12 @@ impl Asker {
     /// Whether nothing is left to book here: its requests wait on their session's stream, or did.
     pub(super) fn is_booked_elsewhere(&self) -> bool {
         self.pending.is_empty() && self.posted.as_ref().is_some_and(Posted::is_claimed)
+    }
+
+    /// What was asked, in the table's words.
+    pub(super) fn case(&self) -> Case {
+        let transport = if self.posted.is_some() { Transport::HttpSse } else { Transport::Streamable };
+        Case { era: self.era, transport, kind: self.kind }
     }
 
     pub(super) fn is_mcp(&self) -> bool {

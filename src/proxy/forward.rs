@@ -19,6 +19,7 @@ use super::peer::Peer;
 use super::rim::{self, Permit};
 use super::seat::{Search, Seat};
 use super::stream::EventStream;
+use super::table::Case;
 use super::witness::Witness;
 use super::{Stage, Worker, headers, oauth, peek};
 use crate::config::ErrorShape;
@@ -183,7 +184,7 @@ impl Worker {
         head.version = Version::HTTP_11;
         headers::clean_answer(&mut head.headers);
         let outcome = self.seal_session(facts, &seat, head.status, &mut head.headers, asker.kind)?;
-        let stream = is_event_stream(&head.headers).then(|| self.event_stream(&mut head.headers, &seat, asker.kind));
+        let stream = is_event_stream(&head.headers).then(|| self.event_stream(&mut head.headers, &seat, asker.case()));
         let ledger = self.ledger(facts, &seat, &head, outcome, asker);
         let opens = facts.opens.as_ref().filter(|_| stream.is_some());
         let downstream = opens.and_then(|opens| Downstream::begin(&self.site, opens, &seat, &head));
@@ -202,14 +203,14 @@ impl Worker {
         Ok(Response::from_parts(head, ToClient::held(held)))
     }
 
-    fn event_stream(&self, headers: &mut HeaderMap, seat: &Seat, asked: Kind) -> EventStream {
-        let kind = if asked == Kind::Call { StreamKind::Call } else { StreamKind::Listen };
+    fn event_stream(&self, headers: &mut HeaderMap, seat: &Seat, case: Case) -> EventStream {
+        let kind = if matches!(case.kind, Kind::Listen | Kind::Subscribe) { StreamKind::Listen } else { StreamKind::Call };
         let interval = seat.service.config.traffic.keep_alive;
         headers.remove(CONTENT_LENGTH);
         let is_encoded = headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
         let open = StreamGuard::open(&seat.service.entries[seat.entry].tally, kind);
         let silent = seat.ticket.endpoint().silent.subscribe();
-        EventStream::new(kind, asked != Kind::Listen, is_encoded, interval, self.site.stage.clone(), silent, open)
+        EventStream::new(case, is_encoded, interval, self.site.stage.clone(), silent, open)
     }
 
     /// What the answer is booked by.
@@ -249,7 +250,7 @@ impl Worker {
         }
         self.count(error, asker);
         let shape = asker.service.as_ref().map_or(ErrorShape::JsonRpc, |service| service.config.traffic.error_shape);
-        let posted = asker.posted.as_ref().filter(|_| error::is_told_on_stream(error, shape));
+        let posted = asker.posted.as_ref().filter(|_| error::is_told_on_stream(error, asker, shape));
         let response = match posted {
             Some(posted) if posted.tell(&asker.pending, error) => error::accepted(),
             _ => error::answer(error, asker, shape),

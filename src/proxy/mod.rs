@@ -42,6 +42,7 @@ mod seat;
 mod session;
 mod socket;
 mod stream;
+mod table;
 mod witness;
 
 pub use channel::Channels;

@@ -13,15 +13,16 @@ use tokio::time::{Instant, Sleep};
 use super::Stage;
 use super::error::ProxyError;
 use super::ledger::Ledger;
+use super::table::{self, Case, Phase, Said, Transport};
 use crate::mcp::sse::{Boundary, KEEP_ALIVE};
 use crate::mcp::words;
-use crate::upstream::{StreamGuard, StreamKind};
+use crate::upstream::StreamGuard;
 
 /// The state of an open event stream.
 pub(super) struct EventStream {
     boundary: Boundary,
     quiet: Option<Quiet>,
-    kind: StreamKind,
+    case: Case,
     is_encoded: bool,
     ending: Pin<Box<dyn Future<Output = Saying>>>,
     _open: StreamGuard,
@@ -47,8 +48,7 @@ impl EventStream {
     /// A stream that begins now. `interval` of zero sends no comments; into an encoded stream nothing
     /// of ours is written at all.
     pub(super) fn new(
-        kind: StreamKind,
-        ends_with_silence: bool,
+        case: Case,
         is_encoded: bool,
         interval: Duration,
         stage: watch::Receiver<Stage>,
@@ -61,13 +61,12 @@ impl EventStream {
             alarm: Box::pin(tokio::time::sleep(interval)),
         });
         let mut stage = stage;
-        // A GET stream may go on: its session is there and nowhere else.
-        let waits_for_answer = ends_with_silence;
+        let ends_with_silence = table::said(case, Phase::Silent, false) != Said::On;
         let ending = Box::pin(async move {
             // An error means that the sender is gone, and the process with it.
             let parting = async { stage.wait_for(|stage| *stage >= Stage::Parting).await.is_ok() };
             let silent = async {
-                match silent.wait_for(|silent| *silent && waits_for_answer).await {
+                match silent.wait_for(|silent| *silent && ends_with_silence).await {
                     Ok(_) => {}
                     // The endpoint is configured no more; its stream may go on.
                     Err(_) => std::future::pending().await,
@@ -78,7 +77,7 @@ impl EventStream {
                 () = silent => Saying::Silent,
             }
         });
-        Self { boundary: Boundary::default(), quiet, kind, is_encoded, ending, _open: open }
+        Self { boundary: Boundary::default(), quiet, case, is_encoded, ending, _open: open }
     }
 
     /// Takes note of bytes that pass.
@@ -118,18 +117,24 @@ impl EventStream {
         Poll::Pending
     }
 
-    /// What ends the stream so that its client knows where it stands; nothing where the client is
-    /// better served by a cut: a GET stream is opened again, and one with event ids resumed.
-    pub(super) fn last_words(&self, ledger: &Ledger, error: &ProxyError) -> Option<Bytes> {
-        if let Some(channel) = ledger.channel() {
-            let words = channel.last_words(&error.to_string());
-            return (!words.is_empty()).then(|| [self.boundary.abandon_event(), &words].concat().into());
-        }
-        let pending = ledger.pending();
-        if self.kind == StreamKind::Listen || self.is_encoded || ledger.can_be_resumed() || !ledger.knows_ids() {
-            return None;
-        }
-        let events = words::error_events(pending, &error.to_string());
-        Some(Bytes::from([self.boundary.abandon_event(), events.as_bytes()].concat()))
+    /// What ends the stream, as the table has it; an error where it is to look cut.
+    pub(super) fn last_words(&self, ledger: &Ledger, phase: Phase, error: &ProxyError) -> Result<Bytes, LooksCut> {
+        // As its server would leave it.
+        let bare = if phase == Phase::Broken { Err(LooksCut) } else { Ok(Bytes::new()) };
+        let transport = if ledger.channel().is_some() { Transport::HttpSse } else { Transport::Streamable };
+        let case = Case { transport, ..self.case };
+        let events = match (table::said(case, phase, ledger.can_be_resumed()), ledger.channel()) {
+            (Said::Cut, _) => return Err(LooksCut),
+            (Said::ErrorEvents | Said::ErrorEventsAndOn, Some(channel)) => channel.last_words(&error.to_string()),
+            (Said::ErrorEvents, None) if ledger.knows_ids() && !self.is_encoded => {
+                words::error_events(ledger.pending(), &error.to_string()).into_bytes()
+            }
+            (Said::ErrorEvents, None) => return bare,
+            _ => Vec::new(),
+        };
+        if events.is_empty() { bare } else { Ok([self.boundary.abandon_event(), &events].concat().into()) }
     }
 }
+
+/// A stream is to end so that its client sees that it was cut.
+pub(super) struct LooksCut;

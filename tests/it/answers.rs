@@ -28,6 +28,8 @@ enum Does {
     CutsStream,
     /// The same, with event ids.
     CutsWithIds,
+    /// Begins an event stream and ends it well, without an answer.
+    EndsStream,
 }
 
 /// A server that can be as rude as the network.
@@ -99,6 +101,7 @@ async fn serve(stream: TcpStream, does: &Mutex<Does>, requests: &AtomicUsize) ->
             Does::Nothing => std::future::pending().await,
             Does::Babbles => "I'd rather not\r\n\r\n".to_owned(),
             Does::CutsStream => format!("{events}{}", chunk("data: {\"method\":\"notifications/progress\"}\n\n")),
+            Does::EndsStream => format!("{events}{}0\r\n\r\n", chunk("data: {\"method\":\"notifications/progress\"}\n\n")),
             Does::CutsWithIds => format!("{events}{}", chunk("id: 1\ndata: {\"method\":\"notifications/progress\"}\n\n")),
         };
         stream.get_mut().write_all(answer.as_bytes()).await?;
@@ -143,6 +146,8 @@ enum Told {
     Silence(u16),
     /// A stream that ends well, with an error event for the id.
     ErrorEvent,
+    /// A stream that ends well, with nothing from the proxy.
+    Ended,
     /// A stream that looks cut.
     Cut,
 }
@@ -231,6 +236,7 @@ async fn told(response: reqwest::Response) -> Told {
     if is_stream {
         return match bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()) {
             Err(_) => Told::Cut,
+            Ok(text) if !text.contains("\"error\"") => Told::Ended,
             Ok(text) => {
                 let data = text.trim_end().rsplit("data: ").next().unwrap();
                 let event: Value = serde_json::from_str(data).unwrap();
@@ -352,6 +358,14 @@ async fn when_the_servers_stream_breaks() {
         (Asks::Plain, Told::Cut),
     ];
     play("", Does::CutsStream, &cells).await;
+    let ended = [
+        (Asks::Call, Told::ErrorEvent),
+        (Asks::ModernCall, Told::ErrorEvent),
+        (Asks::Get, Told::Ended),
+        (Asks::ModernListen, Told::Ended),
+        (Asks::Plain, Told::Ended),
+    ];
+    play("", Does::EndsStream, &ended).await;
     play("", Does::CutsWithIds, &[(Asks::Call, Told::Cut), (Asks::ModernCall, Told::ErrorEvent)]).await;
 }
 

@@ -123,9 +123,11 @@ async fn counters_equal_the_servers_own_logs_over_faults_of_every_kind() {
     // No pins to follow, so that both servers get some of everything.
     let app = TestApp::start(&servers[0], &servers[1], "50:50", "").await;
     let walks = (0..12u64).map(|seed| {
-        let client = Client::new(&app).with("x-api-key", &format!("key-{seed}"));
         let modern = seed % 3 == 0;
-        let client = if modern { client.with("mcp-protocol-version", "2026-07-28") } else { client };
+        // Sessions without a key are dealt out evenly; modern clients need one.
+        let client = Client::new(&app);
+        let keyed = || client.with("x-api-key", &format!("key-{seed}")).with("mcp-protocol-version", "2026-07-28");
+        let client = if modern { keyed() } else { client };
         walk(client, modern, seed, &servers)
     });
     let steps = async {

@@ -192,13 +192,6 @@ impl Held {
         self.downstream.as_ref().is_some_and(|downstream| downstream.may_speak())
     }
 
-    /// The endpoint has ended a stream that was a channel, or might have become one.
-    pub(in crate::proxy) fn close(&self, downstream: &mut Downstream) -> Bytes {
-        let lost = ProxyError::Lost("the stream has ended".to_owned());
-        let words = self.stream.as_ref().filter(|_| self.ledger.channel().is_some());
-        words.and_then(|stream| stream.last_words(&self.ledger, &lost)).unwrap_or_else(|| downstream.end())
-    }
-
     /// The stream began with an endpoint that cannot be used: without it there is no session.
     pub(in crate::proxy) fn refuse(&mut self, reason: &str) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         tracing::warn!(endpoint = self._ticket.endpoint().name, reason, "an HTTP+SSE stream is ended");
