@@ -232,7 +232,7 @@ pub(super) fn read(
         let path = head.uri.path().to_owned();
         facts.opens = Some(Opens { path, target: headers::origin_form(&head.uri, &service.config) });
     }
-    place_newcomer(head, envelope.as_ref(), service, (peer, site), asker, &mut facts)?;
+    place_newcomer(head, envelope.as_ref(), service, peer, site, asker, &mut facts)?;
     Ok(facts)
 }
 
@@ -241,7 +241,8 @@ fn place_newcomer(
     head: &request::Parts,
     envelope: Option<&Envelope<'_>>,
     service: &ServiceView,
-    (peer, site): (&Peer, &Site),
+    peer: &Peer,
+    site: &Site,
     asker: &Asker,
     facts: &mut Facts,
 ) -> Result<(), ProxyError> {

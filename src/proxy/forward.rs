@@ -70,7 +70,8 @@ impl Worker {
             head.uri = target.clone();
         }
         if let Some(posted) = &mut asker.posted {
-            posted.claim(&mut asker.pending, begun);
+            let trace = asker.witness.as_ref().and_then(|witness| witness.trace());
+            posted.claim(&mut asker.pending, begun, trace);
         }
         let (body, progress) = ToEntry::new(body, pause);
         headers::frame(&mut head, &body);

@@ -72,6 +72,11 @@ impl Witness {
         self.place = Some(Place { entry: seat.entry, version, endpoint: seat.ticket.endpoint().clone(), why: seat.why });
     }
 
+    /// The trace that its client began.
+    pub(super) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+
     /// The head of its answer is here.
     pub(super) fn answered(mut self: Box<Self>, status: StatusCode) -> Box<Self> {
         self.status = Some(status);
@@ -93,22 +98,22 @@ impl Witness {
         if witness.outcome.get().is_none_or(|known| known == Outcome::Ok) {
             witness.outcome.set(Some(outcome));
         }
-        Self::heard(Some(witness), tool, outcome, after);
+        Self::heard(Some(witness), witness.trace.as_ref(), tool, outcome, after);
     }
 
     /// The call of a tool was booked that another request made: one posted to the HTTP+SSE session whose
-    /// stream this is.
-    pub(super) fn heard(witness: Option<&Self>, tool: Option<&str>, outcome: Outcome, after: Duration) {
+    /// stream this is; the trace is that request's.
+    pub(super) fn heard(witness: Option<&Self>, trace: Option<&Trace>, tool: Option<&str>, outcome: Outcome, after: Duration) {
         let (Some(witness), Some(tool)) = (witness, tool) else { return };
         if witness.log.tool_calls {
-            witness.tool("tool_call", tool, outcome, after);
+            witness.tool("tool_call", tool, outcome, after, trace);
         }
         if witness.log.tool_errors && outcome != Outcome::Ok {
-            witness.tool("tool_error", tool, outcome, after);
+            witness.tool("tool_error", tool, outcome, after, trace);
         }
     }
 
-    fn tool(&self, event: &'static str, tool: &str, outcome: Outcome, after: Duration) {
+    fn tool(&self, event: &'static str, tool: &str, outcome: Outcome, after: Duration, trace: Option<&Trace>) {
         let place = self.place.as_ref();
         tracing::info!(
             service = self.service.name,
@@ -118,8 +123,8 @@ impl Witness {
             tool_name = tools::shown(tool),
             outcome = outcome.as_str(),
             duration_ms = milliseconds(after),
-            trace_id = self.trace.as_ref().map(Trace::trace_id),
-            span_id = self.trace.as_ref().map(Trace::span_id),
+            trace_id = trace.map(Trace::trace_id),
+            span_id = trace.map(Trace::span_id),
             "{event}",
         );
     }

@@ -209,3 +209,27 @@ async fn no_line_of_any_level_tells_a_secret() {
         assert_eq!(line, None, "`{told}` is in the log");
     }
 }
+
+/// Over HTTP+SSE (2024-11-05) the answer comes on the session's stream, and the trace with the POST.
+#[tokio::test]
+async fn a_call_answered_on_its_sessions_stream_is_told_with_the_trace_of_its_post() {
+    let (v1, v2) = pair().await;
+    let dualgate = Logged::start(&v1, &v2, "trace", "tool_calls = true").await;
+    let http = reqwest::Client::new();
+    let url = |path: &str| format!("{}{path}", dualgate.traffic);
+    let mut stream = http.get(url("/sse")).header("accept", "text/event-stream").send().await.unwrap();
+    let first = String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    let endpoint = first.split("data: ").nth(1).unwrap().trim_end().to_owned();
+    let post = http.post(url(&endpoint)).header("content-type", "application/json");
+    let post = post.header("traceparent", format!("00-{TRACE}-{SPAN}-01")).body(call(1, "fail").to_string());
+    assert_eq!(post.send().await.unwrap().status(), 202);
+    let line = dualgate.wait_for("tool_call", 1).await.pop().unwrap();
+    for (field, value) in [("entry", "primary"), ("tool_name", "fail"), ("outcome", "tool_error"), ("trace_id", TRACE)] {
+        assert_eq!(line[field], value, "{line}");
+    }
+    drop(stream);
+    // The stream's and the POST's.
+    dualgate.wait_for("request", 2).await;
+    let token = endpoint.split_once('=').unwrap().1;
+    assert!(!dualgate.text().contains(token) && !dualgate.text().contains("v1_sse_0"), "neither id is for the log");
+}

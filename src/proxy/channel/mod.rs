@@ -19,6 +19,7 @@ use super::witness::Witness;
 use crate::domain::Outcome;
 use crate::mcp::scan::Message;
 use crate::mcp::words;
+use crate::telemetry::trace::Trace;
 use crate::upstream::EntryTally;
 
 mod downstream;
@@ -60,6 +61,7 @@ struct State {
 pub(super) struct Due {
     serial: u64,
     begun: Instant,
+    trace: Option<Trace>,
     request: Pending,
 }
 
@@ -93,7 +95,7 @@ impl Channels {
 impl Channel {
     /// Hands over requests before they are forwarded, since an answer may overtake the end of its
     /// POST. Nothing is taken by a channel that has ended or is full.
-    pub(super) fn claim(self: &Arc<Self>, requests: &mut Vec<Pending>, begun: Instant) -> Option<Claim> {
+    pub(super) fn claim(self: &Arc<Self>, requests: &mut Vec<Pending>, begun: Instant, trace: Option<&Trace>) -> Option<Claim> {
         let mut state = self.state();
         let can_be_matched = !requests.is_empty() && requests.iter().all(Pending::is_known);
         if !can_be_matched || state.is_closed || state.due.len() + requests.len() > MOST_DUE {
@@ -103,7 +105,7 @@ impl Channel {
         for request in requests.drain(..) {
             let serial = state.serial;
             state.serial += 1;
-            state.due.push(Due { serial, begun, request });
+            state.due.push(Due { serial, begun, trace: trace.cloned(), request });
         }
         Some(Claim { channel: self.clone(), serials: first..state.serial })
     }
@@ -200,7 +202,7 @@ impl Due {
     pub(super) fn book(&self, tally: &EntryTally, outcome: Outcome, witness: Option<&Witness>) {
         let elapsed = self.begun.elapsed();
         book_all(tally, std::slice::from_ref(&self.request), outcome, elapsed, None);
-        Witness::heard(witness, self.request.tool(), outcome, elapsed);
+        Witness::heard(witness, self.trace.as_ref(), self.request.tool(), outcome, elapsed);
     }
 }
 
@@ -241,7 +243,7 @@ mod tests {
     #[test]
     fn an_answer_is_booked_once_and_only_where_its_request_waits() {
         let (channel, tally) = (Arc::<Channel>::default(), EntryTally::default());
-        let _claim = channel.claim(&mut requests(&["1", "\"1\""]), Instant::now()).unwrap();
+        let _claim = channel.claim(&mut requests(&["1", "\"1\""]), Instant::now(), None).unwrap();
         for id in ["1", "1", "7"] {
             channel.book(&tally, &answer(id), None);
         }
@@ -252,8 +254,8 @@ mod tests {
     #[test]
     fn a_post_takes_back_what_it_brought_and_what_is_not_answered() {
         let (channel, tally) = (Arc::<Channel>::default(), EntryTally::default());
-        let one = channel.claim(&mut requests(&["1", "2"]), Instant::now()).unwrap();
-        let two = channel.claim(&mut requests(&["3"]), Instant::now()).unwrap();
+        let one = channel.claim(&mut requests(&["1", "2"]), Instant::now(), None).unwrap();
+        let two = channel.claim(&mut requests(&["3"]), Instant::now(), None).unwrap();
         channel.book(&tally, &answer("1"), None);
         assert_eq!(ids(&one.take_back()), ["2"]);
         assert_eq!(ids(&two.take_back()), ["3"]);
@@ -262,12 +264,12 @@ mod tests {
     #[test]
     fn last_words_name_what_was_not_said_and_what_waits() {
         let channel = Arc::<Channel>::default();
-        let claim = channel.claim(&mut requests(&["1", "2"]), Instant::now()).unwrap();
+        let claim = channel.claim(&mut requests(&["1", "2"]), Instant::now(), None).unwrap();
         assert!(channel.say(&requests(&["9"]), "lost"));
         let last = String::from_utf8(channel.last_words("gone")).unwrap();
         assert_eq!(last.matches("event: message").count(), 3, "{last}");
         assert!(!channel.say(&requests(&["3"]), "late"), "nobody reads any more");
-        assert!(channel.claim(&mut requests(&["4"]), Instant::now()).is_none());
+        assert!(channel.claim(&mut requests(&["4"]), Instant::now(), None).is_none());
         assert_eq!(channel.close().len(), 2);
         assert!(claim.take_back().is_empty(), "booked with the stream");
     }
@@ -278,8 +280,8 @@ mod tests {
         let said = (0..100_000).take_while(|_| channel.say(&requests(&["1"]), "lost")).count();
         assert!(said < 10_000);
         let mut many = requests(&["1"; MOST_DUE]);
-        assert!(channel.claim(&mut many, Instant::now()).is_some());
-        assert!(channel.claim(&mut requests(&["1"]), Instant::now()).is_none());
+        assert!(channel.claim(&mut many, Instant::now(), None).is_some());
+        assert!(channel.claim(&mut requests(&["1"]), Instant::now(), None).is_none());
     }
 
     #[test]

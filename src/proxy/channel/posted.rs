@@ -15,6 +15,7 @@ use crate::proxy::Site;
 use crate::proxy::error::ProxyError;
 use crate::proxy::facts::{Asker, Facts, Kind};
 use crate::proxy::ledger::Pending;
+use crate::telemetry::trace::Trace;
 use crate::upstream::EntryTally;
 
 /// The query parameter that carries the sealed endpoint URI.
@@ -67,8 +68,8 @@ pub(in crate::proxy) fn open(
 
 impl Posted {
     /// Hands the requests to the channel, before anything is forwarded.
-    pub(in crate::proxy) fn claim(&mut self, requests: &mut Vec<Pending>, begun: Instant) {
-        self.claim = self.channel.as_ref().and_then(|channel| channel.claim(requests, begun));
+    pub(in crate::proxy) fn claim(&mut self, requests: &mut Vec<Pending>, begun: Instant, trace: Option<&Trace>) {
+        self.claim = self.channel.as_ref().and_then(|channel| channel.claim(requests, begun, trace));
         self.is_claimed = self.claim.is_some();
     }
 
