@@ -20,8 +20,8 @@ use crate::domain::{Entry, Outcome, Standing};
 use crate::live::{Handle, ServiceView, Snapshot};
 use crate::telemetry::log;
 use crate::telemetry::names::{self, Metric};
-use crate::upstream::StreamKind;
 use crate::upstream::tally::{BOUNDS, Histogram};
+use crate::upstream::{Endpoint, EntryTally, StreamKind};
 
 pub(super) async fn page(State(office): State<Arc<Office>>) -> Response {
     let snapshot = office.reader.current();
@@ -78,13 +78,8 @@ impl Scrape {
             Outcome::ALL.iter().map(|outcome| (vec![outcome.as_str().to_owned()], tally.outcomes(*outcome) as f64)).collect()
         });
         counter(out, &names::REQUESTS, requests)?;
-        let mut family = out.encode_descriptor(names::FIRST_BYTE.name, names::FIRST_BYTE.help, None, MetricType::Histogram)?;
-        for (view, _) in &self.statuses {
-            for entry in Entry::BOTH {
-                let labels = pairs(&names::FIRST_BYTE, &[view.config.name.clone(), entry.to_string()]);
-                histogram(&mut family.encode_family(&labels)?, view.entries[entry].tally.first_byte())?;
-            }
-        }
+        self.histograms(out, &names::FIRST_BYTE, EntryTally::first_byte)?;
+        self.histograms(out, &names::RESULT, EntryTally::result)?;
         let sessions = self.per_entry(|view, _, entry| vec![(vec![], view.entries[entry].tally.sessions().count() as f64)]);
         gauge(out, &names::SESSIONS, sessions)?;
         let streams = self.per_entry(|view, _, entry| {
@@ -107,7 +102,25 @@ impl Scrape {
                 Standing::Down => 0.0,
             }),
         )?;
-        gauge(out, &names::IN_FLIGHT, endpoint(|_, inside| inside as f64))
+        gauge(out, &names::IN_FLIGHT, endpoint(|_, inside| inside as f64))?;
+        let requests = self.per_entry(|view, _, entry| {
+            let endpoints = view.entries[entry].endpoints.iter();
+            let each = endpoints.flat_map(|one| Outcome::ALL.map(|outcome| (&one.endpoint, outcome)));
+            let labels = |endpoint: &Endpoint, outcome: Outcome| vec![endpoint.name.clone(), outcome.as_str().to_owned()];
+            each.map(|(endpoint, outcome)| (labels(endpoint, outcome), endpoint.outcomes.count(outcome) as f64)).collect()
+        });
+        counter(out, &names::ENDPOINT_REQUESTS, requests)
+    }
+
+    fn histograms(&self, out: &mut DescriptorEncoder<'_>, metric: &Metric, of: fn(&EntryTally) -> &Histogram) -> fmt::Result {
+        let mut family = out.encode_descriptor(metric.name, metric.help, None, MetricType::Histogram)?;
+        for (view, _) in &self.statuses {
+            for entry in Entry::BOTH {
+                let labels = pairs(metric, &[view.config.name.clone(), entry.to_string()]);
+                histogram(&mut family.encode_family(&labels)?, of(&view.entries[entry].tally))?;
+            }
+        }
+        Ok(())
     }
 
     fn encode_tools(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -111,10 +111,12 @@ pub(super) fn service(view: &ServiceView, status: &Status, more: Vec<String>) ->
     })
 }
 
+fn outcomes_json(count: impl Fn(Outcome) -> u64) -> Value {
+    Outcome::ALL.into_iter().map(|outcome| (outcome.as_str().to_owned(), json!(count(outcome)))).collect()
+}
+
 fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
     let state = status.machine.state();
-    let outcomes: serde_json::Map<String, Value> =
-        Outcome::ALL.iter().map(|outcome| (outcome.as_str().to_owned(), json!(view.tally.outcomes(*outcome)))).collect();
     let streams: serde_json::Map<String, Value> =
         StreamKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), json!(view.tally.streams(*kind)))).collect();
     let endpoints: Vec<Value> = status
@@ -134,6 +136,7 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
                 "era": serves.and_then(|(_, serves)| serves.as_str()),
                 "ejected": status.machine.is_ejected(entry, &spec.name),
             "in_flight": in_flight,
+            "requests": view.named(&spec.name).map(|view| outcomes_json(|outcome| view.endpoint.outcomes.count(outcome))),
                 "check": finding.map(|finding| json!({
                     "success": finding.success,
                     "detail": finding.detail,
@@ -152,7 +155,7 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
         "unresolved": status.machine.is_unresolved(entry),
         "sessions": view.tally.sessions().count(),
         "streams": streams,
-        "requests": outcomes,
+        "requests": outcomes_json(|outcome| view.tally.outcomes(outcome)),
         "endpoints": endpoints,
     })
 }

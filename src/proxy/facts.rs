@@ -9,11 +9,12 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, Uri, request};
 use tokio::time::Instant;
 
+use super::books::Books;
 use super::channel::{self, Opens, Posted};
 use super::error::ProxyError;
 use super::handles;
 use super::keys::{address_key, client_key};
-use super::ledger::{Pending, book_all};
+use super::ledger::Pending;
 use super::oauth;
 use super::peek::Peeked;
 use super::peer::Peer;
@@ -24,6 +25,7 @@ use crate::config::Plain;
 use crate::domain::{Asked, Blame, ClientKey, Entry, Era, Outcome};
 use crate::live::{EndpointView, EntryView, Pin, ServiceView};
 use crate::mcp::{self, Envelope, SessionPin, names};
+use crate::upstream::{Endpoint, EntryTally};
 
 /// The facts that a decision goes by.
 #[derive(Debug)]
@@ -96,6 +98,8 @@ pub(super) struct Asker {
     pub(super) service: Option<Arc<ServiceView>>,
     /// The entry chosen.
     pub(super) entry: Option<Entry>,
+    /// The endpoint chosen.
+    pub(super) endpoint: Option<Arc<Endpoint>>,
     /// The protocol's era; none where it is not MCP.
     pub(super) era: Option<Era>,
     /// The kind of request.
@@ -126,8 +130,7 @@ impl Drop for Asker {
         if self.is_booked_elsewhere() {
             return;
         }
-        let tally = &service.entries[entry].tally;
-        book_all(tally, &self.pending, Outcome::Failed(Blame::Client), self.elapsed(), self.witness.as_deref());
+        self.books(&service.entries[entry].tally).note_all(&self.pending, Outcome::Failed(Blame::Client), self.elapsed());
     }
 }
 
@@ -164,6 +167,11 @@ impl Asker {
     /// Whether nothing is left to book here: its requests wait on their session's stream, or did.
     pub(super) fn is_booked_elsewhere(&self) -> bool {
         self.pending.is_empty() && self.posted.as_ref().is_some_and(Posted::is_claimed)
+    }
+
+    /// Where it is booked when it ends without an answer.
+    pub(super) fn books<'a>(&'a self, tally: &'a EntryTally) -> Books<'a> {
+        Books { tally, endpoint: self.endpoint.as_deref(), witness: self.witness.as_deref() }
     }
 
     /// What was asked, in the table's words.

@@ -101,6 +101,7 @@ impl Worker {
         loop {
             let seat = self.seat(service.clone(), facts, &mut search).await?;
             (asker.service, asker.entry) = (Some(seat.service.clone()), Some(seat.entry));
+            asker.endpoint = Some(seat.ticket.endpoint().clone());
             if let Some(witness) = &mut asker.witness {
                 witness.seated(&seat, asker.era, asker.kind);
             }

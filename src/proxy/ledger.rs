@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use std::time::Duration;
-
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
+use super::books::Books;
 use super::channel::Channel;
 use super::handles::Scribe;
 use super::witness::Witness;
@@ -156,9 +155,9 @@ impl Ledger {
         self.channel = Some(channel);
     }
 
-    /// Who tells the log.
-    pub(super) fn witness(&self) -> Option<&Witness> {
-        self.witness.as_deref()
+    /// Where it books.
+    pub(super) fn books(&self) -> Books<'_> {
+        Books { tally: &self.tally, endpoint: Some(&self.endpoint), witness: self.witness.as_deref() }
     }
 
     /// The channel that it is.
@@ -184,14 +183,15 @@ impl Ledger {
 
     /// Bytes of the answer pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        let Self { tally, begun, pending, scribe, waited_for, channel, witness, .. } = self;
+        let Self { tally, endpoint, begun, pending, scribe, waited_for, channel, witness, .. } = self;
+        let books = Books { tally, endpoint: Some(endpoint), witness: witness.as_deref() };
         let mut book = |message: Message| {
             if let Some(scribe) = scribe {
                 scribe.note(&message);
             }
             match channel {
-                Some(channel) => channel.book(tally, &message, witness.as_deref()),
-                None => book(tally, *begun, *waited_for, pending, &message, witness.as_deref()),
+                Some(channel) => channel.book(books, &message),
+                None => book(books, *begun, *waited_for, pending, &message),
             }
         };
         match &mut self.scan {
@@ -267,31 +267,9 @@ impl Scan {
     }
 }
 
-/// Books requests that got no answer, or an exchange without one inside, all alike.
-pub(super) fn book_all(tally: &EntryTally, pending: &[Pending], outcome: Outcome, elapsed: Duration, witness: Option<&Witness>) {
-    for one in pending {
-        tally.note(outcome);
-        Witness::saw(witness, one.tool.as_deref(), outcome, elapsed);
-        if let Some(tool) = &one.tool {
-            tally.tools().note(tool, outcome, elapsed);
-        }
-    }
-    if pending.is_empty() {
-        tally.note(outcome);
-        Witness::saw(witness, None, outcome, elapsed);
-    }
-}
-
 /// Books one message. Where nothing was asked, it is a stream that is resumed, and each answer counts; else
 /// those count that were asked for.
-fn book(
-    tally: &EntryTally,
-    begun: Instant,
-    asked: usize,
-    pending: &mut Vec<Pending>,
-    message: &Message,
-    witness: Option<&Witness>,
-) {
+fn book(books: Books<'_>, begun: Instant, asked: usize, pending: &mut Vec<Pending>, message: &Message) {
     if !message.is_answer() {
         return;
     }
@@ -301,13 +279,11 @@ fn book(
     if answered.is_none() && asked > 0 {
         return;
     }
-    let outcome = message.outcome();
-    tally.note(outcome);
-    let tool = answered.and_then(|answered| answered.tool);
-    Witness::saw(witness, tool.as_deref(), outcome, begun.elapsed());
-    if let Some(tool) = tool {
-        tally.tools().note(&tool, outcome, begun.elapsed());
+    let elapsed = begun.elapsed();
+    if answered.is_some() {
+        books.tally.note_result(elapsed);
     }
+    books.note(answered.as_ref().and_then(Pending::tool), message.outcome(), elapsed);
 }
 
 impl Drop for Ledger {
@@ -324,7 +300,7 @@ impl Drop for Ledger {
             self.endpoint.note_success();
         }
         let unanswered = Outcome::Failed(self.blame());
-        left.iter().for_each(|due| due.book(&self.tally, unanswered, self.witness()));
+        left.iter().for_each(|due| due.book(self.books(), unanswered));
         if self.is_booked_elsewhere {
             return;
         }
@@ -337,13 +313,12 @@ impl Drop for Ledger {
                 Ending::Parted => Outcome::Failed(Blame::Proxy),
                 Ending::Running | Ending::Finished => self.by_status,
             };
-            Witness::saw(self.witness.as_deref(), None, outcome, self.begun.elapsed());
-            return self.tally.note(outcome);
+            return self.books().note(None, outcome, self.begun.elapsed());
         }
         if self.pending.is_empty() {
             return;
         }
         let Some(outcome) = self.unanswered() else { return };
-        book_all(&self.tally, &self.pending, outcome, self.begun.elapsed(), self.witness.as_deref());
+        self.books().note_all(&self.pending, outcome, self.begun.elapsed());
     }
 }

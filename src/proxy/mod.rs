@@ -25,6 +25,7 @@ use crate::telemetry::clock::Clock;
 use crate::upstream::Wire;
 
 mod body;
+mod books;
 mod channel;
 mod error;
 mod facts;

@@ -11,7 +11,6 @@ use http::{Method, Version, request};
 
 use super::error::{self, ProxyError};
 use super::facts::{Asker, Kind};
-use super::ledger::book_all;
 use super::{Site, Worker, headers};
 use crate::domain::Blame;
 
@@ -53,7 +52,7 @@ impl Worker {
             _ => asker.entry,
         };
         if let Some(entry) = meant.filter(|_| !asker.is_booked_elsewhere()) {
-            book_all(&service.entries[entry].tally, &asker.pending, error.outcome(), asker.elapsed(), asker.witness.as_deref());
+            asker.books(&service.entries[entry].tally).note_all(&asker.pending, error.outcome(), asker.elapsed());
         }
         if let (Kind::End, Some(entry), Some(session)) = (asker.kind, asker.entry, &asker.session) {
             service.entries[entry].tally.sessions().ended(session.as_bytes());

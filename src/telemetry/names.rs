@@ -22,6 +22,8 @@ macro_rules! metrics {
 metrics! {
     REQUESTS = "dualgate_requests" ["service", "entry", "outcome"] "Requests by outcome, read from their answers; each request of a batch counts";
     FIRST_BYTE = "dualgate_request_duration_seconds" ["service", "entry"] "Time from the request's head to the first byte of its answer";
+    RESULT = "dualgate_result_duration_seconds" ["service", "entry"] "Time from the request's head to the JSON-RPC answer of each request in it";
+    ENDPOINT_REQUESTS = "dualgate_endpoint_requests" ["service", "entry", "endpoint", "outcome"] "Requests by the endpoint that they were sent to";
     TOOL_CALLS = "mcp_tool_calls" ["service", "entry", "tool_name", "outcome"] "Tool calls that ended, by outcome; `other` takes what goes beyond 200 names";
     TOOL_TIME = "mcp_tool_duration_seconds" ["service", "entry", "tool_name"] "Time from a tool call to its result";
     SESSIONS = "dualgate_sessions" ["service", "entry"] "Legacy sessions seen in the last 30 minutes and not ended";

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::gate::Gate;
+use super::tally::Outcomes;
 use crate::config::EndpointAuthority;
 use crate::domain::machine::EndpointSpec;
 
@@ -31,6 +32,8 @@ pub struct Endpoint {
     /// waiting. Not set where connections are refused: a server that stops refuses new ones and
     /// finishes what runs, and one that is dead has cut what ran.
     pub silent: watch::Sender<bool>,
+    /// Its requests, by outcome.
+    pub outcomes: Outcomes,
     failures: AtomicU32,
     suspicion: watch::Sender<u32>,
 }
@@ -52,6 +55,7 @@ impl Endpoint {
             host,
             gate: Gate::default(),
             silent: watch::Sender::new(false),
+            outcomes: Outcomes::default(),
             failures: AtomicU32::new(0),
             suspicion: watch::Sender::new(0),
         }))

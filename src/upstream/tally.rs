@@ -18,12 +18,29 @@ pub const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2
 /// What one entry has seen.
 #[derive(Debug, Default)]
 pub struct EntryTally {
-    outcomes: [AtomicU64; Outcome::ALL.len()],
+    outcomes: Outcomes,
     births: AtomicU64,
     first_byte: Histogram,
+    result: Histogram,
     tools: Tools,
     streams: [AtomicI64; 2],
     sessions: Roster,
+}
+
+/// Requests by outcome.
+#[derive(Debug, Default)]
+pub struct Outcomes([AtomicU64; Outcome::ALL.len()]);
+
+impl Outcomes {
+    /// One more.
+    pub fn note(&self, outcome: Outcome) {
+        self.0[outcome.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.0[outcome.index()].load(Ordering::Relaxed)
+    }
 }
 
 /// Times in buckets that add up: exact counts, shared by all workers.
@@ -74,7 +91,12 @@ impl StreamKind {
 impl EntryTally {
     /// One request ended so.
     pub fn note(&self, outcome: Outcome) {
-        self.outcomes[outcome.index()].fetch_add(1, Ordering::Relaxed);
+        self.outcomes.note(outcome);
+    }
+
+    /// One request was answered after so long.
+    pub fn note_result(&self, after: Duration) {
+        self.result.note(after);
     }
 
     /// One answer began after so long.
@@ -89,7 +111,7 @@ impl EntryTally {
 
     /// Requests that ended so.
     pub fn outcomes(&self, outcome: Outcome) -> u64 {
-        self.outcomes[outcome.index()].load(Ordering::Relaxed)
+        self.outcomes.count(outcome)
     }
 
     /// Requests that ended, however.
@@ -110,6 +132,11 @@ impl EntryTally {
     /// Times to the first byte.
     pub fn first_byte(&self) -> &Histogram {
         &self.first_byte
+    }
+
+    /// Times to the answer of a request.
+    pub fn result(&self) -> &Histogram {
+        &self.result
     }
 
     /// What its tools have done.

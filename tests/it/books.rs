@@ -74,7 +74,15 @@ async fn counted(app: &TestApp) -> (Books, BTreeMap<(String, String), u64>) {
         let [entry, outcome] = labels.try_into().unwrap();
         ((entry, outcome), figure)
     });
-    (tools.collect(), requests.collect())
+    let requests: BTreeMap<_, _> = requests.collect();
+    // Each entry has one endpoint here.
+    let endpoints = page.lines().filter_map(|line| figure(line, "dualgate_endpoint_requests_total", &["entry", "outcome"]));
+    let endpoints = endpoints.filter(|(_, figure)| *figure > 0).map(|(labels, figure)| {
+        let [entry, outcome] = labels.try_into().unwrap();
+        ((entry, outcome), figure)
+    });
+    assert_eq!(endpoints.collect::<BTreeMap<_, _>>(), requests);
+    (tools.collect(), requests)
 }
 
 /// A client with a legacy session, or a modern one: forty steps, each with another fault.

@@ -18,10 +18,10 @@ use crate::mcp::endpoint::{EndpointEvent, Found, Opening, resolve};
 use crate::mcp::{SessionPin, StandsFor};
 use crate::proxy::Site;
 use crate::proxy::body::Held;
+use crate::proxy::books::Books;
 use crate::proxy::error::ProxyError;
 use crate::proxy::ledger::Ledger;
 use crate::proxy::seat::Seat;
-use crate::proxy::witness::Witness;
 use crate::upstream::{Endpoint, EntryTally};
 
 /// Sessions are counted alive anew at this interval, well below the time after which a silent one is
@@ -137,13 +137,13 @@ impl Downstream {
         &mut self,
         context: &mut Context<'_>,
         is_between_events: bool,
-        witness: Option<&Witness>,
+        books: Books<'_>,
     ) -> Poll<Bytes> {
         let Phase::Open(open) = &mut self.phase else { return Poll::Pending };
         while open.silence.as_mut().poll(context).is_ready() {
             open.silence = Box::pin(silent_again(self.endpoint.silent.subscribe()));
             let due = open.channel.fail_all(&ProxyError::Silent.to_string());
-            due.iter().for_each(|due| due.book(&self.tally, Outcome::Failed(Blame::Entry), witness));
+            due.iter().for_each(|due| due.book(books, Outcome::Failed(Blame::Entry)));
         }
         if is_between_events { open.channel.poll_words(context) } else { Poll::Pending }
     }
@@ -181,7 +181,7 @@ impl Downstream {
 impl Held {
     pub(in crate::proxy) fn poll_channel(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
         let (Some(downstream), Some(stream)) = (&mut self.downstream, &mut self.stream) else { return Poll::Pending };
-        let polled = downstream.poll_words(context, stream.is_between_events(), self.ledger.witness());
+        let polled = downstream.poll_words(context, stream.is_between_events(), self.ledger.books());
         if let Poll::Ready(words) = &polled {
             stream.pass(words);
         }

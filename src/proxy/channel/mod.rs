@@ -14,13 +14,12 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::ledger::{Pending, book_all};
-use super::witness::Witness;
+use super::books::Books;
+use super::ledger::Pending;
 use crate::domain::Outcome;
 use crate::mcp::scan::Message;
 use crate::mcp::words;
 use crate::telemetry::trace::Trace;
-use crate::upstream::EntryTally;
 
 mod downstream;
 mod posted;
@@ -111,12 +110,13 @@ impl Channel {
     }
 
     /// Books a message of the stream, if it answers a request that waits here.
-    pub(super) fn book(&self, tally: &EntryTally, message: &Message, witness: Option<&Witness>) {
+    pub(super) fn book(&self, books: Books<'_>, message: &Message) {
         if !message.is_answer() || message.id.is_none() {
             return;
         }
         if let Some(due) = self.take(message.id) {
-            due.book(tally, message.outcome(), witness);
+            books.tally.note_result(due.begun.elapsed());
+            due.book(books, message.outcome());
         }
     }
 
@@ -199,10 +199,8 @@ impl State {
 }
 
 impl Due {
-    pub(super) fn book(&self, tally: &EntryTally, outcome: Outcome, witness: Option<&Witness>) {
-        let elapsed = self.begun.elapsed();
-        book_all(tally, std::slice::from_ref(&self.request), outcome, elapsed, None);
-        Witness::heard(witness, self.trace.as_ref(), self.request.tool(), outcome, elapsed);
+    pub(super) fn book(&self, books: Books<'_>, outcome: Outcome) {
+        books.note_posted(self.request.tool(), outcome, self.begun.elapsed(), self.trace.as_ref());
     }
 }
 
@@ -226,6 +224,11 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::EntryTally;
+
+    fn books(tally: &EntryTally) -> Books<'_> {
+        Books { tally, endpoint: None, witness: None }
+    }
     use crate::mcp::Wanted;
 
     fn requests(ids: &[&str]) -> Vec<Pending> {
@@ -245,7 +248,7 @@ mod tests {
         let (channel, tally) = (Arc::<Channel>::default(), EntryTally::default());
         let _claim = channel.claim(&mut requests(&["1", "\"1\""]), Instant::now(), None).unwrap();
         for id in ["1", "1", "7"] {
-            channel.book(&tally, &answer(id), None);
+            channel.book(books(&tally), &answer(id));
         }
         assert_eq!(tally.requests(), 1);
         assert_eq!(channel.close().len(), 1, "the text is another id than the number");
@@ -256,7 +259,7 @@ mod tests {
         let (channel, tally) = (Arc::<Channel>::default(), EntryTally::default());
         let one = channel.claim(&mut requests(&["1", "2"]), Instant::now(), None).unwrap();
         let two = channel.claim(&mut requests(&["3"]), Instant::now(), None).unwrap();
-        channel.book(&tally, &answer("1"), None);
+        channel.book(books(&tally), &answer("1"));
         assert_eq!(ids(&one.take_back()), ["2"]);
         assert_eq!(ids(&two.take_back()), ["3"]);
     }

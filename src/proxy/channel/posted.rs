@@ -12,11 +12,11 @@ use crate::live::ServiceView;
 use crate::mcp::cancelled;
 use crate::mcp::scan::id_hash;
 use crate::proxy::Site;
+use crate::proxy::books::Books;
 use crate::proxy::error::ProxyError;
 use crate::proxy::facts::{Asker, Facts, Kind};
 use crate::proxy::ledger::Pending;
 use crate::telemetry::trace::Trace;
-use crate::upstream::EntryTally;
 
 /// The query parameter that carries the sealed endpoint URI.
 pub(super) const PARAMETER: &str = "dualgate";
@@ -59,7 +59,9 @@ pub(in crate::proxy) fn open(
     asker.session = Some(session);
     let posted = Posted { channel: site.channels.find(token), ..Posted::default() };
     if let Some(id) = body.filter(|_| asker.kind == Kind::Message).and_then(cancelled) {
-        posted.cancel(id, &service.entries[pin.entry].tally);
+        let view = &service.entries[pin.entry];
+        let endpoint = view.named(&pin.endpoint).map(|named| &*named.endpoint);
+        posted.cancel(id, Books { tally: &view.tally, endpoint, witness: None });
     }
     asker.posted = Some(posted);
     facts.pin = Some(pin);
@@ -75,11 +77,11 @@ impl Posted {
 
     /// The client gives up one of its requests (`notifications/cancelled`): servers may, or may not,
     /// answer it still.
-    fn cancel(&self, id: &str, tally: &EntryTally) {
+    fn cancel(&self, id: &str, books: Books<'_>) {
         let hash = id_hash(id);
         let due = self.channel.as_ref().filter(|_| hash.is_some()).and_then(|channel| channel.take(hash));
         if let Some(due) = due {
-            due.book(tally, Outcome::Failed(Blame::Client), None);
+            due.book(books, Outcome::Failed(Blame::Client));
         }
     }
 
