@@ -105,7 +105,7 @@ fn every_error_names_file_line_key_and_what_would_be_right() {
         ),
         (
             "[admin]\nlisten = \"0.0.0.0:9900\"\n".to_owned() + SMALLEST,
-            "dualgate.toml:2: admin.listen: 0.0.0.0:9900 is not a loopback address, and the admin API without TLS stays on loopback (127.0.0.1:9900)",
+            "dualgate.toml:2: admin.listen: 0.0.0.0:9900 is not a loopback address, and the admin API without TLS stays on loopback (127.0.0.1:9900); [admin.tls] lifts this",
         ),
         (
             "listen = \"127.0.0.1:9900\"\n".to_owned() + SMALLEST,
