@@ -257,3 +257,54 @@ impl Watched {
         socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(75);
+    const HEAD: Duration = Duration::from_secs(5);
+
+    async fn pair() -> (TcpStream, Rc<Watched>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, Watched::new(listener.accept().await.unwrap().0))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idleness_begins_with_the_connection_and_again_with_the_end_of_the_last_exchange() {
+        let (_client, watched) = pair().await;
+        let begun = Instant::now();
+        watched.idle(IDLE).await;
+        assert_eq!(begun.elapsed().as_secs(), 75);
+        let (one, two) = (watched.begin(), watched.begin());
+        assert!(tokio::time::timeout(IDLE * 9, watched.idle(IDLE)).await.is_err(), "not while there is one");
+        drop(one);
+        assert!(tokio::time::timeout(IDLE * 9, watched.idle(IDLE)).await.is_err());
+        drop(two);
+        let begun = Instant::now();
+        watched.idle(IDLE).await;
+        assert_eq!(begun.elapsed().as_secs(), 75);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_and_who_says_too_little_has_its_time_and_no_more() {
+        let (mut client, watched) = pair().await;
+        let begun = Instant::now();
+        assert_eq!(watched.opening(IDLE, HEAD).await, None);
+        assert_eq!(begun.elapsed().as_secs(), 75);
+        client.write_all(b"PR").await.unwrap();
+        let begun = Instant::now();
+        assert_eq!(watched.opening(IDLE, HEAD).await, None);
+        assert_eq!(begun.elapsed().as_secs(), 5);
+        client.write_all(b"I ").await.unwrap();
+        assert_eq!(watched.opening(IDLE, HEAD).await, Some(Opening::Http2));
+        let (mut client, watched) = pair().await;
+        client.write_all(b"P").await.unwrap();
+        client.write_all(b"UT /").await.unwrap();
+        assert_eq!(watched.opening(IDLE, HEAD).await, Some(Opening::Http1));
+    }
+}

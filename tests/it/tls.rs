@@ -411,7 +411,7 @@ async fn alpn_chooses_the_version_of_http() {
         let chosen = stream.get_ref().1.alpn_protocol().map(|protocol| String::from_utf8(protocol.to_vec()).unwrap());
         assert_eq!(chosen.as_deref(), expected);
         if expected == Some("h2") {
-            assert_eq!(Http2::over(stream, "https").await.open().await.is_empty(), false);
+            assert!(!Http2::over(stream, "https").await.open().await.is_empty());
         } else {
             assert_eq!(Http1::over(stream).await.get("/plain").await.unwrap().0, 200);
         }
