@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Office, Token};
@@ -26,10 +25,12 @@ use crate::tls;
 
 mod demo;
 mod limits;
+mod listeners;
 mod signals;
 mod vault;
 
 pub use demo::run_demo;
+use listeners::Listeners;
 use signals::Signals;
 use vault::{Vault, random};
 
@@ -207,22 +208,10 @@ async fn control(
     }
     let shown = tls::Shown::open(&config)
         .map_err(|errors| AppError::Config(errors.into_iter().map(|(key, error)| format!("{key}: {error}")).collect()))?;
-    // Addresses first: what cannot listen must not touch the state.
-    let traffic = bind_traffic(config.listen)?;
-    let secure = config.tls.as_ref().map(|tls| bind_traffic(tls.listen)).transpose()?;
-    let admin = bind(config.admin.listen).await?;
-    let metrics = match config.metrics {
-        Some(address) => Some(bind(address).await?),
-        None => None,
-    };
+    // Addresses before the state: what cannot listen must not touch it.
+    let listeners = Listeners::bind(&config).await?;
     let vault = Vault::open(&config)?;
-    let bound = Bound {
-        traffic: traffic.local_addr().map_err(AppError::other)?,
-        tls: secure.as_ref().map(std::net::TcpListener::local_addr).transpose().map_err(AppError::other)?,
-        admin: admin.local_addr().map_err(AppError::other)?,
-        metrics: metrics.as_ref().map(TcpListener::local_addr).transpose().map_err(AppError::other)?,
-        token: vault.token.clone(),
-    };
+    let bound = listeners.bound(&vault.token)?;
     let clock = Clock::start();
     let run = hex(random::<4>()?);
     let audit = Audit::start(vault.store.clone());
@@ -258,9 +247,10 @@ async fn control(
         reads_answers: seams.reads_answers,
         channels: Default::default(),
     });
+    let Listeners { traffic, secure, admin, metrics } = listeners;
     let secure = secure.map(|listener| (listener, shown.traffic.clone()));
-    let listeners = [(traffic, None)].into_iter().chain(secure).collect();
-    let front = Front::start(listeners, workers(config.threads), &site).map_err(AppError::other)?;
+    let traffic = [(traffic, None)].into_iter().chain(secure).collect();
+    let front = Front::start(traffic, workers(config.threads), &site).map_err(AppError::other)?;
     let office = Arc::new(Office {
         control: handle.clone(),
         reader: reader.clone(),
@@ -339,30 +329,6 @@ fn hex(bytes: [u8; 4]) -> String {
 fn workers(threads: usize) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     if threads == 0 { cores() } else { threads }
-}
-
-fn bind_traffic(address: SocketAddr) -> Result<std::net::TcpListener, AppError> {
-    // A long queue: an acceptor that waits at its limit must not refuse connections.
-    const QUEUE: u32 = 4096;
-    let listen = || -> std::io::Result<std::net::TcpListener> {
-        let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(QUEUE)?.into_std()
-    };
-    listen().map_err(|error| cannot_listen(address, &error))
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))
-}
-
-fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> AppError {
-    let hint = match error.kind() {
-        std::io::ErrorKind::AddrInUse => " (is another dualgate running? --listen, --admin and [metrics] choose addresses)",
-        _ => "",
-    };
-    AppError::other(format!("cannot listen on {address}: {error}{hint}"))
 }
 
 fn own_hosts(admin: SocketAddr, more: &[String]) -> Vec<String> {
