@@ -21,6 +21,7 @@ use super::peer::Peer;
 use super::rim::{MOST_FIELDS, MOST_HEAD};
 use super::socket::{Opening, Socket, Watched};
 use super::{Stage, Worker};
+use crate::tls;
 
 /// A bound on an HTTP/1 connection's read buffer.
 const MOST_BUFFERED: usize = 64 << 10;
@@ -62,23 +63,18 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         watched: Watched::new(stream),
         worker,
     };
-    let raw = connection.watched.raw();
+    // What a plain connection of HTTP/1 does not need is boxed: an idle one should cost no more for it.
     match &door.tls {
-        Some(tls) => {
-            let mut stage = connection.stage.clone();
-            let shaken = tokio::select! {
-                shaken = tls.accept(raw) => shaken,
-                _ = stage.wait_for(|stage| *stage >= Stage::Parting) => return,
-            };
-            match shaken {
-                Err(error) => tracing::debug!(%error, "no TLS with a client"),
-                Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => connection.http2(stream).await,
-                Ok(stream) => connection.http1(stream).await,
-            }
-        }
+        Some(tls) => Box::pin(connection.secure(tls)).await,
         None => match connection.opening().await {
-            Some(Opening::Http1) => connection.http1(raw).await,
-            Some(Opening::Http2) => connection.http2(raw).await,
+            Some(Opening::Http1) => {
+                let raw = connection.watched.raw();
+                connection.http1(raw).await;
+            }
+            Some(Opening::Http2) => {
+                let raw = connection.watched.raw();
+                Box::pin(connection.http2(raw)).await;
+            }
             None => {}
         },
     }
@@ -99,6 +95,19 @@ impl Connection {
             biased;
             opening = self.watched.opening(MOST_IDLE, self.worker.site.limits.header_timeout) => opening,
             _ = stage.wait_for(|stage| *stage >= Stage::Draining) => None,
+        }
+    }
+
+    async fn secure(self, tls: &tls::Server) {
+        let mut stage = self.stage.clone();
+        let shaken = tokio::select! {
+            shaken = tls.accept(self.watched.raw()) => shaken,
+            _ = stage.wait_for(|stage| *stage >= Stage::Parting) => return,
+        };
+        match shaken {
+            Err(error) => tracing::debug!(%error, "no TLS with a client"),
+            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => self.http2(stream).await,
+            Ok(stream) => self.http1(stream).await,
         }
     }
 

@@ -441,6 +441,31 @@ async fn sessions_and_streams_are_the_same_over_tls() {
     assert!(answer.contains("\"id\":7"), "{answer}");
 }
 
+#[tokio::test]
+async fn a_slow_head_and_a_client_that_leaves_are_felt_through_tls() {
+    let gate = Gate::start("").await;
+    let config = gate.authority.client(&["http/1.1"], None);
+    let tls = gate.app.tls.unwrap();
+    // Five seconds are the default for a head.
+    let slow = tokio::spawn({
+        let config = config.clone();
+        async move {
+            let mut stream = shake(tls, "notes.example", &config).await.unwrap();
+            stream.write_all(b"GET /plain HT").await.unwrap();
+            let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut [0; 1])).await.expect("in time");
+            assert!(matches!(read, Ok(0) | Err(_)));
+        }
+    });
+    let session = crate::support::Client::new(&gate.app).open().await;
+    let mut stream = shake(tls, "notes.example", &config).await.unwrap();
+    let listen = format!("GET /mcp HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nmcp-session-id: {}\r\n\r\n", session.id);
+    stream.write_all(listen.as_bytes()).await.unwrap();
+    stream.read_u8().await.unwrap();
+    drop(stream);
+    eventually("the server has felt it", async || (gate.v1.gone() == 1).then_some(())).await;
+    slow.await.unwrap();
+}
+
 /// Where the check of the primary endpoint stands, once it has been made.
 async fn checked(app: &TestApp) -> Value {
     eventually("it is checked", async || {
@@ -524,8 +549,35 @@ async fn endpoints_get_the_client_certificate_that_they_want() {
     let app = before(&v1, &v2, &format!("{{ {roots}, client_certificate = {shown} }}")).await;
     assert_eq!(checked(&app).await["success"], true);
     assert_eq!(reqwest::get(app.url("/plain")).await.unwrap().status(), 200);
+    // The command line checks them with the same files.
+    let (token, url) = (folder.path().join("token"), app.admin.url.clone());
+    std::fs::write(&token, &app.admin.token).unwrap();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dualgate"));
+        command.arg("health-check").env("DUALGATE_ADMIN_URL", url).env("DUALGATE_TOKEN_FILE", token).output().unwrap()
+    });
+    let asked = asked.await.unwrap();
+    assert_eq!(asked.status.code(), Some(0), "{}", String::from_utf8_lossy(&asked.stdout));
     let app = before(&v1, &v2, &format!("{{ {roots} }}")).await;
     assert_eq!(checked(&app).await["success"], false);
+}
+
+#[tokio::test]
+async fn a_handshake_that_fails_has_sent_nothing_and_the_request_goes_elsewhere() {
+    let (folder, authority) = (Folder::new(), Authority::new("endpoints"));
+    let root = folder.path().join("root.pem");
+    std::fs::write(&root, authority.pem()).unwrap();
+    let shown = || authority.issue(&["127.0.0.1"]).server(None);
+    let start = async |name| Fake::secure(name, Options::default(), shown()).await;
+    let (one, two, other) = (start("one").await, start("two").await, start("other").await);
+    let more = format!("health = {{ interval = \"60s\" }}\ntls = {{ roots = ['{}'] }}", root.display());
+    let app = TestApp::with(&[&one, &two], &[&other], "100:0", &more).await;
+    one.kill();
+    let foreign = one.restart_showing(Authority::new("strangers").issue(&["127.0.0.1"]).server(None)).await;
+    for _ in 0..4 {
+        assert_eq!(reqwest::Client::new().post(app.url("/plain")).body("x").send().await.unwrap().status(), 200);
+    }
+    assert_eq!((foreign.seen().len(), two.seen().len()), (0, 4));
 }
 
 #[tokio::test]

@@ -119,6 +119,11 @@ impl Fake {
         Self::build(self.address, &self.state.name, self.state.options, self.state.endpoint, self.state.tls.clone()).await
     }
 
+    /// The same address again, with another certificate.
+    pub async fn restart_showing(&self, tls: TlsAcceptor) -> Self {
+        Self::start_at(self.address, &self.state.name, self.state.options, Some(tls)).await
+    }
+
     /// The same address again, with another version behind it.
     pub async fn restart_as(&self, options: Options) -> Self {
         Self::build(self.address, &self.state.name, options, Endpoint::Root, self.state.tls.clone()).await
