@@ -19,7 +19,7 @@ use super::body::ToClient;
 use super::listen::Accepted;
 use super::peer::Peer;
 use super::rim::{MOST_FIELDS, MOST_HEAD};
-use super::socket::{Opening, Socket, Watched};
+use super::socket::{Opening, Raw, Socket, Watched};
 use super::{Stage, Worker};
 use crate::tls;
 
@@ -63,20 +63,16 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         watched: Watched::new(stream),
         worker,
     };
-    // What a plain connection of HTTP/1 does not need is boxed: an idle one should cost no more for it.
-    match &door.tls {
-        Some(tls) => Box::pin(connection.secure(tls)).await,
-        None => match connection.opening().await {
-            Some(Opening::Http1) => {
-                let raw = connection.watched.raw();
-                connection.http1(raw).await;
-            }
-            Some(Opening::Http2) => {
-                let raw = connection.watched.raw();
-                Box::pin(connection.http2(raw)).await;
-            }
-            None => {}
-        },
+    let raw = connection.watched.raw();
+    // Each in a box: an idle connection should not cost what the largest of them needs.
+    if let Some(tls) = &door.tls {
+        return Box::pin(connection.secure(raw, tls)).await;
+    }
+    let opening = Box::pin(connection.opening()).await;
+    match opening {
+        Some(Opening::Http1) => Box::pin(connection.http1(raw)).await,
+        Some(Opening::Http2) => Box::pin(connection.http2(raw)).await,
+        None => {}
     }
 }
 
@@ -98,16 +94,16 @@ impl Connection {
         }
     }
 
-    async fn secure(self, tls: &tls::Server) {
+    async fn secure(self, raw: Raw, tls: &tls::Server) {
         let mut stage = self.stage.clone();
         let shaken = tokio::select! {
-            shaken = tls.accept(self.watched.raw()) => shaken,
+            shaken = tls.accept(raw) => shaken,
             _ = stage.wait_for(|stage| *stage >= Stage::Parting) => return,
         };
         match shaken {
             Err(error) => tracing::debug!(%error, "no TLS with a client"),
-            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => self.http2(stream).await,
-            Ok(stream) => self.http1(stream).await,
+            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Box::pin(self.http2(stream)).await,
+            Ok(stream) => Box::pin(self.http1(stream)).await,
         }
     }
 
