@@ -15,5 +15,9 @@ pub(super) async fn connect(endpoint: &Endpoint) -> Result<Stream, String> {
     let stream = connected.map_err(|error| error.to_string())?;
     // A small request must not wait for an acknowledgement of the one before it.
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    if authority.secure { endpoint.connector.connect(stream, &authority.host).await } else { Ok(Stream::Plain(stream)) }
+    if !authority.secure {
+        return Ok(Stream::Plain(stream));
+    }
+    // A handshake is large, and every request has room for what it may come to await.
+    Box::pin(endpoint.connector.connect(stream, &authority.host)).await
 }
