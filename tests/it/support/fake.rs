@@ -121,7 +121,7 @@ impl Fake {
 
     /// The same address again, with another certificate.
     pub async fn restart_showing(&self, tls: TlsAcceptor) -> Self {
-        Self::start_at(self.address, &self.state.name, self.state.options, Some(tls)).await
+        Self::build(self.address, &self.state.name, self.state.options, self.state.endpoint, Some(tls)).await
     }
 
     /// The same address again, with another version behind it.
