@@ -13,7 +13,7 @@ FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /build/target/release/dualgate /dualgate
 COPY --from=build --chown=1000:1000 /state /var/lib/dualgate
 USER 1000:1000
-EXPOSE 8080 9090
+EXPOSE 8080 8443 9090
 VOLUME /var/lib/dualgate
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD ["/dualgate", "health-check", "--self"]
 ENTRYPOINT ["/dualgate"]

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use divan::{AllocProfiler, Bencher, black_box, black_box_drop};
-use dualgate::config;
+use dualgate::config::{self, ClientTls};
 use dualgate::domain::machine::EndpointSpec;
 use dualgate::domain::{Asked, ClientKey, Entry, KeySource, PerEntry, Phase, Salt, Scene, Split, Standing};
 use dualgate::live::cell::cell;
 use dualgate::live::{EndpointView, EntryView, ServiceView, Snapshot};
 use dualgate::mcp::sse::Boundary;
 use dualgate::mcp::{Envelope, SealKeys, Secret, SessionPin, StandsFor};
+use dualgate::tls::Connector;
 use dualgate::upstream::{Endpoint, EntryTally, ServiceTally};
 
 #[global_allocator]
@@ -95,7 +96,8 @@ mod endpoint {
 
     fn entry(endpoints: usize) -> EntryView {
         let spec = |at: usize| EndpointSpec::new(format!("notes-{at}"), format!("http://127.0.0.1:{}", 3_000 + at));
-        let view = |at| EndpointView { standing: Standing::Up, endpoint: Endpoint::new(&spec(at)).unwrap() };
+        let connector = Connector::new("bench".to_owned(), &ClientTls::default());
+        let view = |at| EndpointView { standing: Standing::Up, endpoint: Endpoint::new(&spec(at), &connector).unwrap() };
         EntryView {
             version: "1".to_owned(),
             endpoints: (0..endpoints).map(view).collect(),

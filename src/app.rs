@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::HeaderValue;
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Office, Token};
@@ -21,15 +19,18 @@ use crate::config::{Config, ConfigError};
 use crate::control::{Audit, Conductor, Resolver, Setup, resolve};
 use crate::domain::Phase;
 use crate::live::Reader;
-use crate::proxy::{Front, Site, Stage};
+use crate::proxy::{Front, Site, Stage, Via};
 use crate::telemetry::clock::Clock;
+use crate::tls;
 
 mod demo;
 mod limits;
+mod listeners;
 mod signals;
 mod vault;
 
 pub use demo::run_demo;
+use listeners::Listeners;
 use signals::Signals;
 use vault::{Vault, random};
 
@@ -91,6 +92,8 @@ impl std::error::Error for AppError {}
 pub struct Bound {
     /// The traffic listener.
     pub traffic: SocketAddr,
+    /// The traffic listener that speaks TLS.
+    pub tls: Option<SocketAddr>,
     /// The admin listener.
     pub admin: SocketAddr,
     /// The metrics listener.
@@ -102,8 +105,9 @@ pub struct Bound {
 /// Without the token: what is printed for looking at ends up in logs.
 impl fmt::Debug for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { traffic, admin, metrics, token: _ } = self;
-        f.debug_struct("Bound").field("traffic", traffic).field("admin", admin).field("metrics", metrics).finish_non_exhaustive()
+        let Self { traffic, tls, admin, metrics, token: _ } = self;
+        let mut shown = f.debug_struct("Bound");
+        shown.field("traffic", traffic).field("tls", tls).field("admin", admin).field("metrics", metrics).finish_non_exhaustive()
     }
 }
 
@@ -202,25 +206,17 @@ async fn control(
     for warning in &config.warnings {
         tracing::warn!(warning, "configuration");
     }
-    // Addresses first: what cannot listen must not touch the state.
-    let traffic = bind_traffic(config.listen)?;
-    let admin = bind(config.admin.listen).await?;
-    let metrics = match config.metrics {
-        Some(address) => Some(bind(address).await?),
-        None => None,
-    };
+    let shown = tls::Shown::open(&config)
+        .map_err(|errors| AppError::Config(errors.into_iter().map(|(key, error)| format!("{key}: {error}")).collect()))?;
+    // Addresses before the state: what cannot listen must not touch it.
+    let listeners = Listeners::bind(&config).await?;
     let vault = Vault::open(&config)?;
-    let bound = Bound {
-        traffic: traffic.local_addr().map_err(AppError::other)?,
-        admin: admin.local_addr().map_err(AppError::other)?,
-        metrics: metrics.as_ref().map(TcpListener::local_addr).transpose().map_err(AppError::other)?,
-        token: vault.token.clone(),
-    };
+    let bound = listeners.bound(&vault.token)?;
     let clock = Clock::start();
     let run = hex(random::<4>()?);
     let audit = Audit::start(vault.store.clone());
     let setup = Setup {
-        services: config.services.clone(),
+        services: config.services.iter().cloned().zip(shown.connectors.iter().cloned()).collect(),
         store: vault.store,
         keys: vault.keys.clone(),
         clock,
@@ -242,8 +238,7 @@ async fn control(
         reader: reader.clone(),
         keys: vault.keys,
         limits: config.limits.clone(),
-        is_local: bound.traffic.ip().is_loopback(),
-        via: HeaderValue::try_from(format!("1.1 dualgate-{run}")).map_err(AppError::other)?,
+        via: Via::new(&format!("dualgate-{run}")).map_err(AppError::other)?,
         stage: stage_seen.clone(),
         refused: Default::default(),
         in_flight: Default::default(),
@@ -252,6 +247,9 @@ async fn control(
         reads_answers: seams.reads_answers,
         channels: Default::default(),
     });
+    let Listeners { traffic, secure, admin, metrics } = listeners;
+    let secure = secure.map(|listener| (listener, shown.traffic.clone()));
+    let traffic = [(traffic, None)].into_iter().chain(secure).collect();
     let front = Front::start(traffic, workers(config.threads), &site).map_err(AppError::other)?;
     let office = Arc::new(Office {
         control: handle.clone(),
@@ -261,13 +259,17 @@ async fn control(
         hosts: own_hosts(bound.admin, &config.admin.allowed_hosts),
         site,
         load: front.load(),
+        tls: shown.servers(),
+        reloads: shown.reloads(),
+        is_secure: shown.admin.is_some(),
         leaving: leaving_seen,
     });
-    tokio::spawn(admin::serve(admin, admin::admin_routes(office.clone()), stage_seen.clone()));
+    tokio::spawn(tls::watch(shown.reloads()));
+    tokio::spawn(admin::serve(admin, shown.admin, admin::admin_routes(office.clone()), stage_seen.clone()));
     if let Some(metrics) = metrics {
-        tokio::spawn(admin::serve(metrics, admin::metrics_routes(office), stage_seen));
+        tokio::spawn(admin::serve(metrics, None, admin::metrics_routes(office), stage_seen));
     }
-    tracing::info!(traffic = %bound.traffic, admin = %bound.admin, "dualgate serves");
+    tracing::info!(traffic = %bound.traffic, tls = ?bound.tls, admin = %bound.admin, "dualgate serves");
     let _ = started.send((bound, reader));
     stop_gracefully(&config, asked, &stage, &leaving, front).await;
     // What was promised to the disk gets there, where the disk is alive.
@@ -327,30 +329,6 @@ fn hex(bytes: [u8; 4]) -> String {
 fn workers(threads: usize) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     if threads == 0 { cores() } else { threads }
-}
-
-fn bind_traffic(address: SocketAddr) -> Result<std::net::TcpListener, AppError> {
-    // A long queue: an acceptor that waits at its limit must not refuse connections.
-    const QUEUE: u32 = 4096;
-    let listen = || -> std::io::Result<std::net::TcpListener> {
-        let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(QUEUE)?.into_std()
-    };
-    listen().map_err(|error| cannot_listen(address, &error))
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))
-}
-
-fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> AppError {
-    let hint = match error.kind() {
-        std::io::ErrorKind::AddrInUse => " (is another dualgate running? --listen, --admin and [metrics] choose addresses)",
-        _ => "",
-    };
-    AppError::other(format!("cannot listen on {address}: {error}{hint}"))
 }
 
 fn own_hosts(admin: SocketAddr, more: &[String]) -> Vec<String> {

@@ -4,7 +4,7 @@
 //!  5  main.rs  app.rs                    wiring, nothing else
 //!  4  admin/  cli/  demo/                faces: words in, words out
 //!  3  proxy/  control/                   traffic | decisions  (siblings, strangers)
-//!  2  live/  upstream/                   the snapshot cell and the store | what talks to an entry
+//!  2  live/  upstream/  tls/             the snapshot cell and the store | what talks to an entry | certificates
 //!  1  config/  telemetry/                file -> types | names of metrics and log fields
 //!  0  domain/  mcp/                      PURE: split, pins, machine | envelope scan, SSE, seal
 //! ```
@@ -23,4 +23,5 @@ pub mod live;
 pub mod mcp;
 pub mod proxy;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

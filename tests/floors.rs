@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 6] = [
     &["domain", "mcp"],
     &["config", "telemetry"],
-    &["live", "upstream"],
+    &["live", "tls", "upstream"],
     &["proxy", "control"],
     &["admin", "cli", "demo"],
     &["app"],
 ];
 
-/// In the open: a snapshot holds endpoints, and a session pin names an entry.
-const EXCEPTIONS: [(&str, &str); 2] = [("live", "upstream"), ("mcp", "domain")];
+/// In the open: a snapshot holds endpoints, connections to endpoints may be TLS, and a session pin
+/// names an entry.
+const EXCEPTIONS: [(&str, &str); 3] = [("live", "upstream"), ("upstream", "tls"), ("mcp", "domain")];
 
 /// The ground floor has no sockets, no clocks, no dice, no disk.
 const IMPURE: [&str; 10] =

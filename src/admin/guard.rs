@@ -72,7 +72,8 @@ fn foreign(office: &Office, headers: &HeaderMap) -> Option<Problem> {
         let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "wrong-host", "This host is not served here", detail);
         return Some(problem.hint("use 127.0.0.1 or localhost with the port, or add the name to admin.allowed_hosts"));
     }
-    if headers.contains_key(header::ORIGIN) && text(header::ORIGIN) != Some(format!("http://{host}")) {
+    let scheme = if office.is_secure { "https" } else { "http" };
+    if headers.contains_key(header::ORIGIN) && text(header::ORIGIN) != Some(format!("{scheme}://{host}")) {
         let detail = "pages of other origins may not call";
         return Some(Problem::new(StatusCode::FORBIDDEN, "wrong-origin", "Not from this origin", detail));
     }

@@ -20,6 +20,7 @@ use crate::domain::{Entry, Outcome, Standing};
 use crate::live::{Handle, ServiceView, Snapshot};
 use crate::telemetry::log;
 use crate::telemetry::names::{self, Metric};
+use crate::tls::Reload;
 use crate::upstream::tally::{BOUNDS, Histogram};
 use crate::upstream::{Endpoint, EntryTally, StreamKind};
 
@@ -201,6 +202,7 @@ impl Scrape {
             &names::REFUSED,
             refused.into_iter().map(|(reason, count)| (vec![reason.to_owned()], count as f64)).collect(),
         )?;
+        self.encode_tls(out)?;
         gauge(out, &names::AUDIT_BEHIND, vec![(vec![], self.office.audit.behind() as f64)])?;
         counter(out, &names::LOG_DROPPED, vec![(vec![], log::dropped_lines() as f64)])?;
         let process = Process::read();
@@ -208,6 +210,24 @@ impl Scrape {
         gauge(out, &names::DESCRIPTORS, vec![(vec![], process.descriptors)])?;
         counter(out, &names::CPU, vec![(vec![], process.cpu_seconds)])?;
         gauge(out, &names::INFO, vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)])
+    }
+
+    fn encode_tls(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let labelled = |scope: &str, label: &str, figure: u64| (vec![scope.to_owned(), label.to_owned()], figure as f64);
+        let (tls, reloads) = (&self.office.tls, &self.office.reloads);
+        let handshakes = tls
+            .iter()
+            .flat_map(|server| server.handshakes().counts().map(|(result, count)| labelled(server.scope(), result, count)));
+        counter(out, &names::TLS_HANDSHAKES, handshakes.collect())?;
+        let reloads = reloads.iter().flat_map(|one| {
+            let [done, failed] = one.reloads();
+            [labelled(one.scope(), "done", done), labelled(one.scope(), "failed", failed)]
+        });
+        counter(out, &names::TLS_RELOADS, reloads.collect())?;
+        let expiries = tls.iter().flat_map(|server| {
+            server.expiries().into_iter().map(|expiry| labelled(server.scope(), &expiry.name, expiry.not_after))
+        });
+        gauge(out, &names::TLS_EXPIRY, expiries.collect())
     }
 
     fn per_entry(&self, samples: impl Fn(&ServiceView, &Status, Entry) -> Vec<Sample>) -> Vec<Sample> {

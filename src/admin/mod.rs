@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
@@ -23,6 +24,7 @@ use tower::ServiceExt;
 use crate::control::{Audit, Handle};
 use crate::live::Reader;
 use crate::proxy::{Load, Site, Stage};
+use crate::tls;
 
 mod change;
 mod events;
@@ -66,6 +68,12 @@ pub struct Office {
     pub site: Arc<Site>,
     /// Connections by worker.
     pub load: Load,
+    /// Listeners that speak TLS.
+    pub tls: Vec<Arc<tls::Server>>,
+    /// What is read again when its files change.
+    pub reloads: Vec<Arc<dyn tls::Reload>>,
+    /// Whether the admin listener speaks TLS.
+    pub is_secure: bool,
     /// Whether the process is about to stop and should get no new traffic.
     pub leaving: watch::Receiver<bool>,
 }
@@ -128,8 +136,8 @@ async fn whole_body(request: Request, next: Next) -> Response {
     next.run(Request::from_parts(head, Body::from(bytes))).await
 }
 
-/// Serves routes on a listener until the stage ends.
-pub async fn serve(listener: TcpListener, routes: Router, mut stage: watch::Receiver<Stage>) {
+/// Serves routes on a listener until the stage ends: over TLS only, where there is a server for it.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<tls::Server>>, routes: Router, mut stage: watch::Receiver<Stage>) {
     let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         let Ok(permit) = connections.clone().acquire_owned().await else { return };
@@ -145,26 +153,40 @@ pub async fn serve(listener: TcpListener, routes: Router, mut stage: watch::Rece
                 continue;
             }
         };
-        let routes = routes.clone();
-        let mut stage = stage.clone();
+        let (tls, routes, mut stage) = (tls.clone(), routes.clone(), stage.clone());
         tokio::spawn(async move {
-            let service = routes.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
-                request.extensions_mut().insert(Caller(address));
-                request
-            });
-            let mut stream = Box::pin(TimeoutStream::new(stream));
-            stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .max_buf_size(2 * MOST_BODY)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+            let served = async {
+                match tls {
+                    None => serve_connection(stream, address, routes).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => serve_connection(stream, address, routes).await,
+                        Err(error) => tracing::debug!(%error, "no TLS with a client of the admin API"),
+                    },
+                }
+            };
             tokio::select! {
-                _ = connection => {}
+                () = served => {}
                 _ = stage.wait_for(|stage| *stage == Stage::Ended) => {}
             }
             drop(permit);
         });
+    }
+}
+
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite, address: SocketAddr, routes: Router) {
+    let service = routes.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Caller(address));
+        request
+    });
+    let mut stream = Box::pin(TimeoutStream::new(stream));
+    stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(2 * MOST_BODY)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "connection of a client of the admin API ended");
     }
 }
 

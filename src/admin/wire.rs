@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::config::{EndpointText, Service};
+use crate::config::{ClientTls, EndpointText, Service};
 use crate::control::Status;
 use crate::domain::machine::{Change, EntrySpec, Machine};
 use crate::domain::{Entry, Eras, Outcome, PerEntry, Split};
@@ -104,6 +104,7 @@ pub(super) fn service(view: &ServiceView, status: &Status, more: Vec<String>) ->
         "split": { "target": shares(state.split), "achieved": achieved(view, status) },
         "entries": PerEntry::from_fn(|entry| entry_json(&view.entries[entry], status, entry)),
         "health": health(&view.config),
+        "tls": tls(&view.config.tls),
         "drift": machine.drift(),
         "dominant_key": view.tally.dominant_key(),
         "rollout": null,
@@ -185,11 +186,24 @@ fn health(config: &Service) -> Value {
     })
 }
 
+/// How endpoints with https:// URLs are met: paths and names only.
+fn tls(tls: &ClientTls) -> Value {
+    json!({
+        "roots": tls.roots,
+        "server_name": tls.server_name,
+        "client_certificate": tls.client_certificate.as_ref().map(|pair| json!({ "cert": pair.cert, "key": pair.key })),
+        "insecure": tls.insecure,
+    })
+}
+
 fn warnings(view: &ServiceView, status: &Status, more: Vec<String>) -> Vec<String> {
     let mut warnings: Vec<String> = status.warning.iter().cloned().chain(more).collect();
     warnings.extend(status.machine.warnings());
     if !status.machine.is_durable() {
         warnings.push("the state in force is not on the disk: a restart would lose it".to_owned());
+    }
+    if view.config.tls.insecure {
+        warnings.push("tls.insecure: any certificate of an endpoint is accepted".to_owned());
     }
     if let Some(share) = view.tally.dominant_key() {
         warnings

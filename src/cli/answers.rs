@@ -1,10 +1,12 @@
 //! The admin API's documents, as far as a table shows them. Whatever else they hold is passed over,
 //! so that an older command line can look at a newer dualgate.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::{Health, HealthKind};
+use crate::config::{ClientTls, Health, HealthKind, KeyPair};
 use crate::domain::{Entry, PerEntry, Share, Split};
 
 /// `GET /v1/services`.
@@ -28,6 +30,8 @@ pub(super) struct Service {
     pub(super) split: ServiceSplit,
     pub(super) entries: PerEntry<EntryState>,
     pub(super) health: HealthSpec,
+    #[serde(default)]
+    pub(super) tls: TlsSpec,
     #[serde(default)]
     pub(super) drift: Vec<String>,
     #[serde(default)]
@@ -140,6 +144,36 @@ pub(super) struct Check {
     pub(super) success: bool,
     #[serde(default)]
     pub(super) detail: String,
+}
+
+/// How endpoints with https:// URLs are met; the files are those of the machine that dualgate runs on.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TlsSpec {
+    pub(super) roots: Vec<PathBuf>,
+    pub(super) server_name: String,
+    pub(super) client_certificate: Option<PairSpec>,
+    pub(super) insecure: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct PairSpec {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl TlsSpec {
+    pub(super) fn settings(&self) -> ClientTls {
+        ClientTls {
+            roots: self.roots.clone(),
+            server_name: self.server_name.clone(),
+            client_certificate: self
+                .client_certificate
+                .as_ref()
+                .map(|pair| KeyPair { cert: pair.cert.clone(), key: pair.key.clone() }),
+            insecure: self.insecure,
+        }
+    }
 }
 
 #[derive(Clone, Deserialize)]

@@ -230,6 +230,15 @@ pub struct Common {
     /// Where the admin API is.
     #[arg(long, value_name = "URL", env = "DUALGATE_ADMIN_URL", default_value = "http://127.0.0.1:9900")]
     pub admin_url: String,
+    /// Roots for an https:// admin URL, PEM [default: the system's].
+    #[arg(long, value_name = "FILE", env = "DUALGATE_ADMIN_CA")]
+    pub admin_ca: Option<PathBuf>,
+    /// Client certificate for an https:// admin URL, PEM.
+    #[arg(long, value_name = "FILE", env = "DUALGATE_ADMIN_CERT")]
+    pub admin_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", env = "DUALGATE_ADMIN_KEY")]
+    pub admin_key: Option<PathBuf>,
     /// File with the admin token [default: admin-token in the state directory].
     #[arg(long, value_name = "FILE", env = "DUALGATE_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,

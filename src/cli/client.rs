@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::args::Common;
+use super::connector::{Opener, Untrusted};
 use super::failure::{Exit, Failure, plain_io};
 use super::token::Token;
 
@@ -34,7 +35,7 @@ pub(super) struct Admin {
     token: RefCell<Token>,
     timeout: Duration,
     wait: bool,
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: Client<Opener, Full<Bytes>>,
 }
 
 /// The body of an answer that is a success.
@@ -83,16 +84,17 @@ impl Admin {
     }
 
     fn with_token(common: &Common, token: Token) -> Result<Self, Failure> {
+        let base = base(&common.admin_url)?;
         let mut connector = HttpConnector::new();
         // Shorter than the whole, so that an address that swallows packets is told from an API that thinks.
         connector.set_connect_timeout(Some((common.timeout * 4 / 5).min(Duration::from_secs(5))));
         connector.set_nodelay(true);
         Ok(Self {
-            base: base(&common.admin_url)?,
+            base,
             token: RefCell::new(token),
             timeout: common.timeout,
             wait: common.wait,
-            http: Client::builder(TokioExecutor::new()).build(connector),
+            http: Client::builder(TokioExecutor::new()).build(Opener::new(connector, common)?),
         })
     }
 
@@ -196,6 +198,12 @@ impl Admin {
     }
 
     fn unreachable(&self, error: &(dyn Error + 'static)) -> Failure {
+        if let Some(untrusted) = innermost(error).downcast_ref::<Untrusted>() {
+            let failure = Failure::new(Exit::Unreachable, format!("no trust in the admin API at {}: {untrusted}", self.base));
+            let hint =
+                "roots: --admin-ca FILE (DUALGATE_ADMIN_CA); client certificate: --admin-cert, --admin-key; plain: http://";
+            return failure.with_hint(hint);
+        }
         let error = format!(
             "cannot reach the admin API at {}: {} (is dualgate running? --admin-url, DUALGATE_ADMIN_URL)",
             self.base,
@@ -237,7 +245,7 @@ fn refusal(base: &str, status: StatusCode, text: &str) -> Failure {
     Failure { exit, errors: vec![error], hint: problem.hint }
 }
 
-/// `http://host:port`, with no slash at its end.
+/// `http://host:port` or `https://host:port`, with no slash at its end.
 fn base(url: &str) -> Result<String, Failure> {
     let wrong = |what: &str| {
         let failure = Failure::new(Exit::Usage, format!("`{url}` is not the URL of an admin API: {what}"));
@@ -245,10 +253,9 @@ fn base(url: &str) -> Result<String, Failure> {
     };
     let Ok(parsed) = url.parse::<Uri>() else { return wrong("write http://host:port") };
     match (parsed.scheme_str(), parsed.authority()) {
-        (Some("http"), Some(authority)) if authority.as_str().contains('@') => wrong("the token goes into a file"),
-        (Some("http"), Some(_)) if parsed.query().is_none() => Ok(url.trim_end_matches('/').to_owned()),
-        (Some("https"), _) => wrong("TLS to the admin API is not served by this version; use http://host:port"),
-        _ => wrong("write http://host:port"),
+        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => wrong("the token goes into a file"),
+        (Some("http" | "https"), Some(_)) if parsed.query().is_none() => Ok(url.trim_end_matches('/').to_owned()),
+        _ => wrong("write http://host:port or https://host:port"),
     }
 }
 
@@ -260,16 +267,21 @@ pub(super) fn segment(name: &str) -> String {
 
 /// The innermost cause, which is the one that names what happened; those around it say where.
 fn cause(error: &(dyn Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
+    let innermost = innermost(error);
     match innermost.downcast_ref::<io::Error>() {
         Some(error) if error.kind() == ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         Some(error) if error.kind() == ErrorKind::TimedOut => "no connection in time".to_owned(),
         Some(error) => plain_io(error),
         None => innermost.to_string(),
     }
+}
+
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost
 }
 
 #[cfg(test)]
@@ -314,7 +326,8 @@ mod tests {
     #[test]
     fn the_admin_url_is_taken_with_and_without_a_slash_and_nothing_else() {
         assert_eq!(base("http://127.0.0.1:9900/").unwrap(), "http://127.0.0.1:9900");
-        for wrong in ["", "127.0.0.1:9900", "https://a", "ftp://a", "http://u:p@a", "http://a?b", "http://"] {
+        assert_eq!(base("https://gate:9900/").unwrap(), "https://gate:9900");
+        for wrong in ["", "127.0.0.1:9900", "ftp://a", "http://u:p@a", "http://a?b", "http://"] {
             assert_eq!(base(wrong).unwrap_err().exit, Exit::Usage, "{wrong}");
         }
     }

@@ -1,6 +1,8 @@
 //! `health-check`: asks the endpoints itself, so that the answer is what this machine meets now and
 //! not what dualgate met a while ago.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -14,6 +16,7 @@ use super::status::fetch;
 use crate::config::Health;
 use crate::domain::Entry;
 use crate::domain::machine::EndpointSpec;
+use crate::tls::Connector;
 use crate::upstream::Endpoint;
 use crate::upstream::probe::{Finding, Prober};
 
@@ -77,12 +80,13 @@ async fn check_all(services: &[Service], args: &HealthArgs) -> Result<Vec<Row>, 
                 format!("{} has a health check of a kind not known here: {}", service.name, service.health.kind),
             )
         })?;
+        let connector = Connector::new(service.name.clone(), &service.tls.settings());
         for (entry, state) in service.entries.iter().filter(|(entry, _)| args.entry.is_none_or(|wanted| wanted == *entry)) {
             for endpoint in &state.endpoints {
                 let (at, row) = (checks.len(), row(service, entry, &state.version, endpoint));
                 let spec = EndpointSpec { address: endpoint.address, ..EndpointSpec::new(&endpoint.name, &endpoint.url) };
-                let health = health.clone();
-                checks.spawn(async move { (at, Row { finding: check(&spec, health).await, ..row }) });
+                let (health, connector) = (health.clone(), connector.clone());
+                checks.spawn(async move { (at, Row { finding: check(&spec, &connector, health).await, ..row }) });
             }
         }
     }
@@ -103,8 +107,8 @@ fn row(service: &Service, entry: Entry, version: &str, endpoint: &EndpointState)
     }
 }
 
-async fn check(spec: &EndpointSpec, health: Health) -> Finding {
-    match Endpoint::new(spec) {
+async fn check(spec: &EndpointSpec, connector: &Arc<Connector>, health: Health) -> Finding {
+    match Endpoint::new(spec, connector) {
         Ok(endpoint) => Prober::new(endpoint, health).check().await,
         Err(detail) => Finding { detail, ..Finding::default() },
     }

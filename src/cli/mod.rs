@@ -6,6 +6,7 @@ mod answers;
 mod args;
 mod change;
 mod client;
+mod connector;
 mod deploy;
 mod events;
 mod failure;

@@ -11,6 +11,7 @@ use super::print::{put, say};
 use super::token::user_state_dir;
 use crate::config::{self, Config, ConfigError};
 use crate::domain::{Entry, Share, Split};
+use crate::tls::Shown;
 
 /// What stands for a file's name in errors of a configuration made from flags.
 const COMMAND_LINE: &str = "command line";
@@ -52,6 +53,13 @@ fn secrets(name: &str, config: &Config) -> Result<Vec<String>, Failure> {
             warnings.push(format!("{key}: {what}"));
         } else {
             errors.push(ConfigError { file: name.to_owned(), line: None, key, what });
+        }
+    }
+    for (key, error) in Shown::open(config).err().into_iter().flatten() {
+        if error.file.starts_with("/run/secrets") && fs::read(&error.file).is_err() {
+            warnings.push(format!("{key}: {error}"));
+        } else {
+            errors.push(ConfigError { file: name.to_owned(), line: None, key, what: error.to_string() });
         }
     }
     if errors.is_empty() { Ok(warnings) } else { Err(Failure::of_config(&errors)) }

@@ -14,6 +14,8 @@ use super::{
 use crate::domain::machine::{Authority, EntrySpec, Rules};
 use crate::domain::{Entry, KeySource, PerEntry, Share, Split, Thresholds};
 
+mod tls;
+
 /// Reads a configuration. `file` names it in errors; `port` is the environment's `PORT`.
 /// All that is wrong is said at once, except that what cannot be read as TOML stops the reading.
 pub fn load(file: &str, text: &str, port: Option<&str>) -> Result<Config, Vec<ConfigError>> {
@@ -45,9 +47,6 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn file(&mut self, raw: raw::File, port: Option<&str>) -> Config {
-        if raw.tls.is_some() {
-            self.wrong("tls", "a TLS listener is not served by this version; put a TLS terminator in front");
-        }
         if raw.state.url.is_some() {
             self.wrong("state.url", "a shared store is not served by this version; use state.dir");
         }
@@ -65,7 +64,8 @@ impl Checker<'_> {
         let shutdown = Shutdown { delay: or(raw.shutdown.delay, 5_000), drain: or(raw.shutdown.drain, 30_000) };
         let admin = self.admin(&raw.admin);
         let metrics = raw.metrics.map(|metrics| self.address("metrics.listen", &metrics.listen));
-        let listeners = Listeners { traffic: listen, admin: admin.listen, metrics };
+        let tls = raw.tls.as_ref().map(|tls| self.tls(tls));
+        let listeners = Listeners { traffic: listen, tls: tls.as_ref().map(|tls| tls.listen), admin: admin.listen, metrics };
         for (key, what) in listeners.clashes() {
             self.wrong(key, what);
         }
@@ -83,6 +83,7 @@ impl Checker<'_> {
         Config {
             listen,
             threads: raw.threads.unwrap_or(0),
+            tls,
             limits,
             shutdown,
             seal_key_files: raw.seal.key_files.iter().map(Into::into).collect(),
@@ -117,16 +118,13 @@ impl Checker<'_> {
 
     fn admin(&mut self, raw: &raw::Admin) -> Admin {
         let listen = self.address("admin.listen", raw.listen.as_deref().unwrap_or("127.0.0.1:9900"));
-        if !listen.ip().is_loopback() {
-            self.wrong(
-                "admin.listen",
-                format!("{listen} is not a loopback address, and the admin API without TLS stays on loopback (127.0.0.1:9900)"),
-            );
-        }
+        let tls = raw.tls.as_ref().map(|tls| self.admin_tls(tls));
+        self.admin_address(listen, tls.is_some());
         Admin {
             listen,
             token_file: raw.token_file.as_ref().map(Into::into),
             allowed_hosts: raw.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            tls,
         }
     }
 
@@ -141,15 +139,19 @@ impl Checker<'_> {
             self.wrong(&key("path"), format!("`{path}` is not a path prefix: it starts with `/` and has no `?` or `#`"));
         }
         self.not_served_yet(at, raw);
+        let tls = self.client_tls(at, &raw.tls);
+        let rules = self.rules(at, raw, listeners);
+        self.tls_for_no_one(at, &tls, [&rules.entries.primary, &rules.entries.secondary]);
         Service {
             name: raw.name.clone(),
             hosts: raw.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             path: path.trim_end_matches('/').to_owned(),
             strip_prefix: raw.strip_prefix,
-            rules: self.rules(at, raw, listeners),
+            rules,
             affinity: self.affinity(at, &raw.affinity),
             traffic: self.traffic(at, &raw.traffic),
             health: self.health(at, &raw.health),
+            tls,
         }
     }
 

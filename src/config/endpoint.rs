@@ -1,4 +1,4 @@
-//! Endpoint URLs: `http://host:port` and nothing more.
+//! Endpoint URLs: `http://host:port`, `https://host:port`, and nothing more.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,15 +13,17 @@ pub struct Authority {
     pub host: String,
     /// The port.
     pub port: u16,
+    /// Whether TLS is spoken there.
+    pub secure: bool,
 }
 
 impl Authority {
-    /// Reads `http://host:port`. The error says what is wrong and what would be right.
+    /// Reads `http://host:port` or `https://host:port`. The error says what is wrong and what would be right.
     pub fn parse(url: &str) -> Result<Self, String> {
         let wrong = |what: &str| format!("`{url}`: {what}");
-        let rest = match url.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => return Err(wrong("TLS to endpoints is not served by this version; use http://host:port")),
+        let (rest, secure) = match url.split_once("://") {
+            Some(("http", rest)) => (rest, false),
+            Some(("https", rest)) => (rest, true),
             Some((scheme, _)) => return Err(wrong(&format!("scheme `{scheme}` is not known; use http://host:port"))),
             None => return Err(wrong("an endpoint is written http://host:port")),
         };
@@ -35,6 +37,7 @@ impl Authority {
         let parsed: http::uri::Authority = authority.parse().map_err(|_| wrong("the host is not valid"))?;
         let host = parsed.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = match authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
+            None if secure => 443,
             None => 80,
             Some((_, port)) => {
                 port.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("the port is a number from 1 to 65535"))?
@@ -43,7 +46,12 @@ impl Authority {
         if host.is_empty() {
             return Err(wrong("the host is missing"));
         }
-        Ok(Self { host, port })
+        Ok(Self { host, port, secure })
+    }
+
+    /// The URL, always with its port.
+    pub fn url(&self) -> String {
+        format!("{}://{self}", if self.secure { "https" } else { "http" })
     }
 }
 
@@ -70,7 +78,7 @@ pub fn endpoints<'a>(urls: impl Iterator<Item = &'a str>) -> Result<Vec<Endpoint
 pub fn endpoints_beside(texts: &[EndpointText], known: &[EndpointSpec]) -> Result<Vec<EndpointSpec>, String> {
     let mut texts = texts.to_vec();
     for text in texts.iter_mut().filter(|text| text.name.is_none()) {
-        let url = format!("http://{}", Authority::parse(&text.url)?);
+        let url = Authority::parse(&text.url)?.url();
         text.name = known.iter().find(|spec| spec.url == url).map(|spec| spec.name.clone());
     }
     named(&texts)
@@ -86,7 +94,7 @@ pub(super) fn named(texts: &[EndpointText]) -> Result<Vec<EndpointSpec>, String>
         if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
             return Err(format!("`{name}` is not an endpoint name: 1 to 64 letters, digits and - _ . :"));
         }
-        let url = format!("http://{authority}");
+        let url = authority.url();
         if let Some(twin) = specs.iter().find(|spec| spec.name == name || spec.url == url) {
             return Err(format!("`{}` is there twice", if twin.name == name { name } else { url }));
         }

@@ -8,6 +8,7 @@ use super::endpoint::Authority;
 #[derive(Clone, Copy)]
 pub(super) struct Listeners {
     pub(super) traffic: SocketAddr,
+    pub(super) tls: Option<SocketAddr>,
     pub(super) admin: SocketAddr,
     pub(super) metrics: Option<SocketAddr>,
 }
@@ -19,7 +20,11 @@ impl Listeners {
         if overlap(self.traffic, self.admin) {
             clashes.push(("admin.listen", format!("{} is the traffic listener's address too", self.admin)));
         }
-        if self.metrics.is_some_and(|metrics| overlap(metrics, self.traffic) || overlap(metrics, self.admin)) {
+        if let Some(tls) = self.tls.filter(|tls| overlap(*tls, self.traffic) || overlap(*tls, self.admin)) {
+            clashes.push(("tls.listen", format!("{tls} is another listener's address too")));
+        }
+        let others = [Some(self.traffic), self.tls, Some(self.admin)];
+        if self.metrics.is_some_and(|metrics| others.into_iter().flatten().any(|other| overlap(metrics, other))) {
             clashes.push(("metrics.listen", "is another listener's address too".to_owned()));
         }
         clashes
@@ -31,7 +36,7 @@ impl Listeners {
         let is_at = |listener: SocketAddr| {
             addresses(&authority.host).into_iter().any(|address| overlap(SocketAddr::new(address, authority.port), listener))
         };
-        if is_at(self.traffic) {
+        if is_at(self.traffic) || self.tls.is_some_and(is_at) {
             Some(format!("{url} is the address this proxy listens on: it would loop"))
         } else if is_at(self.admin) {
             Some(format!("{url} is the admin listener's address: clients have no business there"))

@@ -29,6 +29,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Traffic workers; 0 is one per core.
     pub threads: usize,
+    /// The traffic listener that speaks TLS.
+    pub tls: Option<Tls>,
     /// Bounds on what clients may do.
     pub limits: Limits,
     /// How to stop.
@@ -47,6 +49,61 @@ pub struct Config {
     pub services: Vec<Service>,
     /// What is legal but deserves a word.
     pub warnings: Vec<String>,
+}
+
+/// `[tls]`: a second traffic listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What it shows and wants to see.
+    pub server: ServerTls,
+    /// A handshake must be complete in this time.
+    pub handshake_timeout: Duration,
+}
+
+/// What a listener shows, and what it wants to see of its clients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerTls {
+    /// Chosen by the name that a client asks for; the first one where none fits.
+    pub certificates: Vec<KeyPair>,
+    /// The authority of client certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Whether client certificates are wanted.
+    pub client_auth: ClientAuth,
+}
+
+/// A certificate and its key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// The certificate, with those between it and its root behind it.
+    pub cert: PathBuf,
+    /// Its key, not encrypted.
+    pub key: PathBuf,
+}
+
+/// Whether client certificates are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// They are not asked for.
+    None,
+    /// One that is shown must be in order.
+    Optional,
+    /// Nobody gets in without one.
+    Required,
+}
+
+/// `[service.tls]`: how endpoints with `https://` URLs are met.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClientTls {
+    /// Files with roots; empty: the system's.
+    pub roots: Vec<PathBuf>,
+    /// The name to ask for and to check, in place of the URL's host; empty: the host.
+    pub server_name: String,
+    /// What is shown to endpoints that ask.
+    pub client_certificate: Option<KeyPair>,
+    /// Whether any certificate will do.
+    pub insecure: bool,
 }
 
 /// `[limits]`.
@@ -76,12 +133,14 @@ pub struct Shutdown {
 /// `[admin]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// A loopback address.
+    /// A loopback address; any with TLS.
     pub listen: SocketAddr,
     /// The bearer token's file; absent: generated in the state directory.
     pub token_file: Option<PathBuf>,
     /// Further values of `Host` beside the bound address and localhost.
     pub allowed_hosts: Vec<String>,
+    /// With it the listener speaks TLS and nothing else.
+    pub tls: Option<ServerTls>,
 }
 
 /// `[log]`. Level and format are the environment's: `LOG_LEVEL`, `LOG_FORMAT`.
@@ -112,6 +171,8 @@ pub struct Service {
     pub traffic: Traffic,
     /// How endpoints are checked.
     pub health: Health,
+    /// How endpoints with `https://` URLs are met.
+    pub tls: ClientTls,
 }
 
 /// `[service.affinity]`.

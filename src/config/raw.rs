@@ -9,7 +9,7 @@ use super::value::{EndpointText, Percent, Size, Span};
 pub(super) struct File {
     pub(super) listen: Option<String>,
     pub(super) threads: Option<usize>,
-    pub(super) tls: Option<toml::Table>,
+    pub(super) tls: Option<Tls>,
     #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default)]
@@ -26,6 +26,42 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) service: Vec<Service>,
     pub(super) plan: Option<Vec<Plan>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) listen: String,
+    pub(super) certificates: Vec<KeyPair>,
+    pub(super) handshake_timeout: Option<Span>,
+    pub(super) client_ca: Option<String>,
+    pub(super) client_auth: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyPair {
+    pub(super) cert: String,
+    pub(super) key: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdminTls {
+    pub(super) certificates: Vec<KeyPair>,
+    pub(super) client_ca: Option<String>,
+    pub(super) client_auth: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientTls {
+    #[serde(default)]
+    pub(super) roots: Vec<String>,
+    pub(super) server_name: Option<String>,
+    pub(super) client_certificate: Option<KeyPair>,
+    #[serde(default)]
+    pub(super) insecure: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,6 +96,7 @@ pub(super) struct Admin {
     pub(super) token_file: Option<String>,
     #[serde(default)]
     pub(super) allowed_hosts: Vec<String>,
+    pub(super) tls: Option<AdminTls>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,6 +140,8 @@ pub(super) struct Service {
     pub(super) traffic: Traffic,
     #[serde(default)]
     pub(super) health: Health,
+    #[serde(default)]
+    pub(super) tls: ClientTls,
     pub(super) sessions: Option<Sessions>,
     pub(super) judge: Option<Judge>,
 }

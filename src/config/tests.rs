@@ -48,6 +48,22 @@ fn the_example_file_shows_the_defaults() {
     assert_eq!(shown, keep(&smallest));
 }
 
+/// The same for what is commented out, since it cannot have a default.
+#[test]
+fn the_commented_sections_of_the_example_file_show_the_defaults_too() {
+    let uncomment =
+        |line: &str| line.strip_prefix("# ").filter(|rest| rest.starts_with('[') || rest.contains(" = ")).map(str::to_owned);
+    let example = include_str!("../../config/example.toml").lines();
+    let text: Vec<String> = example.skip(5).map(|line| uncomment(line).unwrap_or_else(|| line.to_owned())).collect();
+    let shown = load("f", &text.join("\n"), None).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let bare = "[tls]\nlisten = \"0.0.0.0:8443\"\ncertificates = [{ cert = \"tls.crt\", key = \"tls.key\" }]\n\
+                [admin.tls]\ncertificates = [{ cert = \"admin.crt\", key = \"admin.key\" }]\n";
+    let bare = load("f", &format!("{bare}{SMALLEST}"), None).unwrap();
+    assert_eq!((shown.tls, shown.admin.tls), (bare.tls, bare.admin.tls));
+    let pair = KeyPair { cert: "client.crt".into(), key: "client.key".into() };
+    assert_eq!(shown.services[0].tls, ClientTls { client_certificate: Some(pair), ..ClientTls::default() });
+}
+
 #[test]
 fn port_in_the_environment_overrides_the_port() {
     assert_eq!(load("f", SMALLEST, Some("7000")).unwrap().listen.to_string(), "0.0.0.0:7000");
@@ -105,7 +121,7 @@ fn every_error_names_file_line_key_and_what_would_be_right() {
         ),
         (
             "[admin]\nlisten = \"0.0.0.0:9900\"\n".to_owned() + SMALLEST,
-            "dualgate.toml:2: admin.listen: 0.0.0.0:9900 is not a loopback address, and the admin API without TLS stays on loopback (127.0.0.1:9900)",
+            "dualgate.toml:2: admin.listen: 0.0.0.0:9900 is not a loopback address, and the admin API without TLS stays on loopback (127.0.0.1:9900); [admin.tls] lifts this",
         ),
         (
             "listen = \"127.0.0.1:9900\"\n".to_owned() + SMALLEST,

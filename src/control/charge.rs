@@ -12,6 +12,7 @@ use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
 use crate::domain::{Entry, Eras, PerEntry, Scene};
 use crate::live::{Births, EndpointView, EntryView, Pins, ServiceView};
+use crate::tls::Connector;
 use crate::upstream::probe::Finding;
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
 
@@ -23,6 +24,7 @@ pub(super) struct Charge {
     pub(super) rollbacks: u64,
     pub(super) warning: Option<String>,
     pub(super) lookups: Lookups,
+    connector: Arc<Connector>,
     endpoints: PerEntry<Vec<Kept>>,
     versions: PerEntry<String>,
     tallies: PerEntry<Arc<EntryTally>>,
@@ -46,7 +48,7 @@ struct Kept {
 }
 
 impl Charge {
-    pub(super) fn new(config: Arc<config::Service>, machine: Machine, stored_revision: u64) -> Self {
+    pub(super) fn new(config: Arc<config::Service>, machine: Machine, stored_revision: u64, connector: Arc<Connector>) -> Self {
         Self {
             births: (machine.state().revision, Arc::default()),
             config,
@@ -56,6 +58,7 @@ impl Charge {
             rollbacks: 0,
             warning: None,
             lookups: Lookups::default(),
+            connector,
             endpoints: PerEntry::default(),
             versions: PerEntry::default(),
             tallies: PerEntry::default(),
@@ -87,7 +90,7 @@ impl Charge {
                     Some(at) => Some(known.swap_remove(at)),
                     // What is deployed has been checked; an endpoint that cannot be made is a bug,
                     // and the others must not suffer from it.
-                    None => match Endpoint::new(&spec) {
+                    None => match Endpoint::new(&spec, &self.connector) {
                         Ok(endpoint) => Some(Kept {
                             prober: probe(entry, &endpoint),
                             spec,

@@ -18,6 +18,7 @@ use crate::domain::{Entry, Moment, Phase};
 use crate::live::{Publisher, ServiceView, Snapshot, Store, StoreError, cell};
 use crate::mcp::SealKeys;
 use crate::telemetry::clock::Clock;
+use crate::tls::Connector;
 use crate::upstream::Endpoint;
 use crate::upstream::probe::{Finding, Prober};
 
@@ -59,8 +60,8 @@ pub(super) enum Mail {
 
 /// What the actor needs to start.
 pub struct Setup {
-    /// The services.
-    pub services: Vec<config::Service>,
+    /// The services, each with what makes TLS of connections to its endpoints.
+    pub services: Vec<(config::Service, Arc<Connector>)>,
     /// What survives.
     pub store: Arc<dyn Store>,
     /// Makes the salts.
@@ -117,13 +118,19 @@ impl Conductor {
             tickets: 0,
             writing: Arc::new(writing),
         };
-        for service in setup.services {
-            conductor.take_charge(service, &setup.keys, setup.phase)?;
+        for (service, connector) in setup.services {
+            conductor.take_charge(service, connector, &setup.keys, setup.phase)?;
         }
         Ok((conductor, handle, reader))
     }
 
-    fn take_charge(&mut self, service: config::Service, keys: &SealKeys, phase: Phase) -> Result<(), StoreError> {
+    fn take_charge(
+        &mut self,
+        service: config::Service,
+        connector: Arc<Connector>,
+        keys: &SealKeys,
+        phase: Phase,
+    ) -> Result<(), StoreError> {
         let found = self.store.load(&service.name)?;
         let stored = self.store.stored_revision(&service.name);
         let fresh = Durable::first(service.rules.split, 1, keys.salt(&service.name, 1));
@@ -133,7 +140,7 @@ impl Conductor {
         }
         let at = self.charges.len();
         let warning = self.store.warning(&service.name);
-        let mut charge = Charge::new(Arc::new(service), machine, stored);
+        let mut charge = Charge::new(Arc::new(service), machine, stored, connector);
         charge.warning = warning;
         match self.store.pins(&charge.config.name) {
             Ok(records) => charge.pins.restore(&records, self.clock.now().since(Moment::default())),

@@ -24,6 +24,8 @@ pub(super) enum ProxyError {
     Form(&'static str),
     /// The target is longer than 8 KiB.
     TargetTooLong,
+    /// More than 100 fields.
+    TooManyFields,
     /// CONNECT and TRACE.
     Method,
     /// An expectation other than `100-continue`.
@@ -99,6 +101,7 @@ impl ProxyError {
         match self {
             Self::Form(_) | Self::Tester | Self::ClientBody | Self::NotModern => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NoService | Self::UnknownSession | Self::SessionLost => StatusCode::NOT_FOUND,
@@ -125,6 +128,7 @@ impl fmt::Display for ProxyError {
         match self {
             Self::Form(what) => write!(f, "malformed request: {what}"),
             Self::TargetTooLong => f.write_str("the request target is longer than 8 KiB"),
+            Self::TooManyFields => f.write_str("the request has more than 100 header fields"),
             Self::Method => f.write_str("this method is not served"),
             Self::Expectation => f.write_str("the only expectation that is met is 100-continue"),
             Self::NoService => f.write_str("no service here for this host and path"),

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Request, Response, StatusCode, Version, request, response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -39,12 +39,18 @@ impl Worker {
     /// Answers a request, whatever happens.
     pub(super) async fn serve(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Response<ToClient> {
         let mut asker = Asker::default();
+        let version = request.version();
         let answer = self.forward(&peer, request, &mut asker).await;
         asker.is_settled = true;
-        match answer {
+        let mut response = match answer {
             Ok(response) => response,
             Err(error) => self.refuse(&error, &mut asker),
+        };
+        if version == Version::HTTP_2 {
+            // What ends a connection of HTTP/1 is for one stream here (RFC 9113, 8.2.2).
+            response.headers_mut().remove(CONNECTION);
         }
+        response
     }
 
     async fn forward(
@@ -61,7 +67,7 @@ impl Worker {
         let service = self.route(&host, &head)?;
         asker.service = Some(service.clone());
         asker.witness = Witness::begin(&self.site, &service.config, &head.headers, begun);
-        rim::guard(&head, &host, &service.config, &self.site)?;
+        rim::guard(&head, &host, &service.config, peer)?;
         let pause = self.site.limits.body_timeout;
         let body = peek::look(&head, body, &service, pause).await?;
         let facts = facts::read(&head, &body, &service, peer, &self.site, asker)?;

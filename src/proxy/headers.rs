@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, VIA,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
@@ -54,10 +54,22 @@ pub(super) fn prepare(
         head.headers.remove(service.affinity.tester_header.as_str());
     }
     say_who_asks(&mut head.headers, client, peer, asked_host.as_ref().map_or(host.as_bytes(), HeaderValue::as_bytes));
-    head.headers.append(VIA, site.via.clone());
+    head.headers.append(VIA, site.via.of(head.version).clone());
+    join_cookies(&mut head.headers);
     head.version = Version::HTTP_11;
     head.uri = origin_form(&head.uri, service);
     Ok(())
+}
+
+/// Over HTTP/2 cookies may come one a field; in HTTP/1.1 they are one field (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// Says how long an empty body is, where a length is expected (RFC 9110, 8.6).
@@ -166,11 +178,11 @@ fn say_who_asks(headers: &mut HeaderMap, client: IpAddr, peer: &Peer, host: &[u8
     let _ = write!(chain, "{hop}");
     let host = String::from_utf8_lossy(host);
     let bracketed = if hop.is_ipv6() { format!("\"[{hop}]\"") } else { hop.to_string() };
-    let _ = write!(elements, "for={bracketed};host=\"{host}\";proto=http");
+    let _ = write!(elements, "for={bracketed};host=\"{host}\";proto={}", peer.scheme());
     set(headers, X_FORWARDED_FOR, &chain);
     set(headers, FORWARDED, &elements);
     if !peer.trusted || !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme()));
     }
     if !peer.trusted || !headers.contains_key(X_FORWARDED_HOST) {
         set(headers, X_FORWARDED_HOST, &host);
@@ -243,7 +255,7 @@ mod tests {
             ("x-forwarded-port", "666"),
             ("x-real-ip", "6.6.6.6"),
         ];
-        let mut peer = Peer { address: "192.0.2.7:1".parse().unwrap(), trusted: false };
+        let mut peer = Peer { address: "192.0.2.7:1".parse().unwrap(), trusted: false, secure: false, is_local: false };
         let mut headers = map(&claims);
         say_who_asks(&mut headers, peer.address.ip(), &peer, b"notes.example");
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");

@@ -1,11 +1,11 @@
 //! Traffic: from a client's connection to an endpoint's and back.
 //!
 //! ```text
-//! listen ── rim ── forward ─────────────────────────────────── body
-//!                     │ facts      headers, and a bounded peek at the body
-//!                     │ seat       snapshot + pure decision + ticket
-//!                     │ wire       send; the trouble says how far it got
-//!                     └ headers    session id sealed; the body keeps the ticket to its end
+//! listen ── connection ── rim ── forward ─────────────────────────────────── body
+//!                                   │ facts      headers, and a bounded peek at the body
+//!                                   │ seat       snapshot + pure decision + ticket
+//!                                   │ wire       send; the trouble says how far it got
+//!                                   └ headers    session id sealed; the body keeps the ticket to its end
 //! ```
 //!
 //! Beside it, for HTTP+SSE alone, `channel`: what a session's POSTs and its GET stream share.
@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use tokio::sync::watch;
 
 use crate::config::{Limits, Log};
@@ -27,6 +27,7 @@ use crate::upstream::Wire;
 mod body;
 mod books;
 mod channel;
+mod connection;
 mod error;
 mod facts;
 mod forward;
@@ -47,7 +48,7 @@ mod table;
 mod witness;
 
 pub use channel::Channels;
-pub use listen::{Front, Load};
+pub use listen::{Door, Front, Load};
 
 use body::ToEntry;
 
@@ -72,11 +73,8 @@ pub struct Site {
     pub keys: Arc<SealKeys>,
     /// Bounds on what clients may do.
     pub limits: Limits,
-    /// Whether only this machine can reach the listener: then browsers of other origins are
-    /// refused unless allowed (MCP 2025-11-25, transports, security warning).
-    pub is_local: bool,
     /// What is put into `Via`, and by which a loop is known.
-    pub via: HeaderValue,
+    pub via: Via,
     /// How far the process is with stopping.
     pub stage: watch::Receiver<Stage>,
     /// Refusals that no service sees.
@@ -91,6 +89,25 @@ pub struct Site {
     pub reads_answers: bool,
     /// The open streams of HTTP+SSE sessions.
     pub channels: Channels,
+}
+
+/// Our name in `Via`, with the version of what came (RFC 9110, 7.6.3).
+#[derive(Clone, Debug)]
+pub struct Via {
+    http1: HeaderValue,
+    http2: HeaderValue,
+}
+
+impl Via {
+    /// With a name that no other dualgate has.
+    pub fn new(name: &str) -> Result<Self, http::header::InvalidHeaderValue> {
+        Ok(Self { http1: HeaderValue::try_from(format!("1.1 {name}"))?, http2: HeaderValue::try_from(format!("2.0 {name}"))? })
+    }
+
+    /// For a message of this version.
+    fn of(&self, version: Version) -> &HeaderValue {
+        if version == Version::HTTP_2 { &self.http2 } else { &self.http1 }
+    }
 }
 
 /// Refusals by reason.

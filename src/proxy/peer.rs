@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
 
+use super::listen::Door;
 use crate::config::Limits;
 
 /// The header in which proxies list the clients they speak for.
@@ -16,11 +17,20 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     /// Whether it is one of `trusted_proxies`.
     pub(super) trusted: bool,
+    /// Whether it came over TLS.
+    pub(super) secure: bool,
+    /// Whether it came to a listener that only this machine can reach.
+    pub(super) is_local: bool,
 }
 
 impl Peer {
-    pub(super) fn new(address: SocketAddr, limits: &Limits) -> Self {
-        Self { address, trusted: trusts(limits, address.ip()) }
+    pub(super) fn new(address: SocketAddr, door: &Door, limits: &Limits) -> Self {
+        Self { address, trusted: trusts(limits, address.ip()), secure: door.tls.is_some(), is_local: door.is_local }
+    }
+
+    /// The scheme that the client used.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
     }
 
     /// The client's address: behind trusted proxies, the last one in `X-Forwarded-For` that is not
@@ -64,7 +74,8 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         headers.insert(X_FORWARDED_FOR, listed.parse().unwrap());
-        Peer::new(SocketAddr::new(peer.parse().unwrap(), 1), &limits).client(&headers, &limits).to_string()
+        let door = Door { tls: None, is_local: true };
+        Peer::new(SocketAddr::new(peer.parse().unwrap(), 1), &door, &limits).client(&headers, &limits).to_string()
     }
 
     #[test]

@@ -6,15 +6,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, VIA};
-use http::{Method, Version, request};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::{HeaderName, Method, Version, request};
 
 use super::error::{self, ProxyError};
 use super::facts::{Asker, Kind};
+use super::peer::Peer;
 use super::{Site, Worker, headers};
 use crate::domain::Blame;
 
 const MOST_TARGET: usize = 8 << 10;
+
+/// Bounds on a request's head, in bytes and in fields (431 beyond).
+pub(super) const MOST_HEAD: usize = 32 << 10;
+pub(super) const MOST_FIELDS: usize = 100;
 
 /// One of the requests in flight, counted until it is dropped.
 #[derive(Debug)]
@@ -64,13 +69,17 @@ impl Worker {
 }
 
 /// Checks a head for what hyper lets pass and no endpoint should have to interpret (RFC 9112, 3.2,
-/// 6.1 and 6.3; RFC 9110, 7.2). Gives the host that was asked for: lower case, without port.
+/// 6.1 and 6.3; RFC 9110, 7.2; RFC 9113, 8.2.2 and 8.3.1). Gives the host that was asked for: lower case, without port.
 pub(super) fn check(head: &request::Parts, site: &Site) -> Result<String, ProxyError> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::Method);
     }
     if head.uri.path_and_query().map_or(0, |target| target.as_str().len()) > MOST_TARGET {
         return Err(ProxyError::TargetTooLong);
+    }
+    // Over HTTP/1 the library counts them.
+    if head.version == Version::HTTP_2 && head.headers.len() > MOST_FIELDS {
+        return Err(ProxyError::TooManyFields);
     }
     let lengths = head.headers.get_all(CONTENT_LENGTH).iter().count();
     let codings = head.headers.get_all(TRANSFER_ENCODING).iter().count();
@@ -85,14 +94,40 @@ pub(super) fn check(head: &request::Parts, site: &Site) -> Result<String, ProxyE
     {
         return Err(ProxyError::Expectation);
     }
-    let passed_here = |via: &http::HeaderValue| headers::mentions(via.as_bytes(), site.via.as_bytes());
+    let passed_here = |via: &http::HeaderValue| {
+        [&site.via.http1, &site.via.http2].into_iter().any(|own| headers::mentions(via.as_bytes(), own.as_bytes()))
+    };
     if head.headers.get_all(VIA).iter().any(passed_here) {
         return Err(ProxyError::Loop);
+    }
+    if head.version == Version::HTTP_2 {
+        of_http2(head)?;
     }
     host(head)
 }
 
-/// The authority of an absolute target replaces the Host field (RFC 9112, 3.2.2).
+/// What HTTP/2 forbids and a library might let pass: an endpoint would see it in HTTP/1, where it
+/// means something (RFC 9113, 8.2.2), and two names for one host (8.3.1).
+fn of_http2(head: &request::Parts) -> Result<(), ProxyError> {
+    let forbidden = [CONNECTION, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive")];
+    if forbidden.iter().any(|name| head.headers.contains_key(name)) {
+        return Err(ProxyError::Form("a field of a connection in HTTP/2"));
+    }
+    if head.headers.get_all(TE).iter().any(|value| value != "trailers") {
+        return Err(ProxyError::Form("TE says more than trailers"));
+    }
+    let (Some(authority), Some(field)) = (head.uri.authority(), head.headers.get(HOST)) else { return Ok(()) };
+    let port = if head.uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let parts = |authority: &http::uri::Authority| (authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(port));
+    let other: Option<http::uri::Authority> = field.to_str().ok().and_then(|text| text.parse().ok());
+    match other {
+        Some(other) if parts(&other) == parts(authority) => Ok(()),
+        _ => Err(ProxyError::Form("Host and :authority are not the same")),
+    }
+}
+
+/// The authority of an absolute target replaces the Host field (RFC 9112, 3.2.2); over HTTP/2 it is
+/// `:authority`.
 fn host(head: &request::Parts) -> Result<String, ProxyError> {
     let mut fields = head.headers.get_all(HOST).iter();
     let field = fields.next();
@@ -116,7 +151,7 @@ fn host(head: &request::Parts) -> Result<String, ProxyError> {
 
 /// Host and Origin, checked on behalf of endpoints, which see their own authority as Host and so
 /// cannot tell a rebound name any more.
-pub(super) fn guard(head: &request::Parts, host: &str, service: &crate::config::Service, site: &Site) -> Result<(), ProxyError> {
+pub(super) fn guard(head: &request::Parts, host: &str, service: &crate::config::Service, peer: &Peer) -> Result<(), ProxyError> {
     let traffic = &service.traffic;
     if !traffic.allowed_hosts.is_empty() && !traffic.allowed_hosts.iter().any(|allowed| allowed == host) {
         return Err(ProxyError::HostRefused);
@@ -124,7 +159,7 @@ pub(super) fn guard(head: &request::Parts, host: &str, service: &crate::config::
     let Some(origin) = head.headers.get(http::header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().map_err(|_| ProxyError::OriginRefused)?.to_ascii_lowercase();
     let allowed = if traffic.allowed_origins.is_empty() {
-        !site.is_local || is_local_origin(&origin)
+        !peer.is_local || is_local_origin(&origin)
     } else {
         traffic.allowed_origins.contains(&origin)
     };

@@ -22,7 +22,7 @@ impl Clock {
 
 /// The wall clock in UTC (RFC 3339, milliseconds), for people and records; no decision reads it.
 pub fn wall_time() -> String {
-    rfc3339(since_epoch())
+    utc(since_epoch())
 }
 
 /// The wall clock since 1970-01-01 in UTC: for what has to mean the same in the next process.
@@ -31,7 +31,8 @@ pub fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }
 
-fn rfc3339(since_epoch: Duration) -> String {
+/// A time after the epoch in UTC (RFC 3339, milliseconds).
+pub fn utc(since_epoch: Duration) -> String {
     let seconds = since_epoch.as_secs();
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
@@ -58,7 +59,7 @@ mod tests {
 
     #[test]
     fn dates_are_those_of_the_calendar() {
-        let at = |seconds| rfc3339(Duration::from_secs(seconds));
+        let at = |seconds| utc(Duration::from_secs(seconds));
         assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000Z");
         assert_eq!(at(1_795_219_199), "2026-11-20T23:59:59.000Z");

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use http::HeaderValue;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::gate::Gate;
 use super::tally::Outcomes;
 use crate::config::EndpointAuthority;
 use crate::domain::machine::EndpointSpec;
+use crate::tls::Connector;
 
 /// An endpoint, shared by all workers and kept across snapshots for as long as it is configured.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct Endpoint {
     pub silent: watch::Sender<bool>,
     /// Its requests, by outcome.
     pub outcomes: Outcomes,
+    /// Makes TLS of connections to it, where its URL says so.
+    pub connector: Arc<Connector>,
     failures: AtomicU32,
     suspicion: watch::Sender<u32>,
 }
@@ -42,10 +44,15 @@ pub struct Endpoint {
 const SUSPECT_AFTER: u32 = 5;
 
 impl Endpoint {
-    /// From its configuration, which has been checked.
-    pub fn new(spec: &EndpointSpec) -> Result<Arc<Self>, String> {
+    /// From its configuration, which has been checked. The first endpoint with TLS has the connector
+    /// read its files: on the thread of control, and not when traffic waits for it.
+    pub fn new(spec: &EndpointSpec, connector: &Arc<Connector>) -> Result<Arc<Self>, String> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let authority = EndpointAuthority::parse(&spec.url)?;
+        if authority.secure {
+            // What is wrong with them, every try to connect says again.
+            let _ = connector.ready();
+        }
         let host = HeaderValue::try_from(authority.to_string()).map_err(|error| format!("{}: {error}", spec.url))?;
         Ok(Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -56,17 +63,10 @@ impl Endpoint {
             gate: Gate::default(),
             silent: watch::Sender::new(false),
             outcomes: Outcomes::default(),
+            connector: connector.clone(),
             failures: AtomicU32::new(0),
             suspicion: watch::Sender::new(0),
         }))
-    }
-
-    /// A connection to it.
-    pub async fn connect(&self) -> std::io::Result<TcpStream> {
-        match self.address {
-            Some(address) => TcpStream::connect(address).await,
-            None => TcpStream::connect((self.authority.host.as_str(), self.authority.port)).await,
-        }
     }
 
     /// A request failed here, and it was the endpoint's doing: no connection, no answer, a broken or a

@@ -1,5 +1,6 @@
 //! What talks to an entry: endpoints with their admission, connections, and checks.
 
+mod connect;
 pub mod endpoint;
 pub mod gate;
 pub mod probe;

@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
+use super::connect::connect;
 use super::endpoint::Endpoint;
 use crate::config::{Health, HealthKind};
 use crate::domain::{Era, Eras};
@@ -311,10 +311,6 @@ impl Drop for Ending {
             let _ = tokio::time::timeout(END_WITHIN, prober.send(Method::DELETE, &headers, Bytes::new())).await;
         });
     }
-}
-
-async fn connect(endpoint: &Endpoint) -> Result<TcpStream, String> {
-    endpoint.connect().await.map_err(|error| error.to_string())
 }
 
 fn is_event_stream(answer: &Response<Incoming>) -> bool {

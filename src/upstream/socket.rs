@@ -11,7 +11,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::tls::Stream;
 
 /// What is known of a connection besides its bytes.
 #[derive(Debug, Default)]
@@ -23,12 +24,12 @@ pub(super) struct Line {
 }
 
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     line: Rc<Line>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, line: Rc<Line>) -> Self {
+    pub(super) fn new(stream: Stream, line: Rc<Line>) -> Self {
         Self { stream, line }
     }
 

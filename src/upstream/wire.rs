@@ -15,6 +15,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use super::connect;
 use super::endpoint::Endpoint;
 use super::socket::{Line, Socket};
 
@@ -98,7 +99,7 @@ where
         loop {
             let (mut connection, reused) = match self.unpark(endpoint.id) {
                 Some(connection) => (connection, true),
-                None => match connect(endpoint, connect_timeout).await {
+                None => match open(endpoint, connect_timeout).await {
                     Ok(connection) => (connection, false),
                     Err(cause) => return Err(Trouble::Unsent(Box::new(request), cause)),
                 },
@@ -165,19 +166,17 @@ impl<B> Connection<B> {
     }
 }
 
-async fn connect<B>(endpoint: &Endpoint, within: Duration) -> Result<Connection<B>, String>
+async fn open<B>(endpoint: &Endpoint, within: Duration) -> Result<Connection<B>, String>
 where
     B: Body + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let stream = match tokio::time::timeout(within, endpoint.connect()).await {
+    let stream = match tokio::time::timeout(within, connect::connect(endpoint)).await {
         Err(_) => return Err(format!("no connection within {within:?}")),
-        Ok(Err(error)) => return Err(error.to_string()),
+        Ok(Err(cause)) => return Err(cause),
         Ok(Ok(stream)) => stream,
     };
-    // A small request must not wait for an acknowledgement of the one before it.
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let line = Rc::new(Line::default());
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MOST_BUFFERED)

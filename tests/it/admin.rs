@@ -254,7 +254,7 @@ async fn a_deploy_fills_the_idle_slot_and_is_kept_over_the_file() {
     assert_eq!(Client::new(&app).open().await.who().await, "v3");
     let shared = json!({ "version": "4.0", "endpoints": [v3.url()], "force": true });
     assert_eq!(app.admin.send("PUT", "/v1/services/notes/entries/primary", Some(shared)).await.0, 422);
-    let wrong = json!({ "version": "4.0", "endpoints": ["https://x:1"] });
+    let wrong = json!({ "version": "4.0", "endpoints": ["ftp://x:1"] });
     let (status, problem) = app.admin.send("PUT", "/v1/services/notes/entries/primary", Some(wrong)).await;
     assert_eq!((status, &problem["type"]), (422, &json!("urn:dualgate:problem:endpoint")));
     drop((v1, v2));

@@ -96,7 +96,7 @@ async fn an_address_in_use_fails_the_start_and_touches_no_state() {
 #[test]
 fn what_is_printed_for_looking_at_has_no_token() {
     let address = "127.0.0.1:1".parse().unwrap();
-    let bound = dualgate::app::Bound { traffic: address, admin: address, metrics: None, token: "hunter2".to_owned() };
+    let bound = dualgate::app::Bound { traffic: address, tls: None, admin: address, metrics: None, token: "hunter2".to_owned() };
     let printed = format!("{bound:?}");
     assert!(printed.contains("127.0.0.1:1") && !printed.contains("hunter2"), "{printed}");
 }

@@ -10,6 +10,7 @@ use super::{Fake, Folder, eventually};
 
 pub struct TestApp {
     pub address: SocketAddr,
+    pub tls: Option<SocketAddr>,
     pub metrics: SocketAddr,
     pub admin: Admin,
     app: Option<App>,
@@ -77,6 +78,7 @@ impl TestApp {
         let admin = Admin { url: format!("http://{}", bound.admin), token: bound.token, http: reqwest::Client::new() };
         let started = Self {
             address: bound.traffic,
+            tls: bound.tls,
             metrics: bound.metrics.expect("the tests have a metrics listener"),
             admin,
             app: Some(app),

@@ -16,9 +16,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 mod sse;
 
@@ -83,6 +85,7 @@ struct State {
     name: String,
     options: Options,
     endpoint: Endpoint,
+    tls: Option<TlsAcceptor>,
     seen: Mutex<Vec<Seen>>,
     sessions: Mutex<HashSet<String>>,
     born: AtomicUsize,
@@ -101,26 +104,36 @@ impl Fake {
         Self::start_at("127.0.0.1:0".parse().unwrap(), name, options).await
     }
 
+    /// Over TLS only.
+    pub async fn secure(name: &str, options: Options, tls: TlsAcceptor) -> Self {
+        Self::build("127.0.0.1:0".parse().unwrap(), name, options, Endpoint::Root, Some(tls)).await
+    }
+
     /// One that names its endpoint so on GETs of HTTP+SSE: those whose path ends with `/sse`.
     pub async fn speaking(name: &str, endpoint: Endpoint) -> Self {
-        Self::build("127.0.0.1:0".parse().unwrap(), name, Options::default(), endpoint).await
+        Self::build("127.0.0.1:0".parse().unwrap(), name, Options::default(), endpoint, None).await
     }
 
     /// The same address again, as after a restart: all sessions are gone.
     pub async fn restart(&self) -> Self {
-        Self::build(self.address, &self.state.name, self.state.options, self.state.endpoint).await
+        Self::build(self.address, &self.state.name, self.state.options, self.state.endpoint, self.state.tls.clone()).await
+    }
+
+    /// The same address again, with another certificate.
+    pub async fn restart_showing(&self, tls: TlsAcceptor) -> Self {
+        Self::build(self.address, &self.state.name, self.state.options, self.state.endpoint, Some(tls)).await
     }
 
     /// The same address again, with another version behind it.
     pub async fn restart_as(&self, options: Options) -> Self {
-        Self::start_at(self.address, &self.state.name, options).await
+        Self::build(self.address, &self.state.name, options, Endpoint::Root, self.state.tls.clone()).await
     }
 
     pub async fn start_at(address: SocketAddr, name: &str, options: Options) -> Self {
-        Self::build(address, name, options, Endpoint::Root).await
+        Self::build(address, name, options, Endpoint::Root, None).await
     }
 
-    async fn build(address: SocketAddr, name: &str, options: Options, endpoint: Endpoint) -> Self {
+    async fn build(address: SocketAddr, name: &str, options: Options, endpoint: Endpoint, tls: Option<TlsAcceptor>) -> Self {
         // A server that was killed lets go of its port when its task is next looked at.
         let listener = super::eventually("the port is free", async || {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -134,6 +147,7 @@ impl Fake {
             name: name.to_owned(),
             options,
             endpoint,
+            tls,
             seen: Mutex::default(),
             sessions: Mutex::default(),
             born: AtomicUsize::new(0),
@@ -151,7 +165,7 @@ impl Fake {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", if self.state.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
     /// Everything but health checks.
@@ -252,6 +266,17 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 
 async fn serve(stream: TcpStream, state: Arc<State>) {
     let _ = stream.set_nodelay(true);
+    match state.tls.clone() {
+        None => serve_http(stream, state).await,
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                serve_http(stream, state).await;
+            }
+        }
+    }
+}
+
+async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
     let service = service_fn(move |request| {
         let state = state.clone();
         async move { Ok::<_, Infallible>(answer(&state, request).await) }

@@ -1,16 +1,20 @@
 //! A dualgate in process on port zero, fake servers behind it, and a client.
 
 mod app;
+mod certs;
 mod client;
 mod fake;
 mod process;
 mod sse;
+mod wire;
 
 pub use app::TestApp;
+pub use certs::{Authority, Issued, pair, shake};
 pub use client::{Client, call, initialize};
 pub use fake::{Endpoint, Fake, Options};
 pub use process::Process;
 pub use sse::Channel;
+pub use wire::{Http1, Http2, read_until, text};
 
 use std::time::Duration;
 

@@ -1,0 +1,190 @@
+//! Files that are read again when they change, without anybody noticing but those who connect anew.
+//!
+//! Their content is compared, and not their times: a secret that is mounted is swapped by a link,
+//! two writes can have one time, and a few kilobytes a second are nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
+
+use super::TlsError;
+
+/// From one look at the files to the next.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Certificate and key are two files, and there is a moment between their changes.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// What can be looked at for changes.
+pub trait Reload: Send + Sync {
+    /// Whose files they are: `traffic`, `admin`, `service/NAME`.
+    fn scope(&self) -> &str;
+
+    /// Reads the files, and takes over what they hold if it is new and in order. Blocks.
+    fn look(&self);
+
+    /// Reloads that were taken over, and those that failed.
+    fn reloads(&self) -> [u64; 2];
+}
+
+/// Looks at all of them, again and again.
+pub async fn watch(all: Vec<Arc<dyn Reload>>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        for one in &all {
+            let one = one.clone();
+            // A file may be on a disk that hangs.
+            if tokio::task::spawn_blocking(move || one.look()).await.is_err() {
+                tracing::error!("looking at the files of TLS panicked");
+            }
+        }
+    }
+}
+
+/// Files as they were read at one moment.
+pub(super) struct Files(Vec<(PathBuf, Result<Vec<u8>, String>)>);
+
+impl Files {
+    pub(super) fn read<'a>(paths: impl Iterator<Item = &'a Path>) -> Self {
+        Self(paths.map(|path| (path.to_owned(), std::fs::read(path).map_err(|error| plain(&error)))).collect())
+    }
+
+    pub(super) fn get(&self, path: &Path) -> Result<&[u8], TlsError> {
+        match self.0.iter().find(|(known, _)| known == path) {
+            Some((_, Ok(bytes))) => Ok(bytes),
+            Some((_, Err(error))) => Err(TlsError::new(path, format!("cannot be read: {error}"))),
+            None => Err(TlsError::new(path, "was not read")),
+        }
+    }
+
+    /// Of paths and contents.
+    pub(super) fn digest(&self) -> Vec<u8> {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for (path, content) in &self.0 {
+            let (mark, bytes) = match content {
+                Ok(bytes) => (b"+", bytes.as_slice()),
+                Err(error) => (b"-", error.as_bytes()),
+            };
+            for part in [path.as_os_str().as_encoded_bytes(), mark, &bytes.len().to_le_bytes(), bytes] {
+                context.update(part);
+            }
+        }
+        context.finish().as_ref().to_vec()
+    }
+}
+
+/// An I/O error in the words of the system, without its number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+type Build<T> = Box<dyn Fn(&Files, Option<&T>) -> Result<T, TlsError> + Send + Sync>;
+
+/// What is made of files, kept as it is until they hold something else that is in order.
+pub(super) struct Kept<T> {
+    scope: String,
+    paths: Vec<PathBuf>,
+    build: Build<T>,
+    current: ArcSwap<T>,
+    seen: Mutex<Vec<u8>>,
+    taken: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl<T> Kept<T> {
+    /// `build` makes it of the files; it is given what was there before.
+    pub(super) fn open(scope: &str, paths: Vec<PathBuf>, build: Build<T>) -> Result<Self, TlsError> {
+        let files = Files::read(paths.iter().map(PathBuf::as_path));
+        let current = ArcSwap::from_pointee(build(&files, None)?);
+        Ok(Self {
+            scope: scope.to_owned(),
+            paths,
+            build,
+            current,
+            seen: Mutex::new(files.digest()),
+            taken: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    pub(super) fn current(&self) -> Arc<T> {
+        self.current.load_full()
+    }
+
+    pub(super) fn reloads(&self) -> [u64; 2] {
+        [self.taken.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed)]
+    }
+
+    /// What is broken is said once: it is looked at again when it changes again.
+    pub(super) fn look(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.read();
+        if files.digest() == *seen {
+            return;
+        }
+        let mut built = (self.build)(&files, Some(&self.current()));
+        if built.is_err() {
+            std::thread::sleep(SETTLE);
+            files = self.read();
+            built = (self.build)(&files, Some(&self.current()));
+        }
+        *seen = files.digest();
+        match built {
+            Ok(new) => {
+                self.current.store(Arc::new(new));
+                self.taken.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(scope = self.scope, "certificates are read again");
+            }
+            Err(error) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(scope = self.scope, %error, "certificates have changed and are not in order; the old ones stay");
+            }
+        }
+    }
+
+    fn read(&self) -> Files {
+        Files::read(self.paths.iter().map(PathBuf::as_path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(files: &Files, path: &Path) -> Result<String, TlsError> {
+        let text = String::from_utf8_lossy(files.get(path)?).into_owned();
+        if text == "wrong" { Err(TlsError::new(path, "is wrong")) } else { Ok(text) }
+    }
+
+    #[test]
+    fn what_is_not_in_order_changes_nothing_and_is_counted_once() {
+        let path = std::env::temp_dir().join(format!("dualgate-kept-{}", std::process::id()));
+        std::fs::write(&path, "one").unwrap();
+        let at = path.clone();
+        let kept = Kept::open("x", vec![path.clone()], Box::new(move |files, _: Option<&String>| text(files, &at))).unwrap();
+        let look = || {
+            kept.look();
+            (kept.current().to_string(), kept.reloads())
+        };
+        assert_eq!(look(), ("one".to_owned(), [0, 0]));
+        std::fs::write(&path, "two").unwrap();
+        assert_eq!(look(), ("two".to_owned(), [1, 0]));
+        std::fs::write(&path, "wrong").unwrap();
+        assert_eq!(look(), ("two".to_owned(), [1, 1]));
+        assert_eq!(look(), ("two".to_owned(), [1, 1]));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(look(), ("two".to_owned(), [1, 2]));
+        std::fs::write(&path, "two").unwrap();
+        assert_eq!(look(), ("two".to_owned(), [2, 2]));
+        std::fs::remove_file(&path).unwrap();
+    }
+}
