@@ -35,6 +35,7 @@ fn scene() -> Scene {
         standing: PerEntry { primary: Standing::Up, secondary: Standing::Up },
         failover: true,
         serves: Default::default(),
+        offers_modern: true,
     }
 }
 

@@ -10,7 +10,7 @@ use super::resolve::Lookups;
 use super::{OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
-use crate::domain::{Entry, Eras, PerEntry, Scene};
+use crate::domain::{Entry, Era, Eras, PerEntry, Scene};
 use crate::live::{Births, EndpointView, EntryView, Pins, ServiceView};
 use crate::tls::Connector;
 use crate::upstream::probe::Finding;
@@ -34,6 +34,7 @@ pub(super) struct Charge {
     pub(super) keep_pins_again: bool,
     births: (u64, Arc<Births>),
     before: PerEntry<(u64, u64)>,
+    offered_modern: Option<bool>,
 }
 
 struct Kept {
@@ -67,6 +68,7 @@ impl Charge {
             is_keeping_pins: false,
             keep_pins_again: false,
             before: PerEntry::default(),
+            offered_modern: None,
         }
     }
 
@@ -76,7 +78,8 @@ impl Charge {
         let mut gone = Vec::new();
         for entry in Entry::BOTH {
             let version = &self.machine.entry(entry).version;
-            if *version != self.versions[entry] {
+            let is_new = *version != self.versions[entry];
+            if is_new {
                 // Counts are a version's, not a slot's: the new one must not inherit the old one's faults.
                 self.versions[entry].clone_from(version);
                 self.tallies[entry] = Arc::default();
@@ -84,6 +87,11 @@ impl Charge {
             }
             let wanted = self.machine.endpoints(entry);
             let mut known = std::mem::take(&mut self.endpoints[entry]);
+            for kept in known.iter_mut().filter(|_| is_new) {
+                // Another server under the same address: what was learnt of the last one says nothing of it.
+                kept.serves = Eras::default();
+                std::mem::replace(&mut kept.prober, probe(entry, &kept.endpoint)).abort();
+            }
             for spec in wanted {
                 let found = known.iter().position(|kept| kept.spec == spec);
                 let kept = match found {
@@ -129,6 +137,11 @@ impl Charge {
         Some((kept.spec.name.clone(), changed))
     }
 
+    /// The eras that an endpoint is known to serve, in a word.
+    pub(super) fn era_of(&self, entry: Entry, endpoint: u64) -> Option<&'static str> {
+        self.endpoints[entry].iter().find(|kept| kept.endpoint.id == endpoint)?.serves.as_str()
+    }
+
     /// The endpoint's name, if it is still configured.
     pub(super) fn name_of(&self, entry: Entry, endpoint: u64) -> Option<String> {
         self.endpoints[entry].iter().find(|kept| kept.endpoint.id == endpoint).map(|kept| kept.spec.name.clone())
@@ -141,10 +154,11 @@ impl Charge {
             self.births = (revision, Arc::default());
             self.before = PerEntry::from_fn(|entry| (self.tallies[entry].requests(), self.tallies[entry].births()));
         }
+        let serves = PerEntry::from_fn(|entry| self.serves(entry));
         ServiceView {
             config: self.config.clone(),
             revision,
-            scene: Scene { serves: PerEntry::from_fn(|entry| self.serves(entry)), ..self.machine.scene() },
+            scene: Scene { serves, offers_modern: self.offers_modern(&serves), ..self.machine.scene() },
             births: self.births.1.clone(),
             starting: self.machine.is_starting(),
             entries: PerEntry::from_fn(|entry| EntryView {
@@ -166,6 +180,17 @@ impl Charge {
 
     fn serves(&self, entry: Entry) -> Eras {
         Eras::of_all(self.endpoints[entry].iter().map(|kept| kept.serves))
+    }
+
+    /// Whether the modern era is offered. While an entry has not been heard, as right after a deploy, the last
+    /// answer holds: an offer that has to be taken back breaks those who took it.
+    fn offers_modern(&mut self, serves: &PerEntry<Eras>) -> bool {
+        let offers = serves.offers(Era::Modern);
+        let is_known = !offers || Entry::BOTH.iter().all(|entry| serves[*entry].modern.is_some());
+        if is_known {
+            self.offered_modern = Some(offers);
+        }
+        self.offered_modern.unwrap_or(offers)
     }
 
     /// Tells those who wait for an endpoint that checks get no answer from it any more.

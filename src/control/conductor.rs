@@ -193,7 +193,8 @@ impl Conductor {
                     tracing::debug!(%entry, endpoint = name, detail = finding.detail, "check failed");
                 }
                 if eras_changed {
-                    tracing::info!(%entry, endpoint = name, era = finding.serves.as_str(), "era seen");
+                    let (service, era) = (&self.charges[service].config.name, self.charges[service].era_of(entry, endpoint));
+                    tracing::info!(service, %entry, endpoint = name, era, "era seen");
                 }
                 let published = self.step(service, Event::Probed { entry, endpoint: name, success: finding.success });
                 if eras_changed && !published {

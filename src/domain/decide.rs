@@ -4,7 +4,7 @@ use super::affinity::ClientKey;
 use super::entry::{Entry, PerEntry};
 use super::era::{Era, Eras};
 use super::health::Standing;
-use super::split::{Phase, Salt, Split};
+use super::split::{Phase, Salt, Share, Split};
 
 /// All that a decision may look at about the service, from one snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub struct Scene {
     pub failover: bool,
     /// The eras that each entry serves.
     pub serves: PerEntry<Eras>,
+    /// Whether a client that asks which era to speak is shown the modern one.
+    pub offers_modern: bool,
 }
 
 /// What a request asks for, as far as the split is concerned.
@@ -149,12 +151,23 @@ impl Scene {
     }
 
     /// The entry that is meant, or the other where only that one speaks the client's era: a client that
-    /// has been shown an era stays with it.
+    /// has been shown an era stays with it. As a failover, it goes to nobody who was rolled back or is not
+    /// proven; and the modern era, which is not offered then, to nobody who has no clients yet.
     fn in_era(&self, meant: Entry, why: Why, era: Option<Era>) -> Result<Choice, Unseated> {
         let as_meant = Ok(Choice { entry: meant, why });
         let Some(era) = era.filter(|era| !self.serves[meant].may_serve(*era)) else { return as_meant };
+        let other = meant.other();
+        let may_take = self.failover && !self.condemned[other];
+        let has_clients = other == self.stable || self.split.share(other) != Share::NONE;
         match era {
-            _ if self.serves[meant.other()].may_serve(era) => Ok(Choice { entry: meant.other(), why: Why::Era }),
+            Era::Legacy if may_take && self.stands_in(other) && self.serves[other].legacy == Some(true) => {
+                Ok(Choice { entry: other, why: Why::Era })
+            }
+            Era::Modern if may_take && has_clients && self.serves[other].modern == Some(true) => {
+                // Its clients come back when it does; they are not to be told another era.
+                let is_up = self.stands_in(other);
+                if is_up { Ok(Choice { entry: other, why: Why::Era }) } else { Err(Unseated::Unusable(other)) }
+            }
             Era::Modern => Err(Unseated::NotModern),
             // The server's own refusal tells a legacy client more than ours could.
             Era::Legacy => as_meant,
@@ -186,7 +199,7 @@ impl Scene {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{KeySource, Share};
+    use crate::domain::KeySource;
     use Standing::{Down, Unknown, Up};
 
     fn scene(primary: Standing, secondary: Standing) -> Scene {
@@ -199,6 +212,7 @@ mod tests {
             standing: PerEntry { primary, secondary },
             failover: true,
             serves: PerEntry::default(),
+            offers_modern: true,
         }
     }
 
@@ -283,8 +297,29 @@ mod tests {
         assert_eq!(take(pair(dual, modern), Era::Legacy), Ok((Entry::Primary, Why::Era)));
         assert_eq!(take(pair(legacy, legacy), Era::Modern), Err(Unseated::NotModern));
         assert_eq!(take(pair(modern, modern), Era::Legacy), Ok((Entry::Secondary, Why::Birth)), "the server says no itself");
+        let unknown = Eras::default();
+        assert_eq!(take(pair(unknown, legacy), Era::Modern), Err(Unseated::NotModern), "nobody is known to speak it");
         let tester = pair(dual, legacy).decide(Asked::Tester(Entry::Secondary), Some(Era::Modern), no_birth);
         assert_eq!(tester.map(|choice| choice.entry), Ok(Entry::Secondary));
+    }
+
+    #[test]
+    fn a_foreign_era_is_no_way_around_a_rollback_a_failover_that_is_off_or_an_unreleased_entry() {
+        let eras = |legacy, modern| Eras { legacy: Some(legacy), modern: Some(modern) };
+        let (legacy, dual, modern) = (eras(true, false), eras(true, true), eras(false, true));
+        // Everything is meant for the secondary, which does not speak the client's era.
+        let pair = |primary, secondary| Scene { serves: PerEntry { primary, secondary }, ..scene(Up, Up) };
+        let take = |scene: Scene, era| scene.decide(Asked::Birth, Some(era), || 0).map(|choice| choice.entry);
+        let condemned = |scene: Scene| Scene { condemned: PerEntry { primary: true, secondary: false }, ..scene };
+        assert_eq!(take(condemned(pair(dual, modern)), Era::Legacy), Ok(Entry::Secondary));
+        assert_eq!(take(condemned(pair(dual, legacy)), Era::Modern), Err(Unseated::NotModern));
+        let off = |scene: Scene| Scene { failover: false, ..scene };
+        assert_eq!(take(off(pair(dual, modern)), Era::Legacy), Ok(Entry::Secondary));
+        let unreleased = Scene { stable: Entry::Secondary, ..pair(dual, legacy) };
+        assert_eq!(take(unreleased, Era::Modern), Err(Unseated::NotModern));
+        let down = |scene: Scene| Scene { standing: PerEntry { primary: Down, secondary: Up }, ..scene };
+        assert_eq!(take(down(pair(dual, modern)), Era::Legacy), Ok(Entry::Secondary), "its own refusal says more");
+        assert_eq!(take(down(pair(dual, legacy)), Era::Modern), Err(Unseated::Unusable(Entry::Primary)), "it comes back");
     }
 
     #[test]

@@ -302,6 +302,7 @@ impl Machine {
             failover: self.rules.failover,
             // The machine decides nothing by eras; who publishes knows them.
             serves: PerEntry::default(),
+            offers_modern: true,
         }
     }
 

@@ -104,6 +104,11 @@ impl EntryView {
         self.unresolved && self.pinned(pin).is_none()
     }
 
+    /// Whether a pin was made by the version that is in this slot now: the next one is another server.
+    pub fn made(&self, pin: &Pin) -> bool {
+        name_hash(&self.version) == pin.version
+    }
+
     /// A pin to an endpoint of this entry, whose name is given.
     pub fn pin(&self, entry: Entry, endpoint: &str) -> Pin {
         Pin { entry, endpoint: name_hash(endpoint), version: name_hash(&self.version) }

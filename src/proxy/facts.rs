@@ -42,6 +42,8 @@ pub(super) struct Facts {
     pub(super) pin: Option<SessionPin>,
     /// Where the server is that gave out a word that it brings back.
     pub(super) handle: Option<Pin>,
+    /// Where its client has just listed what it calls now.
+    pub(super) listed: Option<Pin>,
     /// Whether its answer is a list that will be called by.
     pub(super) lists: bool,
     /// The session id as the client sent it, where it opened.
@@ -57,6 +59,17 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// What it asks of a service as that stands now: since its words were looked up, another version may have
+    /// taken their place.
+    pub(super) fn asks(&self, service: &ServiceView) -> Asked {
+        let made = |pin: &&Pin| service.entries[pin.entry].made(pin);
+        match (self.asked, self.handle.as_ref().filter(made), self.listed.as_ref().filter(made)) {
+            (Asked::Client(_), Some(pin), _) => Asked::Pinned(pin.entry),
+            (Asked::Client(key), None, Some(pin)) => Asked::Listed(pin.entry, key),
+            (asked, ..) => asked,
+        }
+    }
+
     fn unplaced(era: Option<Era>, repeatable: bool, unread: bool) -> Self {
         Self {
             asked: Asked::Stable,
@@ -65,6 +78,7 @@ impl Facts {
             key: None,
             pin: None,
             handle: None,
+            listed: None,
             lists: false,
             session: None,
             repeatable,
@@ -84,7 +98,7 @@ impl Facts {
     pub(super) fn only<'a>(&self, entry: Entry, view: &'a EntryView) -> Option<&'a EndpointView> {
         match (&self.pin, &self.handle) {
             (Some(pin), _) if pin.entry == entry && pin.upstream.is_some() => view.named(&pin.endpoint),
-            (None, Some(pin)) if pin.entry == entry => view.pinned(pin),
+            (None, Some(pin)) if pin.entry == entry && view.made(pin) => view.pinned(pin),
             _ => None,
         }
     }
@@ -110,6 +124,8 @@ pub(super) struct Asker {
     pub(super) is_batch: bool,
     /// The session, where its id opened.
     pub(super) session: Option<HeaderValue>,
+    /// Where the page came from that asks, once that is known to be allowed.
+    pub(super) origin: Option<HeaderValue>,
     /// What it shares with its session's stream, where it was posted to a sealed URI.
     pub(super) posted: Option<Posted>,
     /// Whether it has been answered, and so counted.
@@ -285,11 +301,8 @@ fn place(
     facts.asks_era = method == names::DISCOVER;
     facts.lists = names::is_list(method);
     facts.handle = handles::find(head, envelope, key, service, site);
-    match (facts.handle, handles::listed(method, key, service, site)) {
-        (Some(pin), _) => Asked::Pinned(pin.entry),
-        (None, Some(pin)) => Asked::Listed(pin.entry, key),
-        (None, None) => Asked::Client(key),
-    }
+    facts.listed = handles::listed(method, key, service, site);
+    Asked::Client(key)
 }
 
 /// The session of a legacy request. Whether there is one.

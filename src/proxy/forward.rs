@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, Request, Response, StatusCode, Version, request, response};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, VARY};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request, response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -68,6 +68,7 @@ impl Worker {
         asker.service = Some(service.clone());
         asker.witness = Witness::begin(&self.site, &service.config, &head.headers, begun);
         rim::guard(&head, &host, &service.config, peer)?;
+        asker.origin = head.headers.get(ORIGIN).cloned();
         let pause = self.site.limits.body_timeout;
         let body = peek::look(&head, body, &service, pause).await?;
         let facts = facts::read(&head, &body, &service, peer, &self.site, asker)?;
@@ -259,10 +260,15 @@ impl Worker {
         self.count(error, asker);
         let shape = asker.service.as_ref().map_or(ErrorShape::JsonRpc, |service| service.config.traffic.error_shape);
         let posted = asker.posted.as_ref().filter(|_| error::is_told_on_stream(error, asker, shape));
-        let response = match posted {
+        let mut response = match posted {
             Some(posted) if posted.tell(&asker.pending, error) => error::accepted(),
             _ => error::answer(error, asker, shape),
         };
+        // A page that may not read the answer takes it for a broken network, and gives up.
+        if let Some(origin) = asker.origin.take() {
+            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            response.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
+        }
         match asker.witness.take() {
             Some(witness) => witness.refused(error, response.status(), asker),
             None => tracing::debug!(%error, status = response.status().as_u16(), "request of no service"),

@@ -64,26 +64,18 @@ pub(super) fn find(
     let named = || name(head).filter(|_| method(head, envelope).is_some_and(|method| method.starts_with("tasks/")));
     let task = words.task.or_else(|| named().map(|name| hash_of(&name)));
     let found = [(Handle::Task, task), (Handle::State, words.request_state), (Handle::Cursor, words.cursor)];
-    let pin = found.into_iter().find_map(|(kind, word)| {
+    found.into_iter().find_map(|(kind, word)| {
         let word = word?;
         // Its own word first. One that is unique by itself also counts when it comes with another key, as
         // after a change of credentials; cursors are too often plain numbers for that.
         pins.find(kind, of_client(word, key), now)
             .or_else(|| if kind == Handle::Cursor { None } else { pins.find(kind, word, now) })
-    })?;
-    is_of_now(&pin, service).then_some(pin)
+    })
 }
 
 /// The entry whose list a client calls by, where it has just listed.
 pub(super) fn listed(method: &str, key: ClientKey, service: &ServiceView, site: &Site) -> Option<Pin> {
-    let calls = names::is_by_list(method);
-    let pin = service.pins.find(Handle::List, key.hash(), now(site)).filter(|_| calls)?;
-    is_of_now(&pin, service).then_some(pin)
-}
-
-/// A slot that has been filled anew is another server.
-fn is_of_now(pin: &Pin, service: &ServiceView) -> bool {
-    service.entries[pin.entry].pin(pin.entry, "").version == pin.version
+    if names::is_by_list(method) { service.pins.find(Handle::List, key.hash(), now(site)) } else { None }
 }
 
 fn now(site: &Site) -> Duration {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::ProxyError;
 use super::facts::Facts;
 use super::{Stage, Worker};
-use crate::domain::{Asked, Choice, Entry, Era, Standing, Unseated, Why};
+use crate::domain::{Asked, Choice, Entry, Standing, Unseated, Why};
 use crate::live::{EntryView, ServiceView};
 use crate::upstream::Ticket;
 
@@ -51,10 +51,10 @@ impl Worker {
                 Some(choice) => choice,
                 None => {
                     let next_birth = || facts.births(&service).fetch_add(1, Ordering::Relaxed);
-                    if facts.asks_era && !matches!(facts.asked, Asked::Tester(_)) && !service.scene.serves.offers(Era::Modern) {
+                    if facts.asks_era && !matches!(facts.asked, Asked::Tester(_)) && !service.scene.offers_modern {
                         return Err(ProxyError::NotModern);
                     }
-                    let chosen = service.scene.decide(facts.asked, facts.era, next_birth);
+                    let chosen = service.scene.decide(facts.asks(&service), facts.era, next_birth);
                     *search.choice.insert(chosen.map_err(|unseated| match unseated {
                         Unseated::Unusable(entry) => ProxyError::NothingUsable(entry),
                         Unseated::NotModern => ProxyError::NotModern,
@@ -150,10 +150,11 @@ impl Worker {
             {
                 return true;
             }
-            let meant = service.scene.meant(facts.asked, facts.births(service).load(Ordering::Relaxed));
+            let meant = service.scene.meant(facts.asks(service), facts.births(service).load(Ordering::Relaxed));
             let unknown = |entry: Entry| service.scene.standing[entry] == Standing::Unknown;
-            // Which era is offered depends on both.
-            service.starting && (unknown(meant) || (facts.asks_era && unknown(meant.other())))
+            // Which era is offered depends on both, and so does who speaks the client's.
+            let is_foreign = facts.era.is_some_and(|era| !service.scene.serves[meant].may_serve(era));
+            service.starting && (unknown(meant) || ((facts.asks_era || is_foreign) && unknown(meant.other())))
         };
         let service = self.latest(&service)?;
         if !must_wait(&service) {

@@ -20,6 +20,9 @@ use crate::mcp::names;
 
 mod sse;
 
+/// JSON-RPC 2.0, 5.1.
+const INTERNAL_ERROR: i64 = -32603;
+
 /// The most of an answer that a check reads.
 const MOST_READ: usize = 1 << 20;
 
@@ -52,51 +55,69 @@ pub struct Prober {
     health: Health,
     era: Option<Era>,
     until_learning: u32,
+    /// What was learnt of the eras, and whether the last check spoke against it.
+    learnt: Eras,
+    is_doubted: bool,
 }
 
 /// What one way of asking came to.
-type Answer = Result<String, String>;
+type Answer = Result<String, Failure>;
+
+/// Why a check did not pass.
+struct Failure {
+    detail: String,
+    is_silent: bool,
+}
+
+impl From<String> for Failure {
+    fn from(detail: String) -> Self {
+        Self { detail, is_silent: false }
+    }
+}
 
 impl Prober {
     /// A prober that knows nothing yet.
     pub fn new(endpoint: Arc<Endpoint>, health: Health) -> Self {
-        Self { endpoint, health, era: None, until_learning: 0 }
+        Self { endpoint, health, era: None, until_learning: 0, learnt: Eras::default(), is_doubted: false }
     }
 
     /// One check.
     pub async fn check(&mut self) -> Finding {
         let started = tokio::time::Instant::now();
-        let timeout = self.health.timeout;
-        let asked = tokio::time::timeout(timeout, self.ask()).await;
-        let silent = asked.is_err();
-        let (result, serves) = asked.unwrap_or_else(|_| (Err(format!("no answer within {timeout:?}")), Eras::default()));
-        if result.is_err() {
+        let (answer, serves) = match self.health.kind {
+            HealthKind::Mcp if self.until_learning == 0 => self.learn().await,
+            _ => (self.ask().await, Eras::default()),
+        };
+        if answer.is_err() {
             // A new version may have come up here, of another era.
             (self.era, self.until_learning) = (None, 0);
         }
-        let (success, detail) = match result {
-            Ok(detail) => (true, detail),
-            Err(detail) => (false, detail),
-        };
-        Finding { success, silent, detail, took: started.elapsed(), serves }
+        let took = started.elapsed();
+        match answer {
+            Ok(detail) => Finding { success: true, silent: false, detail, took, serves },
+            Err(Failure { detail, is_silent }) => Finding { success: false, silent: is_silent, detail, took, serves },
+        }
     }
 
-    async fn ask(&mut self) -> (Answer, Eras) {
-        let unlearnt = |answer| (answer, Eras::default());
-        match self.health.kind {
-            HealthKind::Tcp => unlearnt(connect(&self.endpoint).await.map(|_| "accepts connections".to_owned())),
-            HealthKind::Http => unlearnt(self.ask_http().await),
-            HealthKind::Mcp if self.until_learning > 0 => {
-                self.until_learning -= 1;
-                unlearnt(match self.era {
-                    Some(Era::Modern) => self.discover().await.and_then(|answer| match answer {
-                        Discovered::Serves(detail) => Ok(detail),
-                        _ => Err("answered server/discover before and does no more".to_owned()),
-                    }),
-                    _ => self.shake_hands().await.and_then(Initialized::detail),
-                })
-            }
-            HealthKind::Mcp => self.learn().await,
+    async fn ask(&mut self) -> Answer {
+        self.until_learning = self.until_learning.saturating_sub(1);
+        match (self.health.kind, self.era) {
+            (HealthKind::Tcp, _) => self.in_time(connect(&self.endpoint)).await.map(|_| "accepts connections".to_owned()),
+            (HealthKind::Http, _) => self.in_time(self.ask_http()).await,
+            (HealthKind::Mcp, Some(Era::Modern)) => match self.in_time(self.discover()).await? {
+                Discovered::Serves(detail) => Ok(detail),
+                _ => Err("answered server/discover before and does no more".to_owned().into()),
+            },
+            (HealthKind::Mcp, _) => self.in_time(self.shake_hands()).await?.detail(),
+        }
+    }
+
+    /// A question that takes too long is one to which there was no answer.
+    async fn in_time<T>(&self, question: impl Future<Output = Result<T, String>>) -> Result<T, Failure> {
+        let within = self.health.timeout;
+        match tokio::time::timeout(within, question).await {
+            Ok(answer) => answer.map_err(Failure::from),
+            Err(_) => Err(Failure { detail: format!("no answer within {within:?}"), is_silent: true }),
         }
     }
 
@@ -105,27 +126,41 @@ impl Prober {
         if status.is_success() { Ok(format!("answers {status}")) } else { Err(format!("answers {status}")) }
     }
 
-    /// Asks in both eras at once. Well is who answers in either.
+    /// Asks in both eras at once, each with a time of its own. Well is who answers in either.
     async fn learn(&mut self) -> (Answer, Eras) {
-        let (discovered, initialized) = tokio::join!(self.discover(), self.initialize());
+        let (discovered, initialized) = tokio::join!(self.in_time(self.discover()), self.in_time(self.initialize()));
         let initialized = match (&discovered, initialized) {
             (Ok(Discovered::Serves(_)), initialized) => initialized,
-            (_, initialized) => self.or_over_sse(initialized).await,
+            (_, Ok(Initialized::Absent(why))) => self.in_time(self.initialize_over_sse(why)).await,
+            (_, initialized) => initialized,
         };
-        let serves = Eras {
+        let seen = Eras {
             modern: discovered.as_ref().ok().and_then(Discovered::says),
             legacy: initialized.as_ref().ok().and_then(Initialized::says),
         };
-        let modern = match discovered {
-            Ok(Discovered::Serves(detail)) => Some(detail),
-            _ => None,
-        };
-        let (era, answer) = match (modern, initialized) {
-            (Some(detail), _) => (Era::Modern, Ok(detail)),
-            (None, initialized) => (Era::Legacy, initialized.and_then(Initialized::detail)),
+        let (era, answer) = match (discovered, initialized) {
+            (Ok(Discovered::Serves(detail)), _) => (Era::Modern, Ok(detail)),
+            (_, initialized) => (Era::Legacy, initialized.and_then(Initialized::detail)),
         };
         (self.era, self.until_learning) = (Some(era), LEARN_EVERY);
-        (answer, serves)
+        (answer, self.believe(seen))
+    }
+
+    /// What is to be believed of what was seen. A server that serves neither era is in trouble, and says
+    /// nothing of eras by that; and what was served before is not taken back by one check alone.
+    fn believe(&mut self, seen: Eras) -> Eras {
+        if seen.modern != Some(true) && seen.legacy != Some(true) {
+            return Eras::default();
+        }
+        let takes_back = |seen: Option<bool>, learnt: Option<bool>| seen == Some(false) && learnt == Some(true);
+        let contradicts = takes_back(seen.modern, self.learnt.modern) || takes_back(seen.legacy, self.learnt.legacy);
+        if contradicts && !std::mem::replace(&mut self.is_doubted, true) {
+            self.until_learning = 0;
+            return Eras::default();
+        }
+        self.is_doubted = false;
+        self.learnt = seen.over(self.learnt);
+        seen
     }
 
     /// `server/discover` (2026-07-28): stateless and cheap.
@@ -140,29 +175,26 @@ impl Prober {
         let answer = self.send(Method::POST, &headers, body.to_string().into()).await?;
         match answer.status() {
             StatusCode::OK => {}
-            status if is_about_something_else(status) => return Ok(Discovered::Unclear),
-            _ => return Ok(Discovered::Refuses),
+            status if is_refusal(status) => return Ok(Discovered::Refuses),
+            _ => return Ok(Discovered::Unclear),
         }
         let message = read_message(answer).await?;
-        Ok(match message["result"]["supportedVersions"].as_array() {
-            None => Discovered::Refuses,
-            Some(versions) => {
-                let versions: Vec<&str> = versions.iter().filter_map(Value::as_str).collect();
-                Discovered::Serves(format!("serves {}", versions.join(", ")))
-            }
+        let versions: Vec<&str> =
+            message["result"]["supportedVersions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        Ok(if versions.iter().any(|version| names::is_modern(version.as_bytes())) {
+            Discovered::Serves(format!("serves {}", versions.join(", ")))
+        } else if is_trouble(&message) {
+            Discovered::Unclear
+        } else {
+            Discovered::Refuses
         })
     }
 
     /// The legacy handshake, by whichever transport.
     async fn shake_hands(&self) -> Result<Initialized, String> {
-        let initialized = self.initialize().await;
-        self.or_over_sse(initialized).await
-    }
-
-    async fn or_over_sse(&self, initialized: Result<Initialized, String>) -> Result<Initialized, String> {
-        match initialized {
-            Ok(Initialized::Absent(why)) => self.initialize_over_sse(why).await,
-            other => other,
+        match self.initialize().await? {
+            Initialized::Absent(why) => self.initialize_over_sse(why).await,
+            other => Ok(other),
         }
     }
 
@@ -174,11 +206,11 @@ impl Prober {
             StatusCode::OK => {}
             // Alive, and it guards its sessions: the check has no credential of a client.
             StatusCode::UNAUTHORIZED => return Ok(Initialized::Guarded),
-            status if is_about_something_else(status) => return Err(format!("answers initialize with {status}")),
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-                return Ok(Initialized::Absent(format!("answers initialize with {}", answer.status())));
+            status @ (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
+                return Ok(Initialized::Absent(format!("answers initialize with {status}")));
             }
-            status => return Ok(Initialized::Refuses(format!("answers initialize with {status}"))),
+            status if is_refusal(status) => return Ok(Initialized::Refuses(format!("answers initialize with {status}"))),
+            status => return Err(format!("answers initialize with {status}")),
         }
         let session = answer.headers().get(names::SESSION_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
         let _ending = session.map(|session| Ending { endpoint: self.endpoint.clone(), health: self.health.clone(), session });
@@ -242,6 +274,8 @@ enum Initialized {
     Serves(String),
     Guarded,
     Refuses(String),
+    /// It speaks of trouble, not of eras.
+    Fails(String),
     /// Nothing at this path takes it: a server of HTTP+SSE alone says so.
     Absent(String),
 }
@@ -251,10 +285,13 @@ impl Initialized {
         let info = &message["result"]["serverInfo"];
         match (info["name"].as_str(), info["version"].as_str()) {
             (Some(name), version) => Self::Serves(format!("{name} {}", version.unwrap_or("")).trim_end().to_owned()),
-            (None, _) => Self::Refuses(match message["error"]["message"].as_str() {
-                Some(error) => format!("answers initialize with the error `{error}`"),
-                None => "answers initialize without serverInfo".to_owned(),
-            }),
+            (None, _) => {
+                let what = match message["error"]["message"].as_str() {
+                    Some(error) => format!("answers initialize with the error `{error}`"),
+                    None => "answers initialize without serverInfo".to_owned(),
+                };
+                if is_trouble(message) { Self::Fails(what) } else { Self::Refuses(what) }
+            }
         }
     }
 
@@ -262,7 +299,7 @@ impl Initialized {
         match self {
             Self::Serves(_) => Some(true),
             Self::Refuses(_) | Self::Absent(_) => Some(false),
-            Self::Guarded => None,
+            Self::Guarded | Self::Fails(_) => None,
         }
     }
 
@@ -270,7 +307,7 @@ impl Initialized {
         match self {
             Self::Serves(detail) => Ok(detail),
             Self::Guarded => Ok("answers 401: it wants a credential".to_owned()),
-            Self::Refuses(detail) | Self::Absent(detail) => Err(detail),
+            Self::Refuses(detail) | Self::Fails(detail) | Self::Absent(detail) => Err(detail.into()),
         }
     }
 }
@@ -285,13 +322,22 @@ fn handshake() -> Bytes {
     message.to_string().into()
 }
 
-/// A status that says nothing of the era: a credential is missing, a limit reached, the server in trouble.
-fn is_about_something_else(status: StatusCode) -> bool {
-    status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-        )
+/// A status by which a server of one era refuses the other. Anything else speaks of credentials, limits or
+/// trouble.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_ACCEPTABLE
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+    )
+}
+
+/// Whether an error is the server's own trouble, by its code, and so says nothing of eras.
+fn is_trouble(message: &Value) -> bool {
+    message["error"]["code"] == INTERNAL_ERROR
 }
 
 /// Ends a session that a check has opened: DELETE, beside the check, with a time of its own, and also

@@ -46,6 +46,7 @@ async fn a_call_pending_on_a_dead_server_gets_an_error_that_spares_its_session()
     assert_eq!(session.delete().await.status(), 200);
     let modern = session.client.with("mcp-protocol-version", "2026-07-28").with("x-api-key", "k");
     v2.kill();
+    app.admin.split("0:100").await;
     assert_eq!(modern.post(&call(1, "echo")).await.status(), 503);
 }
 

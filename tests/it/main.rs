@@ -6,6 +6,7 @@ mod admin;
 mod answers;
 mod books;
 mod edges;
+mod eras;
 mod form;
 mod health;
 mod http2;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Fake, Folder, Options, TestApp, eventually, initialize};
+use crate::support::{Client, Fake, Folder, Options, TestApp, eventually};
 
 const LEGACY: Options = Options { sessions: true, modern: false, legacy: true };
 const DUAL: Options = Options { sessions: true, modern: true, legacy: true };
@@ -192,16 +192,6 @@ async fn legacy_clients_of_a_pair_that_is_half_modern_all_reach_the_half_that_sp
         assert_eq!(Client::new(&app).open().await.who().await, "v1");
     }
     assert_eq!(Modern::new(&app, "key").who().await, "v2", "the split counts where both speak");
-}
-
-#[tokio::test]
-async fn a_client_that_was_shown_the_modern_era_stays_with_it() {
-    let (v1, v2) = pair(LEGACY, DUAL).await;
-    let app = TestApp::start(&v1, &v2, "100:0", "").await;
-    assert_eq!(Modern::new(&app, "key").who().await, "v2");
-    let response = Client::new(&app).post(&initialize()).await;
-    assert_eq!(response.status(), 200);
-    assert_eq!(v1.births(), 1, "a new client follows the split");
 }
 
 #[tokio::test]

@@ -591,6 +591,8 @@ async fn a_deploy_may_go_to_https() {
     let body = json!({ "version": "3", "endpoints": [v3.url()] });
     let (status, answer) = app.admin.send("PUT", "/v1/services/notes/entries/secondary", Some(body)).await;
     assert_eq!((status, &answer["endpoints"][0]["url"]), (200, &json!(v3.url())), "{answer}");
+    eventually("it is proven", async || (app.admin.service().await["entries"]["secondary"]["standing"] == "up").then_some(()))
+        .await;
     app.admin.split("0:100").await;
     let session = crate::support::Client::new(&app).open().await;
     assert_eq!(session.who().await, "v3");
