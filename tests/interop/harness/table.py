@@ -22,7 +22,8 @@ def print_table(rows):
             print("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())
         print()
     for where, reason in REASONS.items():
-        print(f"- {' x '.join(where)}: {reason}")
+        if any(row[0] == where[0] for row in rows):
+            print(f"- {' x '.join(where)}: {reason}")
 
 
 def print_failures(rows):
