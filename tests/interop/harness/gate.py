@@ -98,11 +98,11 @@ class Gate:
 
 
 class Stepper:
-    """Moves the split through `STEPS` over and over while clients are at work; `holds` come first: (split, seconds)."""
+    """Moves the split through `steps` over and over while clients are at work; `holds` come first: (split, seconds)."""
 
-    def __init__(self, gate, holds=()):
+    def __init__(self, gate, holds=(), steps=STEPS, interval=STEP_INTERVAL):
         self._gate = gate
-        self._holds = holds
+        self._holds, self._steps, self._interval = holds, steps, interval
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.taken = 0
@@ -112,8 +112,8 @@ class Stepper:
         for split, seconds in self._holds:
             self._set(split)
             self._stopped.wait(seconds)
-        while not self._stopped.wait(STEP_INTERVAL):
-            self._set(STEPS[self.taken % len(STEPS)])
+        while not self._stopped.wait(self._interval):
+            self._set(self._steps[self.taken % len(self._steps)])
 
     def _set(self, split):
         try:
