@@ -35,13 +35,18 @@ impl Driver {
             self.session.take().ok_or("not connected")?.end().await?;
             return Ok(String::new());
         }
+        let within = order["within"].as_f64().map_or(PATIENCE, Duration::from_secs_f64);
         let session = self.session.as_mut().ok_or("not connected")?;
         match order["do"].as_str() {
             Some("call") => {
                 let arguments = order["arguments"].as_object().cloned().unwrap_or_default();
-                session.call(order["tool"].as_str().unwrap_or_default(), arguments, false).await
+                let called = session.call(order["tool"].as_str().unwrap_or_default(), arguments, false);
+                timeout(within, called).await.map_err(|_| "its caller's timeout")?
             }
-            Some("notice") => session.notice(order["text"].as_str().unwrap_or_default(), PATIENCE).await.map(|()| String::new()),
+            Some("notice") => {
+                let text = order["text"].as_str().unwrap_or_default();
+                session.notice(text, within).await.map(|()| String::new())
+            }
             Some("notify") => session.notify().await.map(|()| String::new()),
             _ => Err(format!("no such order: {order}").into()),
         }

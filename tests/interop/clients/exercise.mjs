@@ -64,8 +64,8 @@ export class Peer {
         this.#wake();
     }
 
-    async notice(wanted) {
-        const deadline = AbortSignal.timeout(NOTICE_TIMEOUT);
+    async notice(wanted, within = NOTICE_TIMEOUT) {
+        const deadline = AbortSignal.timeout(within);
         while (!this.notices.some(text => text.includes(wanted))) {
             deadline.throwIfAborted();
             await new Promise(resolve => {
@@ -206,6 +206,11 @@ async function runSession(open, task, fetch, session, features, tally) {
 
 export async function main(client, open) {
     const task = JSON.parse(process.argv[2]);
+    if (task.drive) {
+        // Here because drive.mjs builds on this file.
+        const { drive } = await import('./drive.mjs');
+        return drive(open, task);
+    }
     const features = dialect(task);
     const tally = new Tally([...Object.keys(features), ...(task.delete ? ['delete'] : [])]);
     const fetch = fetchFor(task, tally.heard);

@@ -78,6 +78,10 @@ class Peer:
         """Set by the opener where lists are asked for: the names on all pages."""
         raise NotImplementedError
 
+    async def notify(self):
+        """Set by the opener: a notification to the server."""
+        raise NotImplementedError
+
     def listen(self):
         """Set by the opener where streams are subscribed to: a context manager that gives an iterator of events."""
         raise NotImplementedError
@@ -183,6 +187,12 @@ async def run_session(opener, task, session, tally):
 
 def main(client, opener):
     task = Task(json.loads(sys.argv[1]))
+    if task.drive:
+        # Here because drive.py builds on this file.
+        from drive import drive
+
+        drive(opener, task)
+        return
     tally = Tally([*task.features, *(["delete"] if task.delete else [])])
 
     async def all_sessions():

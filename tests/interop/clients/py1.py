@@ -50,6 +50,7 @@ async def opener(task, peer):
             return text
 
         peer.call = call
+        peer.notify = session.send_roots_list_changed
         yield
 
 

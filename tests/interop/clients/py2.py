@@ -66,6 +66,7 @@ async def opener(task, peer):
                 yield aiter(subscription)
 
         peer.call = call
+        peer.notify = client.send_roots_list_changed
         peer.tools = lambda: all_tools(client)
         peer.listen = listen
         yield

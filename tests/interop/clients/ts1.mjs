@@ -7,7 +7,7 @@ import { CreateMessageRequestSchema, LoggingMessageNotificationSchema } from '@m
 import { CALL_TIMEOUT, main } from './exercise.mjs';
 
 async function open(task, peer) {
-    const client = new Client({ name: 'interop-ts1', version: '1' }, { capabilities: { sampling: {} } });
+    const client = new Client({ name: 'interop-ts1', version: '1' }, { capabilities: { sampling: {}, roots: { listChanged: true } } });
     client.setRequestHandler(CreateMessageRequestSchema, ({ params }) => ({
         role: 'assistant',
         model: 'none',
@@ -26,6 +26,7 @@ async function open(task, peer) {
             if (result.isError) throw new Error(result.content[0].text);
             return result.content[0].text;
         },
+        notify: () => client.sendRootsListChanged(),
         async end() {
             await transport.terminateSession?.();
             await client.close();

@@ -6,7 +6,7 @@ import { CALL_TIMEOUT, main } from './exercise.mjs';
 const MODES = { legacy: 'legacy', auto: 'auto', modern: { pin: '2026-07-28' } };
 
 async function open(task, peer) {
-    const options = { capabilities: { sampling: {} }, versionNegotiation: { mode: MODES[peer.mode] } };
+    const options = { capabilities: { sampling: {}, roots: { listChanged: true } }, versionNegotiation: { mode: MODES[peer.mode] } };
     const client = new Client({ name: 'interop-ts2', version: '1' }, options);
     client.setRequestHandler('sampling/createMessage', ({ params }) => ({
         role: 'assistant',
@@ -30,6 +30,7 @@ async function open(task, peer) {
             return (await client.listTools()).tools.map(tool => tool.name);
         },
         listen: () => client.listen({ toolsListChanged: true }),
+        notify: () => client.sendRootsListChanged(),
         async end() {
             await transport.terminateSession?.();
             await client.close();

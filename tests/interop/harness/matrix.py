@@ -70,7 +70,7 @@ class Lane:
     http: str = "1.1"
     # Whether the clients can also be sent to a server without the proxy.
     direct: bool = True
-    # What the clients hold on to is judged: nothing, their legacy session, or their stream.
+    # Keys of [service.health].
     health: str = ""
 
     def modes_of(self, client):
@@ -101,6 +101,10 @@ LANES = (
 )
 
 
+# The second half of a server kind's name.
+VARIANTS = {"": [], "stateless": ["--stateless"], "modern": ["--legacy", "reject"], "plain": ["--no-ids"]}
+
+
 def server_command(tools, kind, port, name, log, transport):
     """Returns the command and what it needs in its environment."""
     if kind == "everything":
@@ -111,11 +115,11 @@ def server_command(tools, kind, port, name, log, transport):
     base, _, variant = kind.partition("-")
     arguments = ["--port", port, "--name", name, "--log", log]
     if base == "ts2":
-        return ["node", tools.node / "servers/ts2.mjs", *arguments, *(["--legacy", "reject"] if variant else [])], {}
+        return ["node", tools.node / "servers/ts2.mjs", *arguments, *VARIANTS[variant]], {}
     arguments += ["--transport", transport]
     if base == "ts":
         return ["node", tools.node / "servers/ts.mjs", *arguments], {}
-    return [tools.python[base], tools.here / "servers" / f"{base}.py", *arguments, *(["--stateless"] if variant else [])], {}
+    return [tools.python[base], tools.here / "servers" / f"{base}.py", *arguments, *VARIANTS[variant]], {}
 
 
 def launch_server(tools, kind, port, name, work, transport="streamable-http"):

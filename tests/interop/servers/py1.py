@@ -14,7 +14,8 @@ class Store(Events, EventStore):
 
 
 def build(journal, args):
-    server = FastMCP("interop-py1", event_store=Store(), retry_interval=tools.RETRY_MS, log_level="WARNING")
+    ids = {} if args.no_ids else {"event_store": Store(), "retry_interval": tools.RETRY_MS}
+    server = FastMCP("interop-py1", log_level="WARNING", **ids)
     tools.register(server, journal, Context)
 
     async def ask(call: str, ctx: Context) -> str:

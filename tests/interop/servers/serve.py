@@ -16,6 +16,7 @@ def main(build):
     parser.add_argument("--log", required=True)
     parser.add_argument("--transport", choices=("streamable-http", "http+sse"), default="streamable-http")
     parser.add_argument("--stateless", action="store_true")
+    parser.add_argument("--no-ids", action="store_true", help="events without ids, so that no stream can be resumed")
     args = parser.parse_args()
     journal = Journal(args.log, args.name)
 
