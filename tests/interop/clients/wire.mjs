@@ -1,10 +1,14 @@
 // Below the SDK: a `fetch` that speaks the HTTP version of the task, sends the client's key, and can lose one answer in
 // the middle.
-import { Agent, buildConnector, fetch as undiciFetch, H2CClient } from 'undici';
+import { Agent, buildConnector, fetch as undiciFetch, H2CClient, Pool } from 'undici';
 
 /** `heard(version)` is called once per connection with what was agreed on it. */
 function dispatcher(task, heard) {
-    if (task.http === 'h2c') return new H2CClient(new URL(task.url).origin, { pipelining: 100, maxConcurrentStreams: 100 });
+    if (task.http === 'h2c') {
+        // With several requests on a connection undici keeps a POST waiting for as long as a stream is open there.
+        const factory = origin => new H2CClient(origin, { pipelining: 1, maxConcurrentStreams: 1 });
+        return new Pool(new URL(task.url).origin, { factory });
+    }
     const connector = buildConnector({ allowH2: true });
     return new Agent({
         allowH2: true,

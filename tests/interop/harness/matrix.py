@@ -92,11 +92,16 @@ LANES = (
         "mixed", MIXED, "mixed", (Pair("py1", "py2"), Pair("ts", "ts2"), Pair("py2", "ts2-modern")),
         modes=("auto",), own_modes=STAY_LEGACY, keyed=True, direct=False,
     ),
-    Lane("https", LEGACY, "legacy", same("py2"), tls=True, direct=False),
-    Lane("https+h2", LEGACY, "legacy", same("ts"), tls=True, http="2", direct=False),
+    Lane("https", LEGACY, "legacy", same("py2", "everything"), tls=True, direct=False),
+    Lane("https+h2", LEGACY, "legacy", same("py1", "py2", "ts", "everything"), tls=True, http="2", direct=False),
     Lane("h2c", LEGACY, "legacy", same("py1"), http="h2c", direct=False),
     Lane(
-        "modern+h2", MODERN, "modern", same("ts2"), NEGOTIATING, modes=BOTH, keyed=True, tls=True, http="2", direct=False
+        "http+sse+h2", SSE, "sse", same("ts"), ("py1", "py2", "ts1", "ts2"), transport="http+sse", path="/sse",
+        health='kind = "tcp"', tls=True, http="2", direct=False,
+    ),
+    Lane(
+        "modern+h2", MODERN, "modern", same("py2", "ts2"), NEGOTIATING, modes=BOTH, keyed=True, tls=True, http="2",
+        direct=False,
     ),
 )
 
