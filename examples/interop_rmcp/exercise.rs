@@ -169,8 +169,8 @@ impl Exercise {
 /// Exercises the server and prints the report.
 pub async fn run(task: Task) -> Result<(), Failure> {
     let dialects: Value = serde_json::from_str(DIALECTS)?;
-    let kind = if task.server == "everything" { "everything" } else { "ours" };
-    let features = dialects[&task.dialect][kind].as_object().cloned().unwrap_or_default();
+    let dialect = &dialects[&task.dialect];
+    let features = dialect[&task.server].as_object().or(dialect["ours"].as_object()).cloned().unwrap_or_default();
     let client = http_client(&task)?;
     let (tally, versions, answers) = Default::default();
     let exercise = Exercise { task, features, tally, versions, answers };

@@ -2,11 +2,13 @@
 //! for the Python SDKs, and prints the same report; or does what it is told line by line, as `clients/drive.py`.
 //!
 //! `interop_rmcp TASK`: the task is one JSON object, whose fields `tests/interop/run.py` documents.
+//! `interop_rmcp serve --port PORT --name NAME --log FILE`: the rmcp server of the suite.
 
 #![allow(deprecated, reason = "sampling and logging are what handshake-era clients and servers speak")]
 
 mod drive;
 mod exercise;
+mod server;
 mod session;
 mod wire;
 
@@ -43,7 +45,11 @@ impl Task {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
-    let argument = std::env::args().nth(1).ok_or("usage: interop_rmcp TASK")?;
-    let task: Task = serde_json::from_str(&argument)?;
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let first = arguments.first().ok_or("usage: interop_rmcp TASK | serve …")?;
+    if first == "serve" {
+        return server::run(&arguments).await;
+    }
+    let task: Task = serde_json::from_str(first)?;
     if task.drive { drive::run(task).await } else { exercise::run(task).await }
 }

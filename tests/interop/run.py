@@ -186,7 +186,7 @@ class Run:
 
     def eras_wrong(self, report):
         """An era is one answer: what negotiates is modern where both entries are, legacy otherwise."""
-        both = all(kind.startswith(("py2", "ts2")) for kind in (self.pair.primary, self.pair.secondary))
+        both = all(kind.startswith(("py2", "ts2", "rmcp")) for kind in (self.pair.primary, self.pair.secondary))
         modes = self.lane.modes_of(report["client"])
         wrong = []
         for session, version in report["versions"].items():
@@ -205,7 +205,7 @@ def main():
     tools.rmcp_client = args.rmcp_client
     if not args.rmcp_client and "rmcp" in clients:
         clients.remove("rmcp")
-        print("rmcp is left out: no --rmcp-client", file=sys.stderr)
+        print("rmcp is left out, as client and as server: no --rmcp-client", file=sys.stderr)
     started = time.monotonic()
     certificates = Certificates(tools.python["py2"], args.work / "certificates")
     lanes = [lane for lane in LANES if lane.name in chosen(args, "lane", [lane.name for lane in LANES])]
@@ -214,7 +214,7 @@ def main():
         for lane in lanes
         if lane.direct or not args.direct
         for pair in lane.pairs
-        if pair.name in chosen(args, "server", [pair.name])
+        if pair.name in chosen(args, "server", [pair.name]) and (pair.primary != "rmcp" or args.rmcp_client)
     ]
     runs = [run for run in runs if run.clients]
     rows, checks = {}, []

@@ -86,7 +86,7 @@ export class Peer {
 
 function dialect(task) {
     const dialects = JSON.parse(readFileSync(new URL('../dialects.json', import.meta.url)));
-    return dialects[task.dialect][task.server === 'everything' ? 'everything' : 'ours'];
+    return dialects[task.dialect][task.server] ?? dialects[task.dialect].ours;
 }
 
 function filled(step, call) {

@@ -28,7 +28,7 @@ class Task(dict):
     @property
     def features(self):
         dialects = json.loads((Path(__file__).parent.parent / "dialects.json").read_text())
-        return dialects[self.dialect]["everything" if self.server == "everything" else "ours"]
+        return dialects[self.dialect].get(self.server) or dialects[self.dialect]["ours"]
 
     @property
     def trust(self):

@@ -81,19 +81,19 @@ STAY_LEGACY = {"py1": ("legacy",), "ts1": ("legacy",)}
 BOTH = ("modern", "auto")
 
 LANES = (
-    Lane("streamable", LEGACY, "legacy", same("py1", "py2", "ts", "everything")),
+    Lane("streamable", LEGACY, "legacy", same("py1", "py2", "ts", "everything", "rmcp")),
     # rmcp has had no HTTP+SSE client since 1.0.
     Lane(
         "http+sse", SSE, "sse", same("py1", "py2", "ts", "everything"), ("py1", "py2", "ts1", "ts2"),
         transport="http+sse", path="/sse", health='kind = "tcp"',
     ),
-    Lane("modern", MODERN, "modern", same("py2", "py2-stateless", "ts2"), NEGOTIATING, modes=BOTH, keyed=True),
+    Lane("modern", MODERN, "modern", same("py2", "py2-stateless", "ts2", "rmcp"), NEGOTIATING, modes=BOTH, keyed=True),
     Lane(
         "mixed", MIXED, "mixed", (Pair("py1", "py2"), Pair("ts", "ts2"), Pair("py2", "ts2-modern")),
         modes=("auto",), own_modes=STAY_LEGACY, keyed=True, direct=False,
     ),
     Lane("https", LEGACY, "legacy", same("py2", "everything"), tls=True, direct=False),
-    Lane("https+h2", LEGACY, "legacy", same("py1", "py2", "ts", "everything"), tls=True, http="2", direct=False),
+    Lane("https+h2", LEGACY, "legacy", same("py1", "py2", "ts", "everything", "rmcp"), tls=True, http="2", direct=False),
     Lane("h2c", LEGACY, "legacy", same("py1"), http="h2c", direct=False),
     Lane(
         "http+sse+h2", SSE, "sse", same("ts"), ("py1", "py2", "ts1", "ts2"), transport="http+sse", path="/sse",
@@ -117,6 +117,8 @@ def server_command(tools, kind, port, name, log, transport):
         tap = tools.node / "servers/tap.mjs"
         env = {"PORT": str(port), "INTEROP_NAME": name, "INTEROP_LOG": str(log)}
         return ["node", "--import", tap.as_uri(), package, "sse" if transport == "http+sse" else "streamableHttp"], env
+    if kind == "rmcp":
+        return [tools.rmcp_client, "serve", "--port", port, "--name", name, "--log", log], {}
     base, _, variant = kind.partition("-")
     arguments = ["--port", port, "--name", name, "--log", log]
     if base == "ts2":
