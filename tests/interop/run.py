@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from harness.certificates import Certificates, Rotor
+from harness.certificates import Certificates, Rotor, Served
 from harness.gate import Gate, Stepper
 from harness.install import WORK, Tools
 from harness.matrix import CLIENTS, LANES, client_command, launch_server
@@ -118,7 +118,7 @@ class Run:
         scheme, port = "http", ports[0]
         if not self.args.direct:
             tables = f"[service.health]\n{self.lane.health}\n" if self.lane.health else ""
-            tls = self.certificates if self.lane.tls else None
+            tls = Served(self.certificates, self.work) if self.lane.tls else None
             gate = Gate(self.args.dualgate, *ports, "90:10" if self.mixed else "50:50", self.work, tables=tables, tls=tls)
             running.callback(gate.stop)
             self.stepper = running.enter_context(Stepper(gate, HOLDS if self.mixed else ()))
@@ -130,9 +130,17 @@ class Run:
         return f"{scheme}://{host}:{port}{self.lane.path}", [log for _, log, _ in logs]
 
     def __call__(self):
+        """Rows of the table, checks, seconds."""
+        began = time.monotonic()
+        try:
+            rows, checks = self.meet()
+        except (OSError, RuntimeError, TimeoutError) as problem:
+            rows, checks = {}, [(f"{self.lane.name} x {self.pair.name}: came to its end", repr(problem))]
+        return rows, checks, time.monotonic() - began
+
+    def meet(self):
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
-        began = time.monotonic()
         with ExitStack() as running:
             url, logs = self.start(running)
             with ThreadPoolExecutor(len(self.clients)) as pool:
@@ -141,7 +149,7 @@ class Run:
         rows = {}
         for report in reports:
             rows[self.lane.name, report["client"], self.pair.name] = Judge(self.lane, report, journals).verdict()
-        return rows, self.checks(reports, journals), time.monotonic() - began
+        return rows, self.checks(reports, journals)
 
     def settled(self, logs, reports):
         """The journals as they are once every session's end is in them, read before the servers stop."""

@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-REPLACE_EVERY = 0.6
+REPLACE_EVERY = 0.8
 SEEN_WITHIN = 10
 COUNT = 6
 
@@ -68,7 +68,7 @@ def make(directory, count):
 
 
 class Certificates:
-    """The authority of a run, and the pair of files that dualgate is pointed to."""
+    """The authority of a run, and certificates to choose from."""
 
     def __init__(self, python, directory):
         self._directory = directory
@@ -77,22 +77,32 @@ class Certificates:
         if made.returncode != 0:
             raise RuntimeError(f"no certificates: {made.stderr[-500:]}")
         self.ca = directory / "ca.crt"
+
+    def files(self, number):
+        return self._directory / f"leaf-{number}.crt", self._directory / f"leaf-{number}.key"
+
+
+class Served:
+    """The pair of files that one dualgate is pointed to."""
+
+    def __init__(self, certificates, directory):
+        self._certificates = certificates
         self.cert, self.key = directory / "served.crt", directory / "served.key"
         self.put(0)
 
     def put(self, number):
         """Each file is replaced in one step; that the two do not fit for a moment is a reader's to stand."""
-        for source, target in ((f"leaf-{number}.key", self.key), (f"leaf-{number}.crt", self.cert)):
+        for source, target in zip(self._certificates.files(number), (self.cert, self.key)):
             new = target.with_suffix(".new")
-            shutil.copy(self._directory / source, new)
+            shutil.copy(source, new)
             os.replace(new, target)
 
     def der(self, number):
-        return ssl.PEM_cert_to_DER_cert((self._directory / f"leaf-{number}.crt").read_text())
+        return ssl.PEM_cert_to_DER_cert(self._certificates.files(number)[0].read_text())
 
-    def served(self, port):
+    def presented(self, port):
         """The certificate that a new connection gets."""
-        context = ssl.create_default_context(cafile=self.ca)
+        context = ssl.create_default_context(cafile=self._certificates.ca)
         with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
             with context.wrap_socket(raw, server_hostname="localhost") as wrapped:
                 return wrapped.getpeercert(binary_form=True)
@@ -101,8 +111,8 @@ class Certificates:
 class Rotor:
     """Replaces the certificate over and over while clients are at work; each must come into force."""
 
-    def __init__(self, certificates, port):
-        self._certificates, self._port = certificates, port
+    def __init__(self, served, port):
+        self._served, self._port = served, port
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.taken = 0
@@ -112,10 +122,10 @@ class Rotor:
         number = 0
         while not self._stopped.wait(REPLACE_EVERY):
             number = (number + 1) % COUNT
-            self._certificates.put(number)
-            wanted, deadline = self._certificates.der(number), time.monotonic() + SEEN_WITHIN
+            self._served.put(number)
+            wanted, deadline = self._served.der(number), time.monotonic() + SEEN_WITHIN
             try:
-                while self._certificates.served(self._port) != wanted:
+                while self._served.presented(self._port) != wanted:
                     if time.monotonic() > deadline:
                         raise TimeoutError(f"certificate {number} was not served within {SEEN_WITHIN} s")
                     time.sleep(0.05)
