@@ -45,13 +45,17 @@ fall = 3
 """
 
 
+PATHS = {"streamable-http": "/mcp", "http+sse": "/sse"}
+SSE_CLIENTS = ("py1", "py2", "ts1", "ts2")
+
+
 class Client:
     """A client that does what it is told, see clients/drive.py."""
 
-    def __init__(self, tools, name, url, work):
+    def __init__(self, tools, name, url, transport, work):
         self.name = name
         task = {
-            "url": url, "server": "py1", "transport": "streamable-http", "dialect": "legacy", "modes": ["legacy"],
+            "url": url, "server": "py1", "transport": transport, "dialect": "legacy", "modes": ["legacy"],
             "sessions": 1, "prefix": name, "keyed": False, "delete": True, "http": "1.1", "ca": "", "drive": True,
         }
         self._sink = open(work / f"client-{name}.err", "w")
@@ -85,23 +89,25 @@ class Client:
 class Stage:
     """Two servers behind relays, dualgate before them, and the clients: the primary's events have no ids."""
 
-    def __init__(self, tools, args, running):
-        self.work = args.work / "runs" / "survive"
+    def __init__(self, tools, args, transport, running):
+        self.work = args.work / "runs" / "survive" / transport
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         self.logs, self.relays = {}, {}
         ports = dict(zip(("v1", "v2"), free_ports(2)))
         for (name, port), kind in zip(ports.items(), ("py1-plain", "py1")):
-            process, self.logs[name] = start_server(tools, kind, port, name, self.work)
+            process, self.logs[name] = start_server(tools, kind, port, name, self.work, transport)
             running.callback(process.stop)
             self.relays[name] = Relay(port)
             running.callback(self.relays[name].stop)
         self.gate = Gate(
-            args.dualgate, self.relays["v1"].port, self.relays["v2"].port, "100:0", self.work, top=TOP, tables=TABLES
+            args.dualgate, self.relays["v1"].port, self.relays["v2"].port, "100:0", self.work, top=TOP,
+            tables=TABLES + f'path = "{PATHS[transport]}"\n',
         )
         running.callback(self.gate.stop)
-        url = f"http://127.0.0.1:{self.gate.listen}/mcp"
-        self.clients = [Client(tools, name, url, self.work) for name in args.clients]
+        url = f"http://127.0.0.1:{self.gate.listen}{PATHS[transport]}"
+        able = CLIENTS if transport == "streamable-http" else SSE_CLIENTS
+        self.clients = [Client(tools, name, url, transport, self.work) for name in args.clients if name in able]
         for client in self.clients:
             running.callback(client.stop)
         self._calls = 0
@@ -244,6 +250,28 @@ def unknown(stage):
     return {name: again[name] if name in again and not again[name]["ok"] else answers[name] for name in answers}
 
 
+def dropped(stage):
+    return stage.call(mark="fault-drop")
+
+
+def sse_silent(stage):
+    pending = stage.begin("linger")
+    time.sleep(0.5)
+    stage.relays["v1"].freeze()
+    answers = pending.result()
+    stage.relays["v1"].thaw()
+    return answers
+
+
+def sse_broken(stage):
+    pending = stage.begin("linger")
+    time.sleep(0.5)
+    stage.relays["v1"].cut_streams()
+    answers = pending.result()
+    again = stage.all(do="connect")
+    return {name: answers[name] if again[name]["ok"] else again[name] for name in answers}
+
+
 FAILS, PASSES, EITHER = (False,), (True,), (False, True)
 GOES_ON = {True: "no failure", False: "fails at once, goes on"}
 LATE = {False: "its caller's timeout, goes on"}
@@ -267,6 +295,12 @@ CASES = (
     ("the proxy stops, and is started again", stopping, "100:0", FAILS, GOES_ON, False),
     ("a session id that does not open (404)", unknown, "100:0", EITHER, ANEW, False),
 )
+SSE_CASES = (
+    ("HTTP+SSE: a call cannot be delivered (202, the error on the stream)", dropped, "100:0", FAILS, GOES_ON, True),
+    ("HTTP+SSE: the endpoint is silent while the call waits", sse_silent, "100:0", FAILS, GOES_ON, False),
+    ("HTTP+SSE: the session's stream breaks during the call", sse_broken, "100:0", FAILS, ANEW, True),
+)
+ALL = {"streamable-http": CASES, "http+sse": SSE_CASES}
 
 
 def play(stage, case):
@@ -319,11 +353,11 @@ def document(table, clients, tools):
     names = versions(tools)
     head = ["case", *clients]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {case} | {' | '.join(words[client] for client in clients)} |" for case, words in table.items()]
+    lines += [f"| {case} | {' | '.join(words.get(client, '–') for client in clients)} |" for case, words in table.items()]
     return f"""# What clients survive
 
 Written by `tests/interop/survive.py --write`, which the interop suite repeats and compares. Legacy sessions over
-Streamable HTTP, each client with its SDK's defaults, dualgate between it and a server that keeps its sessions while the
+Streamable HTTP and HTTP+SSE (which rmcp does not speak), each client with its SDK's defaults, dualgate between it and a server that keeps its sessions while the
 way to it fails. *Fails at once, goes on*: the call fails at its caller within seconds, and the next call of the same
 session succeeds once the server is back. *No failure*: nothing that its caller would have to handle. *Connects anew*: the
 session is over, a new one is had at once.
@@ -357,10 +391,13 @@ def main():
     tools.rmcp_client = args.rmcp_client
     began = time.monotonic()
     table, problems = {}, []
-    with ExitStack() as running:
-        stage = Stage(tools, args, running)
-        for case in CASES:
-            if args.case in case[0]:
+    for transport, cases in ALL.items():
+        cases = [case for case in cases if args.case in case[0]]
+        if not cases:
+            continue
+        with ExitStack() as running:
+            stage = Stage(tools, args, transport, running)
+            for case in cases:
                 table[case[0]], its_problems = play(stage, case)
                 problems += its_problems
     text = document(table, args.clients, tools)

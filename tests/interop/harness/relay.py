@@ -23,8 +23,8 @@ class Link:
 
 
 class Relay:
-    """Faults are asked for in the request itself: a body with `fault-lose`, `fault-stall` or `fault-cut` in it loses its
-    connection at once, gets no answer, or loses its connection after the first progress notification."""
+    """Faults are asked for in the request itself: with `fault-drop` in its body it is lost on its way, with `fault-lose` its
+    answer is, `fault-stall` gets none, and `fault-cut` loses its connection after the first progress notification."""
 
     def __init__(self, port):
         self._target = port
@@ -71,6 +71,10 @@ class Relay:
                         link.abort()
                         return
                 if self._lose_answers and b'"role":"assistant"' in data.replace(b" ", b""):
+                    self.struck += 1
+                    link.abort()
+                    return
+                if b"fault-drop" in data:
                     self.struck += 1
                     link.abort()
                     return
