@@ -1,12 +1,12 @@
 //! One thing at a time, as the lines of the standard input ask: `tests/interop/clients/drive.py` says what there is.
 
-use std::{
-    io::BufRead,
-    time::{Duration, Instant},
-};
+use std::{io::BufRead, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 
 use crate::{
     Failure, Task,

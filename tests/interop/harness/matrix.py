@@ -85,7 +85,7 @@ LANES = (
     # rmcp has had no HTTP+SSE client since 1.0.
     Lane(
         "http+sse", SSE, "sse", same("py1", "py2", "ts", "everything"), ("py1", "py2", "ts1", "ts2"),
-        transport="http+sse", path="/sse", health='kind = "tcp"',
+        transport="http+sse", path="/sse", health='path = "/sse"',
     ),
     Lane("modern", MODERN, "modern", same("py2", "py2-stateless", "ts2", "rmcp"), NEGOTIATING, modes=BOTH, keyed=True),
     Lane(
@@ -97,7 +97,7 @@ LANES = (
     Lane("h2c", LEGACY, "legacy", same("py1"), http="h2c", direct=False),
     Lane(
         "http+sse+h2", SSE, "sse", same("ts"), ("py1", "py2", "ts1", "ts2"), transport="http+sse", path="/sse",
-        health='kind = "tcp"', tls=True, http="2", direct=False,
+        health='path = "/sse"', tls=True, http="2", direct=False,
     ),
     Lane(
         "modern+h2", MODERN, "modern", same("py2", "ts2"), NEGOTIATING, modes=BOTH, keyed=True, tls=True, http="2",

@@ -22,7 +22,7 @@ function watchSse(request, response) {
         }
         return write.call(response, chunk, ...rest);
     };
-    response.on('close', () => journal.event('deleted', id));
+    response.on('close', () => id && journal.event('deleted', id));
 }
 
 function watchPosts(request, response) {
