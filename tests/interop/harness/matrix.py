@@ -89,7 +89,8 @@ LANES = (
     ),
     Lane("modern", MODERN, "modern", same("py2", "py2-stateless", "ts2", "rmcp"), NEGOTIATING, modes=BOTH, keyed=True),
     Lane(
-        "mixed", MIXED, "mixed", (Pair("py1", "py2"), Pair("ts", "ts2"), Pair("py2", "ts2-modern")),
+        "mixed", MIXED, "mixed",
+        (Pair("py1", "py2"), Pair("ts2", "ts"), Pair("py2", "ts2-modern"), Pair("ts2-modern", "rmcp")),
         modes=("auto",), own_modes=STAY_LEGACY, keyed=True, direct=False,
     ),
     Lane("https", LEGACY, "legacy", same("py2", "everything"), tls=True, direct=False),

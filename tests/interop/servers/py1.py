@@ -24,7 +24,7 @@ def build(journal, args):
         answer = await ctx.session.create_message(messages, max_tokens=100, related_request_id=ctx.request_id)
         return answer.content.text
 
-    server.tool()(ask)
+    server.tool(structured_output=False)(ask)
     app = server.sse_app() if args.transport == "http+sse" else server.streamable_http_app()
     return app, None
 

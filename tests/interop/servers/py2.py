@@ -72,7 +72,7 @@ def build(journal, args):
         journal.call("ask", ctx.request_state)
         return ctx.input_responses["answer"].content.text
 
-    server.tool()(ask)
+    server.tool(structured_output=False)(ask)
     if args.transport == "http+sse":
         return server.sse_app(), None
 
