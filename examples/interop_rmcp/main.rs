@@ -10,6 +10,7 @@ mod drive;
 mod exercise;
 mod server;
 mod session;
+mod tunnel;
 mod wire;
 
 use serde::Deserialize;
@@ -50,6 +51,9 @@ async fn main() -> Result<(), Failure> {
     if first == "serve" {
         return server::run(&arguments).await;
     }
-    let task: Task = serde_json::from_str(first)?;
+    let mut task: Task = serde_json::from_str(first)?;
+    if !task.ca.is_empty() {
+        task.url = tunnel::open(&task).await?;
+    }
     if task.drive { drive::run(task).await } else { exercise::run(task).await }
 }
