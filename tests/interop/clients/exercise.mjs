@@ -1,16 +1,23 @@
 // What every TypeScript client does in each of its sessions; clients/exercise.py and the rmcp example do the same.
-// A client brings `open(url, peer)`: it connects with its SDK and returns { call, end }, where `call(tool, arguments,
-// onprogress)` gives the text of the result and `end()` ends the session with DELETE.
+// A client brings `open(task, peer)`: it connects with its SDK and returns { version, call, end } and, as its lanes need
+// them, { sessionId, tools, listen }; `call(tool, arguments, onprogress, signal)` gives the text of the result, `end()`
+// ends the session. The task comes as one JSON argument; run.py documents its fields.
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { cut, fetchFor } from './wire.mjs';
+
 export const CALL_TIMEOUT = 10_000;
-const NOTICE_TIMEOUT = 1_500;
+const NOTICE_TIMEOUT = 2_500;
+const CANCEL_AFTER = 300;
 // Sessions are born over a whole cycle of the moving split rather than in one moment of it.
 const BIRTH_INTERVAL = 250;
 const GONE = [400, 404];
 
 class Tally {
+    versions = {};
+    wire = {};
+
     constructor(features) {
         this.features = Object.fromEntries(features.map(name => [name, { calls: 0, failed: 0, detail: [], ids: {} }]));
     }
@@ -27,13 +34,26 @@ class Tally {
             entry.detail.push(error);
         }
     }
+
+    heard = version => {
+        this.wire[version] = (this.wire[version] ?? 0) + 1;
+    };
 }
 
-/** What the SDK's callbacks leave for the exercise, and a `fetch` that can lose one answer in the middle. */
-class Peer {
+/** What the SDK's callbacks leave for the exercise, and the session's own `fetch`. */
+export class Peer {
     notices = [];
     cutNext = false;
     #wake = () => {};
+
+    constructor(task, session, fetch) {
+        this.key = `${task.prefix}-${session}`;
+        this.mode = task.modes[session % task.modes.length];
+        this.headers = task.keyed ? { 'x-api-key': this.key } : {};
+        this.#fetch = fetch;
+    }
+
+    #fetch;
 
     answerTo(prompt) {
         return `answer: ${prompt}`;
@@ -44,8 +64,8 @@ class Peer {
         this.#wake();
     }
 
-    async notice(wanted) {
-        const deadline = AbortSignal.timeout(NOTICE_TIMEOUT);
+    async notice(wanted, within = NOTICE_TIMEOUT) {
+        const deadline = AbortSignal.timeout(within);
         while (!this.notices.some(text => text.includes(wanted))) {
             deadline.throwIfAborted();
             await new Promise(resolve => {
@@ -57,46 +77,26 @@ class Peer {
     }
 
     fetch = async (url, init) => {
-        const response = await fetch(url, init);
+        const response = await this.#fetch(url, init);
         if (!this.cutNext || init?.method !== 'POST' || !String(init.body).includes('"tools/call"')) return response;
         this.cutNext = false;
-        return new Response(cut(response.body), { status: response.status, headers: response.headers });
+        return new Response(cut(response.body), { status: response.status, headers: [...response.headers] });
     };
 }
 
-/** After the first whole event the client holds an id to come back with. */
-function cut(body) {
-    const reader = body.getReader();
-    const decoder = new TextDecoder();
-    let seen = '';
-    return new ReadableStream({
-        async pull(controller) {
-            if (/^id:[^]*\n\r?\n$/m.test(seen)) {
-                await reader.cancel();
-                controller.error(new Error('cut by the test'));
-                return;
-            }
-            const { value, done } = await reader.read();
-            if (done) {
-                controller.close();
-                return;
-            }
-            seen += decoder.decode(value, { stream: true });
-            controller.enqueue(value);
-        },
-    });
-}
-
-function dialect(serverKind) {
+function dialect(task) {
     const dialects = JSON.parse(readFileSync(new URL('../dialects.json', import.meta.url)));
-    return dialects[serverKind === 'everything' ? 'everything' : 'ours'];
+    return dialects[task.dialect][task.server] ?? dialects[task.dialect].ours;
 }
 
-async function oneCall(peer, connection, step, spec, call) {
+function filled(step, call) {
+    return Object.fromEntries(Object.entries(step.arguments).map(([k, v]) => [k, v === '$call' ? call : v]));
+}
+
+async function plainCall(peer, connection, tool, step, spec, call) {
     const progress = [];
-    const filled = Object.fromEntries(Object.entries(step.arguments).map(([k, v]) => [k, v === '$call' ? call : v]));
     peer.cutNext = spec.cut ?? false;
-    const text = await connection.call(step.tool, filled, note => progress.push(note.progress));
+    const text = await connection.call(tool, filled(step, call), note => progress.push(note.progress));
     if (spec.expect && !text.includes(spec.expect.replace('$call', call))) {
         throw new Error(`unexpected answer: ${text.slice(0, 200)}`);
     }
@@ -106,15 +106,52 @@ async function oneCall(peer, connection, step, spec, call) {
     if (spec.notice) await peer.notice(spec.notice.replace('$call', call));
 }
 
-async function runFeature(peer, connection, tally, prefix, session, feature, spec) {
+const ACTS = {
+    /** What was listed is called: only the version that listed it has a tool of that name. */
+    async listed(peer, connection, step, spec, call) {
+        const names = (await connection.tools()).filter(name => name.startsWith(step.tool));
+        if (names.length !== 1) throw new Error(`of ${step.tool} there were ${names}`);
+        await plainCall(peer, connection, names[0], step, spec, call);
+    },
+
+    async listen(peer, connection, step, spec, call) {
+        const subscription = await connection.listen();
+        let ended;
+        subscription.closed.then(how => (ended = how));
+        for (let event = 0; event <= step.events; event += 1) {
+            if (event === step.events) await plainCall(peer, connection, step.tool, step, spec, call);
+            peer.notices = [];
+            await peer.notice('tools changed');
+        }
+        if (ended) throw new Error(`the stream ended: ${ended}`);
+        await subscription.close();
+    },
+
+    async cancel(peer, connection, step, spec, call) {
+        const aborter = new AbortController();
+        setTimeout(() => aborter.abort(), CANCEL_AFTER);
+        const over = await connection.call(step.tool, filled(step, call), undefined, aborter.signal).then(
+            () => true,
+            () => false,
+        );
+        if (over || !aborter.signal.aborted) throw new Error('the call was over before it was cancelled');
+    },
+};
+
+async function oneStep(peer, connection, step, spec, call) {
+    if (step.act) await ACTS[step.act](peer, connection, step, spec, call);
+    else await plainCall(peer, connection, step.tool, step, spec, call);
+}
+
+async function runFeature(peer, connection, tally, session, feature, spec) {
     for (let round = 0; round < spec.repeat; round += 1) {
         for (const [number, step] of spec.calls.entries()) {
             let error;
             for (let attempt = 0; attempt < (spec.attempts ?? 1); attempt += 1) {
-                const call = `${prefix}-${session}-${feature}-${round}-${number}-${attempt}`;
+                const call = `${peer.key}-${feature}-${round}-${number}-${attempt}`;
                 tally.call(feature, session, call);
                 try {
-                    await oneCall(peer, connection, step, spec, call);
+                    await oneStep(peer, connection, step, spec, call);
                     error = undefined;
                     break;
                 } catch (problem) {
@@ -143,33 +180,44 @@ async function statusAfterDelete(url, sessionId) {
     return answer.status;
 }
 
-async function runSession(open, url, prefix, session, features, tally) {
+async function runSession(open, task, fetch, session, features, tally) {
     await sleep(session * BIRTH_INTERVAL);
-    const peer = new Peer();
+    const peer = new Peer(task, session, fetch);
     const left = Object.keys(features);
+    const after = task.delete ? ['delete'] : [];
     try {
-        const connection = await open(url, peer);
+        const connection = await open(task, peer);
+        tally.versions[session] = connection.version;
         while (left.length > 0) {
-            await runFeature(peer, connection, tally, prefix, session, left[0], features[left[0]]);
+            await runFeature(peer, connection, tally, session, left[0], features[left[0]]);
             left.shift();
         }
-        const sessionId = connection.sessionId();
+        const sessionId = connection.sessionId?.();
         await connection.end();
-        const status = await statusAfterDelete(url, sessionId);
-        tally.outcome('delete', GONE.includes(status) ? undefined : `session ${session}: ${status} after DELETE`);
+        if (task.delete) {
+            const status = await statusAfterDelete(task.url, sessionId);
+            tally.outcome('delete', GONE.includes(status) ? undefined : `session ${session}: ${status} after DELETE`);
+        }
     } catch (problem) {
         // One dead session must not hide the others; what it did not reach counts as failed.
-        for (const feature of [...left, 'delete']) tally.outcome(feature, `session ${session}: ${problem}`);
+        for (const feature of [...left, ...after]) tally.outcome(feature, `session ${session}: ${problem}`);
     }
 }
 
 export async function main(client, open) {
-    const [url, serverKind, sessions = '4'] = process.argv.slice(2);
-    const features = dialect(serverKind);
-    const tally = new Tally([...Object.keys(features), 'delete']);
-    const numbers = [...Array(Number(sessions)).keys()];
-    await Promise.all(numbers.map(n => runSession(open, new URL(url), `${client}-${serverKind}`, n, features, tally)));
-    console.log(JSON.stringify({ client, server: serverKind, features: tally.features }));
+    const task = JSON.parse(process.argv[2]);
+    if (task.drive) {
+        // Here because drive.mjs builds on this file.
+        const { drive } = await import('./drive.mjs');
+        return drive(open, task);
+    }
+    const features = dialect(task);
+    const tally = new Tally([...Object.keys(features), ...(task.delete ? ['delete'] : [])]);
+    const fetch = fetchFor(task, tally.heard);
+    const numbers = [...Array(task.sessions).keys()];
+    await Promise.all(numbers.map(n => runSession(open, task, fetch, n, features, tally)));
+    const { versions, wire } = tally;
+    console.log(JSON.stringify({ client, server: task.server, features: tally.features, versions, wire }));
     // Some SDK versions leave reconnect timers behind that would keep the process alive.
     process.exit(0);
 }

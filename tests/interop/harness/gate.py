@@ -13,21 +13,54 @@ STEP_INTERVAL = 0.2
 STEPS = ("90:10", "50:50", "0:100", "100:0")
 
 
+CONFIG = """listen = "127.0.0.1:{listen}"
+{top}
+[admin]
+listen = "127.0.0.1:{admin}"
+[state]
+dir = "{state}"
+[[service]]
+name = "default"
+[service.primary]
+version = "1"
+endpoints = ["http://127.0.0.1:{primary}"]
+[service.secondary]
+version = "2"
+endpoints = ["http://127.0.0.1:{secondary}"]
+[service.split]
+primary = {shares[0]}
+secondary = {shares[1]}
+{tables}
+"""
+
+
 class Gate:
-    def __init__(self, binary, primary, secondary, split, work):
-        self.listen, self.admin = free_ports(2)
+    """Started with flags, or with a configuration file where `top` and `tables` ask for more than flags say."""
+
+    def __init__(self, binary, primary, secondary, split, work, top="", tables="", tls=None):
+        self.listen, self.admin, self.tls = free_ports(3)
         self._binary = binary
         self._state = work / "state"
         self._output = work / "dualgate.out"
-        self._command = [
-            binary, "run",
-            "--primary", f"http://127.0.0.1:{primary}",
-            "--secondary", f"http://127.0.0.1:{secondary}",
-            "--split", split,
-            "--listen", f"127.0.0.1:{self.listen}",
-            "--admin", f"127.0.0.1:{self.admin}",
-            "--state-dir", self._state,
-        ]
+        if tls:
+            pair = f'{{ cert = "{tls.cert}", key = "{tls.key}" }}'
+            top += f'[tls]\nlisten = "127.0.0.1:{self.tls}"\ncertificates = [{pair}]\n'
+        if top or tables:
+            config = work / "dualgate.toml"
+            values = {"listen": self.listen, "admin": self.admin, "state": self._state, "shares": split.split(":")}
+            text = CONFIG.format(**values, primary=primary, secondary=secondary, top=top, tables=tables)
+            config.write_text(text)
+            self._command = [binary, "run", "--config", config]
+        else:
+            self._command = [
+                binary, "run",
+                "--primary", f"http://127.0.0.1:{primary}",
+                "--secondary", f"http://127.0.0.1:{secondary}",
+                "--split", split,
+                "--listen", f"127.0.0.1:{self.listen}",
+                "--admin", f"127.0.0.1:{self.admin}",
+                "--state-dir", self._state,
+            ]
         self.start()
 
     def start(self):
@@ -65,22 +98,29 @@ class Gate:
 
 
 class Stepper:
-    """Moves the split through `STEPS` over and over while clients are at work."""
+    """Moves the split through `steps` over and over while clients are at work; `holds` come first: (split, seconds)."""
 
-    def __init__(self, gate):
+    def __init__(self, gate, holds=(), steps=STEPS, interval=STEP_INTERVAL):
         self._gate = gate
+        self._holds, self._steps, self._interval = holds, steps, interval
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.taken = 0
         self.errors = []
 
     def _run(self):
-        while not self._stopped.wait(STEP_INTERVAL):
-            try:
-                self._gate.split(STEPS[self.taken % len(STEPS)])
-                self.taken += 1
-            except (RuntimeError, subprocess.TimeoutExpired) as problem:
-                self.errors.append(str(problem))
+        for split, seconds in self._holds:
+            self._set(split)
+            self._stopped.wait(seconds)
+        while not self._stopped.wait(self._interval):
+            self._set(self._steps[self.taken % len(self._steps)])
+
+    def _set(self, split):
+        try:
+            self._gate.split(split)
+            self.taken += 1
+        except (RuntimeError, subprocess.TimeoutExpired) as problem:
+            self.errors.append(str(problem))
 
     def __enter__(self):
         self._thread.start()

@@ -1,5 +1,6 @@
 """Packages by name and exact version into the work directory; nothing is skipped, a failed install is an error."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -8,7 +9,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 WORK = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target")) / "interop"
-SOURCES = ("servers", "clients")
 
 
 def run(command, cwd=None):
@@ -52,10 +52,12 @@ def install_node(work):
 
     once(target, manifest, install)
     # An ECMAScript module finds its packages next to itself, so the sources are copied to them.
-    for source in SOURCES:
-        shutil.rmtree(target / source, ignore_errors=True)
-        shutil.copytree(HERE / source, target / source, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    shutil.copy(HERE / "dialects.json", target)
+    for source in (*HERE.glob("*/*.mjs"), HERE / "dialects.json"):
+        copy = target / source.relative_to(HERE)
+        # What is the same already may be in use by a run beside this one.
+        if not copy.exists() or copy.read_bytes() != source.read_bytes():
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy(source, copy)
     return target
 
 
@@ -64,6 +66,12 @@ class Tools:
 
     def __init__(self, work):
         work.mkdir(parents=True, exist_ok=True)
+        with open(work / "lock", "w") as lock:
+            # Until the file is closed: runs side by side install once.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._install(work)
+        self.here = HERE
+
+    def _install(self, work):
         self.python = {name: install_python(work, name) for name in ("py1", "py2")}
         self.node = install_node(work)
-        self.here = HERE

@@ -56,7 +56,12 @@ class Process:
                 raise RuntimeError(f"exited with {self._child.returncode}:\n{self.output.read_text()[-2000:]}")
             return ready()
 
-        wait_until(ready_or_dead, f"readiness ({self.output.name})")
+        try:
+            wait_until(ready_or_dead, f"readiness ({self.output.name})")
+        except BaseException:
+            # Nobody has it yet who would stop it.
+            self.stop()
+            raise
 
     def kill(self):
         self._child.kill()

@@ -2,23 +2,28 @@
 
 from .matrix import FEATURES, REASONS
 
-COLUMNS = (*FEATURES, "moved")
+
+def shown(cells, name):
+    if name not in cells:
+        return ""
+    cell = cells[name]
+    return f"{cell.failed}/{cell.calls}" if name == "moved" else str(cell)
 
 
 def print_table(rows):
-    """`rows`: (transport, client, server) -> column -> cell."""
-    head = ("transport", "client", "server", *COLUMNS)
-    lines = [head]
-    for where, cells in rows.items():
-        moved = cells["moved"]
-        shown = [str(cells[name]) for name in FEATURES] + [f"{moved.failed}/{moved.calls}"]
-        lines.append((*where, *shown))
-    widths = [max(len(line[at]) for line in lines) for at in range(len(head))]
-    for line in lines:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())
-    for (client, server, feature), reason in REASONS.items():
-        if any(where[1:] == (client, server) for where in rows):
-            print(f"\n- {client} x {server}, {feature}: {reason}")
+    """`rows`: (lane, client, server) -> column -> cell. One table per lane."""
+    for lane in dict.fromkeys(where[0] for where in rows):
+        of_lane = {where: cells for where, cells in rows.items() if where[0] == lane}
+        columns = [name for name in (*FEATURES, "moved", "wire") if any(name in cells for cells in of_lane.values())]
+        lines = [("lane", "client", "server", *columns)]
+        lines += [(*where, *(shown(cells, name) for name in columns)) for where, cells in of_lane.items()]
+        widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+        for line in lines:
+            print("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())
+        print()
+    for where, reason in REASONS.items():
+        if any(row[0] == where[0] for row in rows):
+            print(f"- {' x '.join(where)}: {reason}")
 
 
 def print_failures(rows):

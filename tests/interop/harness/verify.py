@@ -4,7 +4,9 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from .matrix import FEATURES, REASONS
+from .matrix import reason
+
+MODERN_ERA = "2026-07-28"
 
 
 @dataclass
@@ -49,44 +51,76 @@ class Journals:
     def count(self, event, homes):
         return sum(self.events[event, home] for home in homes)
 
+    def anywhere(self, event, session):
+        return sum(times for (name, (_, of)), times in self.events.items() if (name, of) == (event, session))
+
     def births(self):
         """Sessions that executed something, by server: health probes open sessions too, but call nothing."""
         homes = {home for executions in self.executed.values() for home in executions}
         return Counter(server for server, _ in homes)
 
 
-def judge(report, journals):
-    """One cell per feature, and one that counts the sessions found on more than one server."""
-    cells = {}
-    sessions = defaultdict(list)
-    for name in FEATURES:
-        told = report["features"][name]
-        cell = cells[name] = Cell(told["calls"], told["failed"], list(told["detail"]))
-        cell.reason = REASONS.get((report["client"], report["server"], name), "")
+class Judge:
+    """One cell per feature of a report, and one that counts the sessions found on more than one server."""
+
+    def __init__(self, lane, report, journals):
+        self._lane, self._report, self._journals = lane, report, journals
+        self.cells = {}
+        self._sessions = defaultdict(list)
+
+    def verdict(self):
+        for name in self._lane.features:
+            self._executions(name, self._report["features"][name])
+        moved = self.cells["moved"] = Cell(len(self._sessions))
+        for session, calls in sorted(self._sessions.items()):
+            homes = self._journals.homes(calls)
+            # A modern client has no session to keep; what it must keep fails its own features otherwise.
+            if len(homes) > 1 and self._report["versions"].get(session) != MODERN_ERA:
+                moved.fail(f"session {session} was on {sorted(homes)}")
+            self._streams(session, homes)
+        self._wire()
+        return self.cells
+
+    def _executions(self, name, told):
+        cell = self.cells[name] = Cell(told["calls"], told["failed"], list(told["detail"]))
+        cell.reason = reason(self._lane.name, self._report["client"], self._report["server"], name)
         for session, calls in told["ids"].items():
-            sessions[session] += calls
+            self._sessions[session] += calls
             for call in calls:
-                if len(journals.executed[call]) != 1 and not any(call in line for line in cell.detail):
-                    cell.fail(f"{call} was executed {len(journals.executed[call])} times")
-    moved = cells["moved"] = Cell(len(sessions))
+                times = len(self._journals.executed[call])
+                if times != 1 and not any(call in line for line in cell.detail):
+                    cell.fail(f"{call} was executed {times} times")
 
-    def blame(name, session, problem):
+    def _blame(self, name, session, problem):
         # What the client itself saw fail needs no second entry.
-        if not report["features"][name]["failed"]:
-            cells[name].fail(f"session {session}: {problem}")
+        if not self._report["features"][name]["failed"]:
+            self.cells[name].fail(f"session {session}: {problem}")
 
-    for session, calls in sorted(sessions.items()):
-        homes = journals.homes(calls)
-        if len(homes) > 1:
-            moved.fail(f"session {session} was on {sorted(homes)}")
-        if not journals.count("deleted", homes):
-            blame("delete", session, "no server saw it end")
-        lost = len(report["features"]["resume"]["ids"].get(session, []))
-        resumed = journals.count("resumed", homes)
-        listened = journals.count("listening", homes)
-        if resumed < lost:
-            blame("resume", session, f"{resumed} resumptions for {lost} lost streams")
-        # SDKs reopen a lost stream in silence, so that none was lost can only be seen at the server.
-        if resumed > lost or listened != 1:
-            blame("get-stream", session, f"{listened} streams opened, {resumed} resumed for {lost} lost on purpose")
-    return cells
+    def _streams(self, session, homes):
+        features, journals = self._report["features"], self._journals
+        if "delete" in self._lane.features and not journals.count("deleted", homes):
+            self._blame("delete", session, "no server saw it end")
+        if "get-stream" in self._lane.features:
+            lost = len(features["resume"]["ids"].get(session, [])) if "resume" in features else 0
+            resumed = journals.count("resumed", homes)
+            listened = journals.count("listening", homes)
+            if resumed < lost:
+                self._blame("resume", session, f"{resumed} resumptions for {lost} lost streams")
+            # SDKs reopen a lost stream in silence, so that none was lost can only be seen at the server.
+            if resumed > lost or listened != 1:
+                problem = f"{listened} streams opened, {resumed} resumed for {lost} lost on purpose"
+                self._blame("get-stream", session, problem)
+        if "listen" in self._lane.features:
+            key = f"{self._report['prefix']}-{session}"
+            for feature, event in (("listen", "listening"), ("listen", "unlistened"), ("cancel", "cancelled")):
+                due, seen = len(features[feature]["ids"].get(session, [])), journals.anywhere(event, key)
+                if seen != due:
+                    self._blame(feature, session, f"servers saw {event} {seen} times, it was due {due} times")
+
+    def _wire(self):
+        """The HTTP version is what the client was given, seen on its side of the wire."""
+        wanted = "HTTP/1.1" if self._lane.http == "1.1" else "HTTP/2"
+        wire = self.cells["wire"] = Cell(sum(self._report["wire"].values()))
+        for version, times in self._report["wire"].items():
+            if version != wanted:
+                wire.fail(f"{times} times {version} instead of {wanted}")

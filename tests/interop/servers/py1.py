@@ -1,4 +1,4 @@
-"""Stateful Streamable HTTP server on the Python SDK 1.x."""
+"""Stateful server on the Python SDK 1.x: Streamable HTTP, or HTTP+SSE."""
 
 from mcp.server.fastmcp import Context, FastMCP
 from mcp.server.streamable_http import EventMessage, EventStore
@@ -13,14 +13,20 @@ class Store(Events, EventStore):
     event_type = EventMessage
 
 
-def sampling_message(text):
-    return SamplingMessage(role="user", content=TextContent(type="text", text=text))
+def build(journal, args):
+    ids = {} if args.no_ids else {"event_store": Store(), "retry_interval": tools.RETRY_MS}
+    server = FastMCP("interop-py1", log_level="WARNING", **ids)
+    tools.register(server, journal, Context)
 
+    async def ask(call: str, ctx: Context) -> str:
+        journal.call("ask", call)
+        messages = [SamplingMessage(role="user", content=TextContent(type="text", text=call))]
+        answer = await ctx.session.create_message(messages, max_tokens=100, related_request_id=ctx.request_id)
+        return answer.content.text
 
-def build(journal):
-    server = FastMCP("interop-py1", event_store=Store(), retry_interval=tools.RETRY_MS, log_level="WARNING")
-    tools.register(server, journal, Context, sampling_message)
-    return server.streamable_http_app()
+    server.tool(structured_output=False)(ask)
+    app = server.sse_app() if args.transport == "http+sse" else server.streamable_http_app()
+    return app, None
 
 
 serve.main(build)

@@ -1,4 +1,4 @@
-"""The tools both Python servers offer; what differs between the SDKs is passed in."""
+"""The tools both Python servers offer; what differs between the SDKs is theirs."""
 
 import asyncio
 
@@ -6,9 +6,15 @@ from journal import CURRENT
 
 RETRY_MS = 200
 PATIENCE = 10
+# Between the last progress and the result: the TypeScript SDKs drop progress that they read in one go with the result.
+APART = 0.15
+# So often subscribers are told that the tools changed.
+TICK = 0.2
+# Tools on one page of a list.
+PAGE = 3
 
 
-def register(server, journal, context_type, sampling_message):
+def register(server, journal, context_type):
     async def echo(text: str, call: str) -> str:
         journal.call("echo", call)
         return text
@@ -17,14 +23,8 @@ def register(server, journal, context_type, sampling_message):
         journal.call("count", call)
         for step in range(1, n + 1):
             await ctx.report_progress(step, n)
+        await asyncio.sleep(APART)
         return call
-
-    async def ask(call: str, ctx: context_type) -> str:
-        journal.call("ask", call)
-        answer = await ctx.session.create_message(
-            [sampling_message(call)], max_tokens=100, related_request_id=ctx.request_id
-        )
-        return answer.content.text
 
     async def announce(call: str, ctx: context_type) -> str:
         journal.call("announce", call)
@@ -44,5 +44,17 @@ def register(server, journal, context_type, sampling_message):
             await asyncio.sleep(RETRY_MS / 1000)
         return call
 
-    for tool in (echo, count, ask, announce, slow):
-        server.tool()(tool)
+    async def linger(call: str) -> str:
+        journal.call("linger", call)
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            journal.event("cancelled")
+            raise
+        return call
+
+    for tool in (echo, count, announce, slow, linger):
+        server.tool(structured_output=False)(tool)
+    # What only this version has. No tool has an output schema, as with the other servers of a mixed pair: py2 clients
+    # check an answer against a list that they ask for after the call, when a step may have moved them.
+    server.tool(name=f"echo-of-{journal.server}", structured_output=False)(echo)

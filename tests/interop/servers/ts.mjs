@@ -1,17 +1,21 @@
-// Stateful Streamable HTTP server on the TypeScript SDK 1.x and node:http.
+// Stateful server on the TypeScript SDK 1.x and node:http: Streamable HTTP, or HTTP+SSE.
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
 import { Server } from '@modelcontextprotocol/sdk/server/index.js';
+import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import { CallToolRequestSchema, CreateMessageResultSchema, ListToolsRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 
 import { Journal } from './journal.mjs';
 
 const RETRY_MS = 200;
-const { values: options } = parseArgs({ options: { port: { type: 'string' }, name: { type: 'string' }, log: { type: 'string' } } });
+// Between the last progress and the result: the SDK's clients drop progress that they read in one go with the result.
+const APART_MS = 150;
+const option = { type: 'string' };
+const { values: options } = parseArgs({ options: { port: option, name: option, log: option, transport: option } });
 const journal = new Journal(options.log, options.name);
 const sessions = new Map();
 
@@ -54,6 +58,7 @@ const TOOLS = {
                 params: { progress, total: n, progressToken: extra._meta.progressToken },
             });
         }
+        await sleep(APART_MS);
         return call;
     },
 
@@ -83,10 +88,23 @@ const TOOLS = {
     },
 };
 
+/** A server for one session; what its tools wait for is fired by the transport. */
 function open() {
     const server = new Server({ name: 'interop-ts', version: '1' }, { capabilities: { tools: {}, logging: {} } });
     const session = { server, listening: signal(), resumed: signal() };
-    session.transport = new StreamableHTTPServerTransport({
+    server.setRequestHandler(ListToolsRequestSchema, () => ({
+        tools: Object.keys(TOOLS).map(name => ({ name, inputSchema: { type: 'object' } })),
+    }));
+    server.setRequestHandler(CallToolRequestSchema, async ({ params }, extra) => {
+        journal.call(params.name, params.arguments.call, extra.sessionId);
+        const text = await TOOLS[params.name](params.arguments, extra, session);
+        return { content: [{ type: 'text', text }] };
+    });
+    return session;
+}
+
+function streamable(session) {
+    return new StreamableHTTPServerTransport({
         sessionIdGenerator: randomUUID,
         eventStore: new Events(),
         retryInterval: RETRY_MS,
@@ -99,15 +117,28 @@ function open() {
             journal.event('deleted', id);
         },
     });
-    server.setRequestHandler(ListToolsRequestSchema, () => ({
-        tools: Object.keys(TOOLS).map(name => ({ name, inputSchema: { type: 'object' } })),
-    }));
-    server.setRequestHandler(CallToolRequestSchema, async ({ params }, extra) => {
-        journal.call(params.name, params.arguments.call, extra.sessionId);
-        const text = await TOOLS[params.name](params.arguments, extra, session);
-        return { content: [{ type: 'text', text }] };
-    });
-    return session;
+}
+
+/** The session is the GET: it is born with it and ends with it. */
+async function handleSse(request, response) {
+    const { pathname, searchParams } = new URL(request.url, 'http://localhost');
+    if (request.method === 'GET' && pathname === '/sse') {
+        const session = open();
+        session.transport = new SSEServerTransport('/message', response);
+        const id = session.transport.sessionId;
+        sessions.set(id, session);
+        journal.event('listening', id);
+        session.listening.fire();
+        response.on('close', () => {
+            sessions.delete(id);
+            journal.event('deleted', id);
+        });
+        await session.server.connect(session.transport);
+        return;
+    }
+    const session = sessions.get(searchParams.get('sessionId'));
+    if (session && pathname === '/message') await session.transport.handlePostMessage(request, response);
+    else response.writeHead(404).end();
 }
 
 async function handle(request, response) {
@@ -120,6 +151,7 @@ async function handle(request, response) {
     }
     if (!session) {
         session = open();
+        session.transport = streamable(session);
         await session.server.connect(session.transport);
     }
     if (request.method === 'GET') {
@@ -141,4 +173,4 @@ function onceAnswered(response, note) {
     };
 }
 
-createServer(handle).listen(Number(options.port), '127.0.0.1');
+createServer(options.transport === 'http+sse' ? handleSse : handle).listen(Number(options.port), '127.0.0.1');
