@@ -169,16 +169,23 @@ def cut(stage):
 
 def stream_gone(stage):
     """It is survived when notifications come again; those sent while nobody listened are nobody's."""
+    # A stream that is lost before it is open is another case.
+    deaf = {name: answer for name, answer in heard(stage, "before").items() if not answer["ok"]}
     stage.relays["v1"].cut_streams()
-    heard = {}
+    return heard(stage, "after") | deaf
+
+
+def heard(stage, when):
+    """Client -> the answer that shows whether a notification reached it, which is tried for a while."""
+    reached = {}
     for attempt in range(STREAM_TRIES):
-        call = f"notice-after-the-cut-{attempt}"
+        call = f"notice-{when}-{attempt}"
         answers = stage.all(do="call", tool="announce", arguments={"call": call})
         told = stage.all(do="notice", text=call, within=1)
-        heard |= {name: answers[name] for name in told if told[name]["ok"] or not answers[name]["ok"]}
-        if len(heard) == len(told):
+        reached |= {name: answers[name] for name in told if told[name]["ok"] or not answers[name]["ok"]}
+        if len(reached) == len(told):
             break
-    return {name: heard.get(name, told[name]) for name in told}
+    return {name: reached.get(name, told[name]) for name in told}
 
 
 def stream_refused(stage):

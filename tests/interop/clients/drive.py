@@ -34,10 +34,13 @@ class Driver:
     async def _unless_dead(self, doing):
         """What the SDK's own tasks raise ends the session: then nothing else comes back."""
         doing = asyncio.ensure_future(doing)
-        await asyncio.wait({doing, self._holder}, return_when=asyncio.FIRST_COMPLETED)
-        if doing.done():
-            return await doing
-        doing.cancel()
+        try:
+            await asyncio.wait({doing, self._holder}, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                return await doing
+        finally:
+            # Left alone it would take what a later order waits for.
+            doing.cancel()
         raise RuntimeError(f"the session died: {self._holder.exception()!r}")
 
     async def connect(self, _order):
