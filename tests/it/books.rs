@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Fake, Options, TestApp, call, eventually};
+use crate::support::{Channel, Client, Fake, Options, TestApp, call, eventually};
 
-/// What each tool of the servers comes to. "wait" is called by clients that leave.
-const TOOLS: [(&str, &str); 13] = [
+/// What each tool of the servers comes to. "wait" and "mute" are called by clients that leave.
+const TOOLS: [(&str, &str); 14] = [
     ("echo", "ok"),
     ("stream-ok", "ok"),
     ("ask", "ok"),
@@ -21,6 +21,7 @@ const TOOLS: [(&str, &str); 13] = [
     ("garbled", "entry_fault"),
     ("busy", "entry_fault"),
     ("encoded", "opaque"),
+    ("mute", "client_fault"),
 ];
 
 /// Counts by entry, tool and outcome.
@@ -94,7 +95,7 @@ async fn walk(client: Client, modern: bool, seed: u64, servers: &[Fake; 2]) {
     };
     for step in 0..40u64 {
         let dice = (seed * 40 + step).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
-        let (tool, _) = TOOLS[(dice % TOOLS.len() as u64) as usize];
+        let (tool, _) = TOOLS[(dice % 13) as usize];
         let id = seed * 1000 + step;
         match (tool, &session) {
             ("ask" | "begin", Some(session)) => {
@@ -124,6 +125,23 @@ async fn walk(client: Client, modern: bool, seed: u64, servers: &[Fake; 2]) {
     }
 }
 
+/// The same over HTTP+SSE, where answers come on the stream.
+async fn walk_sse(app: &TestApp, seed: u64) {
+    let mut channel = Channel::open(app).await;
+    for step in 0..40 {
+        let tool = ["echo", "fail", "error", "busy"][((seed + step) % 4) as usize];
+        let response = channel.post(&call(step, tool)).await;
+        if response.status() == 202 {
+            assert_eq!(channel.message().await["id"], step);
+        }
+        if step.is_multiple_of(10) {
+            channel.post(&json!({ "jsonrpc": "2.0", "method": "notifications/progress" })).await;
+        }
+    }
+    // It leaves with a request that nobody has answered.
+    assert_eq!(channel.post(&call(99, "mute")).await.status(), 202);
+}
+
 #[tokio::test]
 async fn counters_equal_the_servers_own_logs_over_faults_of_every_kind() {
     let dual = Options { modern: true, ..Options::default() };
@@ -143,7 +161,8 @@ async fn counters_equal_the_servers_own_logs_over_faults_of_every_kind() {
             app.admin.split(split).await;
         }
     };
-    tokio::join!(futures::future::join_all(walks), steps);
+    let over_sse = futures::future::join_all((0..4).map(|seed| walk_sse(&app, seed)));
+    tokio::join!(futures::future::join_all(walks), over_sse, steps);
 
     let (mut logged, mut requests) = (Books::new(), BTreeMap::<(String, String), u64>::new());
     for (entry, server) in [("primary", &servers[0]), ("secondary", &servers[1])] {
