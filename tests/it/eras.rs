@@ -84,15 +84,7 @@ async fn a_modern_server_is_up_however_long_its_handshake_takes() {
     })
     .await;
     let other = Fake::start("other", DUAL).await;
-    let text_of = |folder: &Folder| {
-        TestApp::file(folder.path(), &[], &[&other], "100:0", FAST).replacen(
-            "endpoints = []",
-            &format!("endpoints = [\"http://{server}\"]"),
-            1,
-        )
-    };
-    let folder = Folder::new();
-    let app = TestApp::from_text(text_of(&folder)).await;
+    let (app, _folder) = before(server, &other).await;
     eventually("its standing is known", async || {
         (app.admin.service().await["entries"]["primary"]["standing"] != "unknown").then_some(())
     })
@@ -126,13 +118,7 @@ async fn an_internal_error_of_a_discovery_says_nothing_of_an_era() {
     })
     .await;
     let other = Fake::start("other", DUAL).await;
-    let folder = Folder::new();
-    let text = TestApp::file(folder.path(), &[], &[&other], "100:0", FAST).replacen(
-        "endpoints = []",
-        &format!("endpoints = [\"http://{server}\"]"),
-        1,
-    );
-    let app = TestApp::from_text(text).await;
+    let (app, _folder) = before(server, &other).await;
     assert_eq!(app.admin.service().await["era"], "dual");
     mode.store(1, Ordering::SeqCst);
     eventually("two checks have passed", async || (mode.load(Ordering::SeqCst) == 2).then_some(())).await;
@@ -178,13 +164,7 @@ async fn what_was_served_is_taken_back_by_two_checks_and_not_by_one() {
     })
     .await;
     let other = Fake::start("other", DUAL).await;
-    let folder = Folder::new();
-    let text = TestApp::file(folder.path(), &[], &[&other], "100:0", FAST).replacen(
-        "endpoints = []",
-        &format!("endpoints = [\"http://{server}\"]"),
-        1,
-    );
-    let app = TestApp::from_text(text).await;
+    let (app, _folder) = before(server, &other).await;
     assert_eq!(app.admin.service().await["era"], "dual");
     said.store(1, Ordering::SeqCst);
     eventually("it is legacy now", async || (app.admin.service().await["era"] == "legacy").then_some(())).await;
@@ -245,13 +225,7 @@ async fn a_server_that_serves_no_modern_version_is_not_modern() {
     })
     .await;
     let other = Fake::start("other", DUAL).await;
-    let folder = Folder::new();
-    let text = TestApp::file(folder.path(), &[], &[&other], "100:0", FAST).replacen(
-        "endpoints = []",
-        &format!("endpoints = [\"http://{server}\"]"),
-        1,
-    );
-    let app = TestApp::from_text(text).await;
+    let (app, _folder) = before(server, &other).await;
     assert_eq!(app.admin.service().await["era"], "legacy");
 }
 
@@ -284,6 +258,14 @@ async fn connections(app: &TestApp) -> usize {
     let page = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
     let figures = page.lines().filter(|line| line.starts_with("dualgate_client_connections{"));
     figures.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as usize
+}
+
+/// A proxy with such a server for its primary.
+async fn before(server: std::net::SocketAddr, other: &Fake) -> (TestApp, Folder) {
+    let folder = Folder::new();
+    let text = TestApp::file(folder.path(), &[], &[other], "100:0", FAST);
+    let text = text.replacen("endpoints = []", &format!("endpoints = [\"http://{server}\"]"), 1);
+    (TestApp::from_text(text).await, folder)
 }
 
 fn json_answer(message: &Value) -> String {
