@@ -143,7 +143,7 @@ impl Conductor {
         let mut charge = Charge::new(Arc::new(service), machine, stored, connector);
         charge.warning = warning;
         match self.store.pins(&charge.config.name) {
-            Ok(records) => charge.pins.restore(&records, self.clock.now().since(Moment::default())),
+            Ok(journal) => charge.pins.restore(journal, self.clock.now().since(Moment::default())),
             // Without them words go by their client's key: no reason not to start.
             Err(error) => tracing::error!(%error, "the journal of pins cannot be read"),
         }

@@ -104,8 +104,7 @@ impl Scribe {
         let now = now(&self.site);
         for (kind, word) in [(Handle::State, message.request_state), (Handle::Task, message.task)] {
             let Some(word) = word else { continue };
-            self.pins.note(kind, word, self.pin, now);
-            self.pins.note(kind, of_client(word, self.key), self.pin, now);
+            self.pins.note_shared(kind, word, self.key, self.pin, now);
         }
         if let Some(word) = message.cursor {
             self.pins.note(Handle::Cursor, of_client(word, self.key), self.pin, now);
