@@ -13,7 +13,7 @@ use super::body::{Held, Progress, ToClient, ToEntry};
 use super::channel::Downstream;
 use super::error::{self, ProxyError};
 use super::facts::{self, Asker, Facts, Kind};
-use super::handles::Scribe;
+use super::handles::{Gives, Scribe};
 use super::ledger::{Ledger, Opening};
 use super::peer::Peer;
 use super::rim::{self, Permit};
@@ -236,7 +236,7 @@ impl Worker {
             is_booked_elsewhere: asker.is_booked_elsewhere(),
             pending: std::mem::take(&mut asker.pending),
             outcome,
-            scribe: self.scribe(facts, seat),
+            scribe: self.scribe(facts, seat, asker.gives),
             is_subscription: asker.kind == Kind::Subscribe,
             witness,
             reads_answers: self.site.reads_answers,
@@ -244,12 +244,12 @@ impl Worker {
         Ledger::new(opening, head)
     }
 
-    fn scribe(&self, facts: &Facts, seat: &Seat) -> Option<Scribe> {
+    fn scribe(&self, facts: &Facts, seat: &Seat, gives: Gives) -> Option<Scribe> {
         let key = facts.key.filter(|_| facts.era == Some(Era::Modern))?;
         let service = &seat.service;
         let pin = service.entries[seat.entry].pin(seat.entry, &seat.ticket.endpoint().name);
         let lease = if facts.lists { service.config.affinity.list_lease } else { Duration::ZERO };
-        Some(Scribe { site: self.site.clone(), pins: service.pins.clone(), key, pin, lease })
+        Some(Scribe { site: self.site.clone(), pins: service.pins.clone(), key, pin, gives, lease })
     }
 
     /// The proxy's own answer, counted and logged.

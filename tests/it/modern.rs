@@ -93,6 +93,35 @@ async fn a_task_is_found_by_another_client_and_by_its_header_alone() {
 }
 
 #[tokio::test]
+async fn a_stream_for_several_tasks_finds_the_one_that_is_known() {
+    let (v1, v2) = pair(DUAL, DUAL).await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let modern = Modern::new(&app, "key");
+    let task = modern.ask(json!({ "name": "begin" })).await["result"]["taskId"].clone();
+    app.admin.split("0:100").await;
+    let tasks = json!({ "notifications": { "taskIds": ["v1-task-forgotten", task] } });
+    let response = modern.method("subscriptions/listen").send(tasks).await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream", "the server of the second one was not asked");
+}
+
+#[tokio::test]
+async fn only_lists_have_cursors() {
+    let (v1, v2) = pair(DUAL, DUAL).await;
+    let app = TestApp::start(&v1, &v2, "50:50", "").await;
+    let cursors = async || {
+        let metrics = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
+        let line = metrics.lines().find(|line| line.starts_with("dualgate_pins{service=\"notes\",kind=\"cursor\"}")).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    for key in 0..8 {
+        Modern::new(&app, &format!("key-{key}")).ask(json!({ "name": "pretend" })).await;
+    }
+    assert_eq!(cursors().await, 0.0);
+    Modern::new(&app, "key-0").method("tools/list").ask(json!({})).await;
+    assert_eq!(cursors().await, 1.0);
+}
+
+#[tokio::test]
 async fn the_same_cursor_of_two_clients_leads_each_to_its_own_server() {
     let (v1, v2) = (Fake::start("v-", DUAL).await, Fake::start("v-", DUAL).await);
     let app = TestApp::start(&v1, &v2, "50:50", "affinity = { list_lease = \"0s\" }").await;

@@ -381,6 +381,8 @@ async fn modern(state: &Arc<State>, method: &str, message: &Value) -> Response<B
             let task = format!("{}-task-{}", state.name, message["id"]);
             json_answer(message, &json!({ "resultType": "task", "taskId": task }))
         }
+        // A result whose members are named like words of the protocol.
+        "tools/call" if tool == "pretend" => json_answer(message, &json!({ "server": state.name, "nextCursor": "c" })),
         "tools/call" => call(state, message).await,
         "tasks/get" if !own(&params["taskId"]) => error_answer(message, -32602),
         "subscriptions/listen" => {
