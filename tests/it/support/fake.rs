@@ -314,7 +314,7 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
             text(StatusCode::from_u16(status).unwrap(), "as you wish")
         }
         _ if target.starts_with("/guarded/") => guarded(&target["/guarded/".len()..]),
-        _ if target.starts_with("/.well-known/") => metadata(&state.name, &target),
+        _ if target.contains("/.well-known/") => metadata(&state.name, &target),
         (_, Some("server/discover")) if state.options.modern => {
             json_answer(&message, &json!({ "supportedVersions": ["2026-07-28"], "serverInfo": { "name": state.name } }))
         }
