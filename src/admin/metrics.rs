@@ -189,7 +189,9 @@ impl Scrape {
             Handle::ALL.map(|kind| (vec![name.clone(), kind.as_str().to_owned()], view.pins.count(kind) as f64))
         });
         gauge(out, &names::PINS, pins.collect())?;
-        counter(out, &names::PINS_EVICTED, self.per_service(|view, _| view.pins.evicted() as f64))
+        counter(out, &names::PINS_EVICTED, self.per_service(|view, _| view.pins.evicted() as f64))?;
+        let is_kept = |status: &Status| !status.machine.rules().volatile && status.pins_failure.is_none();
+        gauge(out, &names::PINS_DURABLE, self.per_service(|_, status| f64::from(u8::from(is_kept(status)))))
     }
 
     fn encode_process(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

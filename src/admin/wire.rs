@@ -202,6 +202,10 @@ fn warnings(view: &ServiceView, status: &Status, more: Vec<String>) -> Vec<Strin
     if !status.machine.is_durable() {
         warnings.push("the state in force is not on the disk: a restart would lose it".to_owned());
     }
+    if let Some(reason) = &status.pins_failure {
+        warnings
+            .push(format!("words of the modern era are not journalled ({reason}): a restart would forget where the newest lead"));
+    }
     if view.config.tls.insecure {
         warnings.push("tls.insecure: any certificate of an endpoint is accepted".to_owned());
     }

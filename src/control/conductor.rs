@@ -223,10 +223,7 @@ impl Conductor {
             }
             Mail::PinsKept { service, failure, writing: _counted } => self.pins_kept(service, failure),
             Mail::KeepPins { reply } => {
-                for at in 0..self.charges.len() {
-                    self.charges[at].keep_pins_again = self.charges[at].is_keeping_pins;
-                    self.keep_pins(at);
-                }
+                (0..self.charges.len()).for_each(|at| self.keep_pins_at_last(at));
                 let _ = reply.send(());
             }
         }

@@ -41,6 +41,7 @@ metrics! {
     UNDELIVERED = "dualgate_undelivered_messages" ["service"] "Notifications and answers of clients that could not be delivered and were answered 202";
     PINS = "dualgate_pins" ["service", "kind"] "Words of the modern era that lead back to their server: request_state, task, cursor; list: clients that call by a list";
     PINS_EVICTED = "dualgate_pins_evicted" ["service"] "Such words that were pushed out before their time, there being too many";
+    PINS_DURABLE = "dualgate_pins_durable" ["service"] "1 when the disk has such words but for those of the last second; 0 needs attention";
     CONNECTIONS = "dualgate_client_connections" ["worker"] "Open client connections of a traffic worker";
     SNAPSHOT = "dualgate_snapshot" [] "Number of the snapshot in force in this process";
     REFUSED = "dualgate_refused" ["reason"] "Requests and connections refused by limits or form, before any service";

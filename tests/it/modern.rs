@@ -172,6 +172,59 @@ async fn pins_survive_a_restart() {
 }
 
 #[tokio::test]
+async fn a_journal_that_cannot_be_written_is_shown_and_made_good_when_the_disk_is_well() {
+    let (v1, v2) = pair(DUAL, DUAL).await;
+    let folder = Folder::new();
+    let file = || TestApp::file(folder.path(), &[&v1], &[&v2], "50:50", "");
+    // In the journal's place, what no file can be written over.
+    let in_the_way = folder.path().join("pins/notes/x");
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    let app = TestApp::from_text(file()).await;
+    let trouble = async || {
+        let metrics = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
+        let durable = metrics.lines().find_map(|line| line.strip_prefix("dualgate_pins_durable{service=\"notes\"} ")).unwrap();
+        let warned = app.admin.service().await["warnings"].to_string().contains("not journalled");
+        (durable.parse::<f64>().unwrap(), warned)
+    };
+    assert_eq!(trouble().await, (1.0, false));
+    let modern = Modern::new(&app, "key");
+    let state = modern.ask(json!({ "name": "ask" })).await["result"]["requestState"].clone();
+    eventually("it is shown", async || (trouble().await == (0.0, true)).then_some(())).await;
+    std::fs::remove_dir_all(in_the_way.parent().unwrap()).unwrap();
+    eventually("it is over", async || (trouble().await == (1.0, false)).then_some(())).await;
+    turn_away(&app, &modern).await;
+    app.stop();
+    app.stopped().await;
+    let app = TestApp::from_text(file()).await;
+    let retried = Modern::new(&app, "key").ask(json!({ "name": "ask", "requestState": state })).await;
+    assert!(retried["error"].is_null(), "what could not be written first is there: {retried}");
+}
+
+#[tokio::test]
+async fn what_a_stop_finds_in_memory_is_journalled_however_the_disk_was() {
+    let (v1, v2) = pair(DUAL, DUAL).await;
+    let folder = Folder::new();
+    let file = || TestApp::file(folder.path(), &[&v1], &[&v2], "50:50", "");
+    let in_the_way = folder.path().join("pins/notes/x");
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    let app = TestApp::from_text(file()).await;
+    let modern = Modern::new(&app, "key");
+    let state = modern.ask(json!({ "name": "ask" })).await["result"]["requestState"].clone();
+    turn_away(&app, &modern).await;
+    eventually("it has failed", async || {
+        app.admin.service().await["warnings"].to_string().contains("not journalled").then_some(())
+    })
+    .await;
+    // Well again, while nobody is due to try.
+    std::fs::remove_dir_all(in_the_way.parent().unwrap()).unwrap();
+    app.stop();
+    app.stopped().await;
+    let app = TestApp::from_text(file()).await;
+    let retried = Modern::new(&app, "key").ask(json!({ "name": "ask", "requestState": state })).await;
+    assert!(retried["error"].is_null(), "{retried}");
+}
+
+#[tokio::test]
 async fn a_word_of_a_version_that_was_replaced_leads_nowhere() {
     let (v1, v2) = pair(DUAL, DUAL).await;
     let v3 = Fake::start("v3", DUAL).await;
