@@ -135,6 +135,7 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
                 "address": spec.address,
                 "standing": status.machine.standing_of(entry, &spec.name),
                 "era": serves.and_then(|(_, serves)| serves.as_str()),
+                "leaving": status.machine.is_leaving(entry, &spec.name),
                 "ejected": status.machine.is_ejected(entry, &spec.name),
             "in_flight": in_flight,
             "requests": view.named(&spec.name).map(|view| outcomes_json(|outcome| view.endpoint.outcomes.count(outcome))),

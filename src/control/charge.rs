@@ -166,6 +166,7 @@ impl Charge {
                     .iter()
                     .map(|kept| EndpointView {
                         standing: self.machine.standing_of(entry, &kept.spec.name),
+                        leaving: self.machine.is_leaving(entry, &kept.spec.name),
                         endpoint: kept.endpoint.clone(),
                     })
                     .collect(),

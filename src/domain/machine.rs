@@ -212,12 +212,12 @@ impl Machine {
             Event::Ordered(order) => self.ordered(now, order, &mut effects),
             Event::Probed { entry, endpoint, success } => self.probed(now, entry, &endpoint, success, &mut effects),
             Event::Suspected { entry, endpoint } => self.suspected(now, entry, &endpoint, &mut effects),
-            Event::Resolved { entry, endpoint, answer } => self.resolved(entry, &endpoint, answer, &mut effects),
+            Event::Resolved { entry, endpoint, answer } => self.resolved(now, entry, &endpoint, answer, &mut effects),
             Event::Saved { revision, failure } => self.saved(now, revision, failure, &mut effects),
             Event::Braked { revision, written } => self.braked(now, revision, written, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }
-        self.align(&mut effects);
+        self.align(now, &mut effects);
         self.recall(now, &mut effects);
         self.end_start(now, &mut effects);
         effects

@@ -65,6 +65,8 @@ pub struct EntryView {
 pub struct EndpointView {
     /// Where it stands.
     pub standing: Standing,
+    /// It is kept for those that are bound to it alone.
+    pub leaving: bool,
     /// Itself.
     pub endpoint: Arc<Endpoint>,
 }
@@ -123,7 +125,7 @@ impl EntryView {
     /// else the one that holds the least. `tried` are left out; `turn` breaks ties, so that idle
     /// endpoints take turns.
     pub fn pick(&self, key: Option<ClientKey>, tried: &[u64], turn: u64) -> Option<&EndpointView> {
-        let open = || self.endpoints.iter().filter(|view| !tried.contains(&view.endpoint.id));
+        let open = || self.endpoints.iter().filter(|view| !view.leaving && !tried.contains(&view.endpoint.id));
         let best = open().map(|view| view.standing).max()?;
         let usable = open().filter(|view| view.standing == best);
         match key {
