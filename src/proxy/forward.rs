@@ -194,7 +194,7 @@ impl Worker {
         headers::clean_answer(&mut head.headers);
         let outcome = self.seal_session(facts, &seat, head.status, &mut head.headers, asker.kind)?;
         let stream = is_event_stream(&head.headers).then(|| self.event_stream(&mut head.headers, &seat, asker.case()));
-        let ledger = self.ledger(facts, &seat, &head, outcome, asker);
+        let ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
         let opens = facts.opens.as_ref().filter(|_| stream.is_some());
         let downstream = opens.and_then(|opens| Downstream::begin(&self.site, opens, &seat, &head));
         let lease = Some(reply.lease);
@@ -223,7 +223,15 @@ impl Worker {
     }
 
     /// What the answer is booked by.
-    fn ledger(&self, facts: &Facts, seat: &Seat, head: &response::Parts, outcome: Outcome, asker: &mut Asker) -> Ledger {
+    fn ledger(
+        &self,
+        facts: &Facts,
+        seat: &Seat,
+        head: &response::Parts,
+        outcome: Outcome,
+        stream: Option<StreamKind>,
+        asker: &mut Asker,
+    ) -> Ledger {
         if let Some(posted) = &mut asker.posted {
             posted.settle(head.status, &mut asker.pending);
         }
@@ -238,6 +246,7 @@ impl Worker {
             outcome,
             scribe: self.scribe(facts, seat, asker.gives),
             is_subscription: asker.kind == Kind::Subscribe,
+            stream,
             witness,
             reads_answers: self.site.reads_answers,
         };

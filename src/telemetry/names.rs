@@ -28,6 +28,7 @@ metrics! {
     TOOL_TIME = "mcp_tool_duration_seconds" ["service", "entry", "tool_name"] "Time from a tool call to its result";
     SESSIONS = "dualgate_sessions" ["service", "entry"] "Legacy sessions seen in the last 30 minutes and not ended";
     STREAMS = "dualgate_streams" ["service", "entry", "kind"] "Open event streams: listen (GET) and call (POST)";
+    STREAMS_BROKEN = "dualgate_streams_broken" ["service", "entry", "kind"] "Event streams that the server broke off or fell silent on; where nobody waited for an answer, no request has failed";
     SPLIT_TARGET = "dualgate_split_target" ["service", "entry"] "Share of clients in force, 0 to 1";
     SPLIT_ACHIEVED = "dualgate_split_achieved" ["service", "entry", "unit"] "Share achieved: of births and requests since the split was set, of sessions and streams now";
     ENDPOINT_UP = "dualgate_endpoint_up" ["service", "entry", "endpoint"] "1 up, 0 down, 0.5 not yet known";
