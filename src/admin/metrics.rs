@@ -83,11 +83,14 @@ impl Scrape {
         self.histograms(out, &names::RESULT, EntryTally::result)?;
         let sessions = self.per_entry(|view, _, entry| vec![(vec![], view.entries[entry].tally.sessions().count() as f64)]);
         gauge(out, &names::SESSIONS, sessions)?;
-        let streams = self.per_entry(|view, _, entry| {
-            let tally = &view.entries[entry].tally;
-            StreamKind::ALL.iter().map(|kind| (vec![kind.as_str().to_owned()], tally.streams(*kind) as f64)).collect()
-        });
-        gauge(out, &names::STREAMS, streams)?;
+        let streams = |figure: fn(&EntryTally, StreamKind) -> u64| {
+            self.per_entry(move |view, _, entry| {
+                let tally = &view.entries[entry].tally;
+                StreamKind::ALL.iter().map(|kind| (vec![kind.as_str().to_owned()], figure(tally, *kind) as f64)).collect()
+            })
+        };
+        gauge(out, &names::STREAMS, streams(EntryTally::streams))?;
+        counter(out, &names::STREAMS_BROKEN, streams(EntryTally::broken))?;
         let endpoint = |figure: fn(Standing, u64) -> f64| {
             self.per_entry(move |view, _, entry| {
                 let endpoints = view.entries[entry].endpoints.iter();
@@ -189,7 +192,9 @@ impl Scrape {
             Handle::ALL.map(|kind| (vec![name.clone(), kind.as_str().to_owned()], view.pins.count(kind) as f64))
         });
         gauge(out, &names::PINS, pins.collect())?;
-        counter(out, &names::PINS_EVICTED, self.per_service(|view, _| view.pins.evicted() as f64))
+        counter(out, &names::PINS_EVICTED, self.per_service(|view, _| view.pins.evicted() as f64))?;
+        let is_kept = |status: &Status| !status.machine.rules().volatile && status.pins_failure.is_none();
+        gauge(out, &names::PINS_DURABLE, self.per_service(|_, status| f64::from(u8::from(is_kept(status)))))
     }
 
     fn encode_process(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

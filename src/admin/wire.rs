@@ -135,6 +135,7 @@ fn entry_json(view: &EntryView, status: &Status, entry: Entry) -> Value {
                 "address": spec.address,
                 "standing": status.machine.standing_of(entry, &spec.name),
                 "era": serves.and_then(|(_, serves)| serves.as_str()),
+                "leaving": status.machine.is_leaving(entry, &spec.name),
                 "ejected": status.machine.is_ejected(entry, &spec.name),
             "in_flight": in_flight,
             "requests": view.named(&spec.name).map(|view| outcomes_json(|outcome| view.endpoint.outcomes.count(outcome))),
@@ -201,6 +202,10 @@ fn warnings(view: &ServiceView, status: &Status, more: Vec<String>) -> Vec<Strin
     warnings.extend(status.machine.warnings());
     if !status.machine.is_durable() {
         warnings.push("the state in force is not on the disk: a restart would lose it".to_owned());
+    }
+    if let Some(reason) = &status.pins_failure {
+        warnings
+            .push(format!("words of the modern era are not journalled ({reason}): a restart would forget where the newest lead"));
     }
     if view.config.tls.insecure {
         warnings.push("tls.insecure: any certificate of an endpoint is accepted".to_owned());

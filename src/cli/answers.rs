@@ -128,6 +128,9 @@ pub(super) struct EndpointState {
     #[serde(default)]
     pub(super) address: Option<std::net::SocketAddr>,
     pub(super) standing: String,
+    /// It gets no new clients, and is not in the way of anything.
+    #[serde(default)]
+    pub(super) leaving: bool,
     #[serde(default)]
     pub(super) check: Option<Check>,
 }

@@ -104,7 +104,7 @@ async fn wait_until_up(admin: &Admin, made: &Deployed, args: &DeployArgs) -> Res
 
 /// Every one: an entry with one endpoint of three is up, and not what was asked for.
 fn all_up(state: &EntryState) -> bool {
-    state.standing == "up" && state.endpoints.iter().all(|endpoint| endpoint.standing == "up")
+    state.standing == "up" && state.endpoints.iter().all(|endpoint| endpoint.leaving || endpoint.standing == "up")
 }
 
 /// Why it is not up, in the words of the last checks.
@@ -114,9 +114,10 @@ fn not_up(made: &Deployed, service: &Service, args: &DeployArgs) -> Failure {
         Some(check) => format!("{}: {}", endpoint.place(), check.detail),
         None => format!("{}: not checked yet", endpoint.place()),
     };
-    let details: Vec<String> = state.endpoints.iter().filter(|endpoint| endpoint.standing != "up").map(said).collect();
+    let wanted = || state.endpoints.iter().filter(|endpoint| !endpoint.leaving);
+    let details: Vec<String> = wanted().filter(|endpoint| endpoint.standing != "up").map(said).collect();
     let (entry, version) = (made.entry, &made.version);
-    let (count, details) = match state.endpoints.len() {
+    let (count, details) = match wanted().count() {
         // A name without an address yet; the warnings say why.
         0 => ("no endpoint found".to_owned(), service.warnings.join("; ")),
         all => (format!("{} of {all} endpoints not up", details.len()), details.join("; ")),
@@ -153,6 +154,8 @@ mod tests {
         assert!(all_up(state));
         state.endpoints[0].standing = "down".to_owned();
         assert!(!all_up(state));
+        state.endpoints[0].leaving = true;
+        assert!(all_up(state), "what is on its way out is not waited for");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::answers::{EntryState, Pair, Requests, Service, Services};
+use super::answers::{EndpointState, EntryState, Pair, Requests, Service, Services};
 use super::args::StatusArgs;
 use super::client::{Admin, Answer, segment};
 use super::failure::{Exit, Failure};
@@ -97,8 +97,7 @@ fn header(service: &Service) -> String {
 }
 
 fn row(entry: Entry, state: &EntryState) -> Vec<String> {
-    let endpoints: Vec<String> =
-        state.endpoints.iter().map(|endpoint| format!("{} {}", endpoint.place(), endpoint.standing)).collect();
+    let endpoints: Vec<String> = state.endpoints.iter().map(said).collect();
     vec![
         entry.to_string(),
         state.version.clone(),
@@ -110,6 +109,11 @@ fn row(entry: Entry, state: &EntryState) -> Vec<String> {
         faults(&state.requests),
         endpoints.join(", "),
     ]
+}
+
+fn said(endpoint: &EndpointState) -> String {
+    let leaving = if endpoint.leaving { " (leaving)" } else { "" };
+    format!("{} {}{leaving}", endpoint.place(), endpoint.standing)
 }
 
 fn faults(requests: &Requests) -> String {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use super::keeping::Journal;
 use super::resolve::Lookups;
 use super::{OrderError, Status};
 use crate::config;
@@ -30,8 +31,7 @@ pub(super) struct Charge {
     tallies: PerEntry<Arc<EntryTally>>,
     tally: Arc<ServiceTally>,
     pub(super) pins: Arc<Pins>,
-    pub(super) is_keeping_pins: bool,
-    pub(super) keep_pins_again: bool,
+    pub(super) journal: Journal,
     births: (u64, Arc<Births>),
     before: PerEntry<(u64, u64)>,
     offered_modern: Option<bool>,
@@ -65,8 +65,7 @@ impl Charge {
             tallies: PerEntry::default(),
             tally: Arc::default(),
             pins: Arc::default(),
-            is_keeping_pins: false,
-            keep_pins_again: false,
+            journal: Journal::default(),
             before: PerEntry::default(),
             offered_modern: None,
         }
@@ -167,6 +166,7 @@ impl Charge {
                     .iter()
                     .map(|kept| EndpointView {
                         standing: self.machine.standing_of(entry, &kept.spec.name),
+                        leaving: self.machine.is_leaving(entry, &kept.spec.name),
                         endpoint: kept.endpoint.clone(),
                     })
                     .collect(),
@@ -219,6 +219,7 @@ impl Charge {
             births_before: PerEntry::from_fn(|entry| self.before[entry].1),
             rollbacks: self.rollbacks,
             warning: self.warning.clone(),
+            pins_failure: self.journal.failure.clone(),
         }
     }
 

@@ -143,7 +143,7 @@ impl Conductor {
         let mut charge = Charge::new(Arc::new(service), machine, stored, connector);
         charge.warning = warning;
         match self.store.pins(&charge.config.name) {
-            Ok(records) => charge.pins.restore(&records, self.clock.now().since(Moment::default())),
+            Ok(journal) => charge.pins.restore(journal, self.clock.now().since(Moment::default())),
             // Without them words go by their client's key: no reason not to start.
             Err(error) => tracing::error!(%error, "the journal of pins cannot be read"),
         }
@@ -223,10 +223,7 @@ impl Conductor {
             }
             Mail::PinsKept { service, failure, writing: _counted } => self.pins_kept(service, failure),
             Mail::KeepPins { reply } => {
-                for at in 0..self.charges.len() {
-                    self.charges[at].keep_pins_again = self.charges[at].is_keeping_pins;
-                    self.keep_pins(at);
-                }
+                (0..self.charges.len()).for_each(|at| self.keep_pins_at_last(at));
                 let _ = reply.send(());
             }
         }

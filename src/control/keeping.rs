@@ -6,13 +6,24 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::conductor::{Conductor, Mail};
-use crate::domain::Moment;
 use crate::domain::machine::{Brake, Durable};
+use crate::domain::{Moment, Retry};
 use crate::live::StoreError;
 
 /// A rollback's answer waits so long for the brake, and then says `durable: false`. It is in force
 /// before either.
 const BRAKE_WAIT: Duration = Duration::from_millis(80);
+
+/// How the journal of a service's pins is getting on.
+#[derive(Default)]
+pub(super) struct Journal {
+    /// Why the last batch is not on the disk, where it is not.
+    pub(super) failure: Option<String>,
+    retry: Retry,
+    is_running: bool,
+    /// Somebody wants another batch as soon as the running one has ended.
+    again: bool,
+}
 
 /// Something on its way to the disk, counted as long as this lives.
 pub(super) struct Writing(Arc<watch::Sender<usize>>);
@@ -85,14 +96,27 @@ impl Conductor {
         });
     }
 
-    /// Journals the pins that came since the last time. One batch at a time: they build on each other.
+    /// Journals the pins that came since the last time, unless the disk is to be left alone for now.
     pub(super) fn keep_pins(&mut self, at: usize) {
+        if self.charges[at].journal.retry.is_due(self.clock.now()) {
+            self.keep_pins_now(at);
+        }
+    }
+
+    /// Journals what is in memory now, however the disk is: at once, or as soon as the running batch has ended.
+    pub(super) fn keep_pins_at_last(&mut self, at: usize) {
+        self.charges[at].journal.again = self.charges[at].journal.is_running;
+        self.keep_pins_now(at);
+    }
+
+    /// One batch at a time: they build on each other.
+    fn keep_pins_now(&mut self, at: usize) {
         let charge = &mut self.charges[at];
-        if charge.is_keeping_pins {
+        if charge.journal.is_running {
             return;
         }
         let Some(batch) = charge.pins.take_batch(self.clock.now().since(Moment::default())) else { return };
-        charge.is_keeping_pins = true;
+        charge.journal.is_running = true;
         let (store, own_box, service) = (self.store.clone(), self.own_box.clone(), charge.config.name.clone());
         let writing = Writing::begin(&self.writing);
         tokio::spawn(async move {
@@ -106,12 +130,26 @@ impl Conductor {
 
     pub(super) fn pins_kept(&mut self, at: usize, failure: Option<StoreError>) {
         let charge = &mut self.charges[at];
-        charge.is_keeping_pins = false;
-        if let Some(failure) = failure {
+        let service = &charge.config.name;
+        let journal = &mut charge.journal;
+        journal.is_running = false;
+        journal.retry.note(self.clock.now(), failure.is_none());
+        let failure = failure.map(|failure| failure.to_string());
+        // Once when it begins and once when it is over.
+        match (&journal.failure, &failure) {
+            (None, Some(failure)) => {
+                tracing::error!(service, failure, "pins not journalled: a restart would forget the newest");
+            }
+            (Some(_), None) => tracing::info!(service, "pins are journalled again"),
+            (Some(_), Some(failure)) => tracing::debug!(service, failure, "pins not journalled yet"),
+            (None, None) => {}
+        }
+        if failure.is_some() {
             charge.pins.lost();
-            tracing::error!(service = charge.config.name, %failure, "pins not journalled: a restart would forget the newest");
-        } else if std::mem::take(&mut charge.keep_pins_again) {
-            self.keep_pins(at);
+        }
+        journal.failure = failure;
+        if std::mem::take(&mut journal.again) {
+            self.keep_pins_now(at);
         }
     }
 }

@@ -79,6 +79,8 @@ pub struct Status {
     pub rollbacks: u64,
     /// What the store had to say when the service was loaded.
     pub warning: Option<String>,
+    /// Why the newest pins are not on the disk, where they are not.
+    pub pins_failure: Option<String>,
 }
 
 impl Handle {

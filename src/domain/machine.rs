@@ -19,6 +19,7 @@ use super::clock::Moment;
 use super::decide::Scene;
 use super::entry::{Entry, PerEntry};
 use super::health::{Standing, Thresholds};
+use super::retry::Retry;
 use super::split::{Phase, Share, Split};
 
 mod command;
@@ -157,26 +158,6 @@ pub struct Machine {
 /// Commands that wait for the disk; more are refused.
 const LONGEST_LINE: usize = 64;
 
-/// When the disk is tried again: later and later, so that one in trouble is not worn out.
-#[derive(Clone, Copy, Debug, Default)]
-struct Retry {
-    after: Option<(Moment, Duration)>,
-}
-
-impl Retry {
-    const FIRST: Duration = Duration::from_millis(250);
-    const LONGEST: Duration = Duration::from_secs(10);
-
-    fn is_due(self, now: Moment) -> bool {
-        self.after.is_none_or(|(failed, wait)| now.since(failed) >= wait)
-    }
-
-    fn note(&mut self, now: Moment, succeeded: bool) {
-        let doubled = self.after.map_or(Self::FIRST, |(_, wait)| (wait * 2).min(Self::LONGEST));
-        self.after = (!succeeded).then_some((now, doubled));
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Waiting {
     next: Durable,
@@ -231,12 +212,12 @@ impl Machine {
             Event::Ordered(order) => self.ordered(now, order, &mut effects),
             Event::Probed { entry, endpoint, success } => self.probed(now, entry, &endpoint, success, &mut effects),
             Event::Suspected { entry, endpoint } => self.suspected(now, entry, &endpoint, &mut effects),
-            Event::Resolved { entry, endpoint, answer } => self.resolved(entry, &endpoint, answer, &mut effects),
+            Event::Resolved { entry, endpoint, answer } => self.resolved(now, entry, &endpoint, answer, &mut effects),
             Event::Saved { revision, failure } => self.saved(now, revision, failure, &mut effects),
             Event::Braked { revision, written } => self.braked(now, revision, written, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }
-        self.align(&mut effects);
+        self.align(now, &mut effects);
         self.recall(now, &mut effects);
         self.end_start(now, &mut effects);
         effects

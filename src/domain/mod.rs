@@ -9,6 +9,7 @@ pub mod era;
 pub mod health;
 pub mod machine;
 pub mod outcome;
+pub mod retry;
 pub mod skew;
 pub mod split;
 
@@ -19,4 +20,5 @@ pub use entry::{Entry, PerEntry};
 pub use era::{Era, Eras};
 pub use health::{Standing, Streak, Thresholds};
 pub use outcome::{Blame, Outcome};
+pub use retry::Retry;
 pub use split::{Phase, Salt, Share, Split};

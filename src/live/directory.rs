@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use self::audit::AuditFile;
-use super::pins::{PinBatch, PinRecord};
+use super::pins::{PinBatch, PinJournal};
 use super::store::{Store, StoreError};
 use crate::domain::machine::{Brake, Durable, Found};
 
@@ -196,7 +196,7 @@ impl Store for Directory {
         lock(&self.fallen_back).get(service).cloned()
     }
 
-    fn pins(&self, service: &str) -> Result<Vec<PinRecord>, StoreError> {
+    fn pins(&self, service: &str) -> Result<PinJournal, StoreError> {
         let path = self.pins_path(service);
         pins::read(&path).map_err(|error| io_error(&path, error))
     }

@@ -8,6 +8,6 @@ pub mod store;
 
 pub use cell::{Publisher, Reader};
 pub use directory::Directory;
-pub use pins::{Handle, Pin, PinBatch, PinRecord, Pins};
+pub use pins::{Handle, Pin, PinBatch, PinJournal, PinRecord, Pins};
 pub use snapshot::{Births, EndpointView, EntryView, ServiceView, Snapshot};
 pub use store::{Memory, Store, StoreError};

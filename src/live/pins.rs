@@ -5,15 +5,17 @@
 //! old goes the way of its client's key, as if it had never been seen. What is here is journalled in
 //! batches, so that a crash loses what was noted in the last second at most.
 
-use std::collections::{HashMap, VecDeque};
 use std::hash::Hasher;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
+use self::shelf::Shelf;
 use crate::domain::{ClientKey, Entry};
+
+mod shelf;
 
 /// What a word is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,17 +55,37 @@ impl Handle {
             Self::List => Duration::ZERO,
         }
     }
+
+    /// Pins of this kind per shard, at most.
+    fn most(self) -> usize {
+        match self {
+            Self::State | Self::Task | Self::Cursor => MOST / SHARDS,
+            Self::List => MOST_LISTS / SHARDS,
+        }
+    }
+
+    fn is_journalled(self) -> bool {
+        self != Self::List
+    }
 }
 
-/// Where a word belongs. Names are hashed ([`name_hash`]): the table is large, and they repeat.
+/// Where a word belongs. Names are hashed: the table is large, and they repeat. Of 256 endpoints, two are
+/// alike by one chance in 60,000, and a word then leads to the wrong one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pin {
     /// The entry that gave it out.
     pub entry: Entry,
-    /// The endpoint's name, hashed.
-    pub endpoint: u64,
-    /// The entry's version label at that time, hashed: the next version in the slot is a stranger.
-    pub version: u64,
+    /// The endpoint's name: see [`endpoint_hash`].
+    pub endpoint: u32,
+    /// The entry's version label at that time: see [`version_hash`]. The next version in the slot is a stranger.
+    pub version: u32,
+}
+
+impl Pin {
+    /// Whether its endpoint is an instance, which is found by the name of its host.
+    pub fn is_of_instance(&self) -> bool {
+        self.endpoint & 1 == 1
+    }
 }
 
 /// A pin as it is journalled.
@@ -88,11 +110,29 @@ pub enum PinBatch {
     All(Vec<PinRecord>),
 }
 
-/// The hash of an endpoint's name or a version label.
-pub fn name_hash(name: &str) -> u64 {
+/// What a journal says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PinJournal {
+    /// What still counts.
+    pub records: Vec<PinRecord>,
+    /// How many records it holds, with those that count no more.
+    pub length: usize,
+}
+
+/// The hash of an endpoint's name; the last bit says whether it is an instance (`a@10.0.0.7`).
+pub fn endpoint_hash(name: &str) -> u32 {
+    name_hash(name) << 1 | u32::from(name.contains('@'))
+}
+
+/// The hash of a version label.
+pub fn version_hash(label: &str) -> u32 {
+    name_hash(label)
+}
+
+fn name_hash(name: &str) -> u32 {
     let mut hasher = SipHasher13::new_with_key(b"dualgate.pinname");
     hasher.write(name.as_bytes());
-    hasher.finish()
+    (hasher.finish() >> 32) as u32
 }
 
 /// A word of one client: cursors and states may be plain ("2", "step-1"), and then the same word means
@@ -105,19 +145,29 @@ pub fn of_client(word: u64, key: ClientKey) -> u64 {
 }
 
 /// The pins of one service, shared by all workers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pins {
     shards: [Mutex<Shard>; SHARDS],
     counts: [AtomicUsize; Handle::ALL.len()],
     evicted: AtomicU64,
-    /// Records written since the journal was last written anew, and whether the last batch was lost.
-    journal: Mutex<(usize, bool)>,
+    /// Records in the journal.
+    journalled: AtomicUsize,
+    /// The journal lacks some that are not marked: the next batch has everything.
+    lost: AtomicBool,
 }
 
-const SHARDS: usize = 16;
+/// So many that who goes through all pins of a kind in one of them holds up nobody.
+const SHARDS: usize = 64;
 
-/// Pins of a kind per service: about 10 MiB of each.
-const MOST: usize = 1 << 17;
+/// Pins of a kind per service, which take 11 MiB where they come and go. By shard, a little less than what a
+/// map of 2,048 places holds.
+const MOST: usize = SHARDS * 1792;
+
+/// Clients that call by a list, per service.
+const MOST_LISTS: usize = SHARDS * 224;
+
+/// Marks of a shard between two batches; where there are more, everything is written.
+const MOST_DIRTY: usize = 1024;
 
 /// The journal is written anew when it has this many records, and twice as many as there are pins.
 const MOST_JOURNALLED: usize = 1 << 14;
@@ -128,25 +178,37 @@ struct Shard {
     dirty: Vec<(Handle, u64)>,
 }
 
-/// Pins of a kind, and the order in which they run out. A pin that was used again stands in its old place
-/// and is put back when its turn comes.
-#[derive(Debug, Default)]
-struct Shelf {
-    held: HashMap<u64, Held>,
-    order: VecDeque<(Duration, u64)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    pin: Pin,
-    until: Duration,
-    journalled_until: Duration,
+impl Default for Pins {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            counts: Default::default(),
+            evicted: AtomicU64::new(0),
+            journalled: AtomicUsize::new(0),
+            lost: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Pins {
     /// A server has given a word out; `now` is the time since the start.
     pub fn note(&self, kind: Handle, hash: u64, pin: Pin, now: Duration) {
         self.hold(kind, hash, pin, now + kind.lifetime());
+    }
+
+    /// A server has given a word out to a client, by which others may come back as well. It takes a second
+    /// place, of the client's own, only where the same word leads somebody else elsewhere.
+    pub fn note_shared(&self, kind: Handle, word: u64, key: ClientKey, pin: Pin, now: Duration) {
+        let until = now + kind.lifetime();
+        let own = of_client(word, key);
+        let is_anothers = self.shard(word).kinds[kind as usize].look(word, now).is_some_and(|known| known != pin);
+        if !is_anothers {
+            self.hold(kind, word, pin, until);
+        }
+        // What is its own counts before what it shares.
+        if is_anothers || self.shard(own).kinds[kind as usize].look(own, now).is_some() {
+            self.hold(kind, own, pin, until);
+        }
     }
 
     /// A client has listed here, and what it calls by that list follows it for so long.
@@ -160,13 +222,9 @@ impl Pins {
             return None;
         }
         let mut shard = self.shard(hash);
-        let held = shard.kinds[kind as usize].held.get_mut(&hash).filter(|held| held.until > now)?;
-        let pin = held.pin;
-        held.until = held.until.max(now + kind.lifetime());
-        // A use that lengthens little is not worth a record.
-        if held.until > held.journalled_until + kind.lifetime() / 4 {
-            held.journalled_until = held.until;
-            shard.mark(kind, hash);
+        let (pin, is_due) = shard.kinds[kind as usize].find(hash, now, now + kind.lifetime(), slack(kind))?;
+        if is_due {
+            self.mark(&mut shard, kind, hash);
         }
         Some(pin)
     }
@@ -189,40 +247,49 @@ impl Pins {
     /// Forgets what has run out.
     pub fn sweep(&self, now: Duration) {
         for shard in &self.shards {
-            let mut shard = lock(shard);
             for kind in Handle::ALL {
-                let gone = shard.kinds[kind as usize].sweep(now);
+                // Locked for each kind: who waits, waits for one of them.
+                let gone = lock(shard).kinds[kind as usize].sweep(now);
                 self.counts[kind as usize].fetch_sub(gone, Ordering::Relaxed);
             }
         }
     }
 
     /// Puts back what was journalled.
-    pub fn restore(&self, records: &[PinRecord], now: Duration) {
-        for record in records {
+    pub fn restore(&self, mut journal: PinJournal, now: Duration) {
+        // What runs out first is pushed out first; of a word's records the last one stays the last.
+        journal.records.sort_by_key(|record| record.left);
+        for record in &journal.records {
             self.hold(record.kind, record.hash, record.pin, now + record.left);
         }
         self.shards.iter().for_each(|shard| lock(shard).dirty.clear());
-        lock(&self.journal).0 = records.len();
+        self.lost.store(false, Ordering::Relaxed);
+        self.journalled.store(journal.length, Ordering::Relaxed);
     }
 
     /// What is to be journalled now, if anything. What it gives is taken for written; [`Self::lost`]
-    /// takes that back.
+    /// takes that back. One at a time.
     pub fn take_batch(&self, now: Duration) -> Option<PinBatch> {
-        let (written, lost) = *lock(&self.journal);
-        let live: usize = Handle::ALL.into_iter().filter(|kind| *kind != Handle::List).map(|kind| self.count(kind)).sum();
-        let anew = lost || written > MOST_JOURNALLED.max(2 * live);
-        let mut records = Vec::new();
+        let coming: usize = self.shards.iter().map(|shard| lock(shard).dirty.len()).sum();
+        let live: usize = Handle::ALL.into_iter().filter(|kind| kind.is_journalled()).map(|kind| self.count(kind)).sum();
+        let journalled = self.journalled.load(Ordering::Relaxed);
+        let anew = self.lost.swap(false, Ordering::Relaxed) || journalled + coming > MOST_JOURNALLED.max(2 * live);
+        let mut records = Vec::with_capacity(if anew { live } else { coming });
         for shard in &self.shards {
-            let mut shard = lock(shard);
-            let dirty = std::mem::take(&mut shard.dirty);
+            // Before the pins are read: what is marked from here on is in the next batch.
+            let dirty = std::mem::take(&mut lock(shard).dirty);
             if anew {
-                records.extend(shard.all(now));
-            } else {
+                for kind in Handle::ALL.into_iter().filter(|kind| kind.is_journalled()) {
+                    let record = |(hash, pin, left)| PinRecord { kind, hash, pin, left };
+                    // Locked for each kind: who waits, waits for one of them.
+                    records.extend(lock(shard).kinds[kind as usize].all(now).map(record));
+                }
+            } else if !dirty.is_empty() {
+                let shard = lock(shard);
                 records.extend(dirty.into_iter().filter_map(|(kind, hash)| shard.record(kind, hash, now)));
             }
         }
-        *lock(&self.journal) = (if anew { 0 } else { written } + records.len(), false);
+        self.journalled.store(if anew { 0 } else { journalled } + records.len(), Ordering::Relaxed);
         match anew {
             true => Some(PinBatch::All(records)),
             false => (!records.is_empty()).then_some(PinBatch::More(records)),
@@ -231,26 +298,31 @@ impl Pins {
 
     /// The last batch was not written: the next one has everything.
     pub fn lost(&self) {
-        lock(&self.journal).1 = true;
+        self.lost.store(true, Ordering::Relaxed);
     }
 
     fn hold(&self, kind: Handle, hash: u64, pin: Pin, until: Duration) {
         let mut shard = self.shard(hash);
-        let shelf = &mut shard.kinds[kind as usize];
-        let held = Held { pin, until, journalled_until: until };
-        let known = shelf.held.insert(hash, held);
-        if known.is_none() {
-            shelf.order.push_back((until, hash));
-            if shelf.held.len() > MOST / SHARDS {
-                shelf.evict();
-                self.evicted.fetch_add(1, Ordering::Relaxed);
-            } else {
-                self.counts[kind as usize].fetch_add(1, Ordering::Relaxed);
-            }
+        let put = shard.kinds[kind as usize].put(hash, pin, until, slack(kind), kind.most());
+        if put.is_new && !put.pushed_out {
+            self.counts[kind as usize].fetch_add(1, Ordering::Relaxed);
         }
-        if kind != Handle::List && known.is_none_or(|known| known.pin != pin) {
-            shard.mark(kind, hash);
+        self.evicted.fetch_add(u64::from(put.pushed_out), Ordering::Relaxed);
+        if put.is_due {
+            self.mark(&mut shard, kind, hash);
         }
+    }
+
+    fn mark(&self, shard: &mut Shard, kind: Handle, hash: u64) {
+        if !kind.is_journalled() {
+            return;
+        }
+        if shard.dirty.len() >= MOST_DIRTY {
+            // The disk is slower than words come: all of them are cheaper than so many marks.
+            shard.dirty.clear();
+            self.lost();
+        }
+        shard.dirty.push((kind, hash));
     }
 
     fn shard(&self, hash: u64) -> std::sync::MutexGuard<'_, Shard> {
@@ -258,61 +330,15 @@ impl Pins {
     }
 }
 
-impl Shard {
-    fn mark(&mut self, kind: Handle, hash: u64) {
-        // More than there can be would be records of pins that are gone.
-        if kind != Handle::List && self.dirty.len() < 3 * MOST / SHARDS {
-            self.dirty.push((kind, hash));
-        }
-    }
-
-    fn record(&self, kind: Handle, hash: u64, now: Duration) -> Option<PinRecord> {
-        let held = self.kinds[kind as usize].held.get(&hash)?;
-        let left = held.until.checked_sub(now)?;
-        Some(PinRecord { kind, hash, pin: held.pin, left })
-    }
-
-    fn all(&self, now: Duration) -> Vec<PinRecord> {
-        let kinds = Handle::ALL.into_iter().filter(|kind| *kind != Handle::List);
-        let hashes = kinds.flat_map(|kind| self.kinds[kind as usize].held.keys().map(move |hash| (kind, *hash)));
-        hashes.filter_map(|(kind, hash)| self.record(kind, hash, now)).collect()
-    }
+/// A use that lengthens a pin's life by so little is not worth a record.
+fn slack(kind: Handle) -> Duration {
+    kind.lifetime() / 4
 }
 
-impl Shelf {
-    /// Pushes out the one that would run out first, as far as is known without looking at all of them.
-    fn evict(&mut self) {
-        for _ in 0..8 {
-            let Some((until, hash)) = self.order.pop_front() else { return };
-            match self.held.get(&hash) {
-                Some(held) if held.until > until => self.order.push_back((held.until, hash)),
-                Some(_) => {
-                    self.held.remove(&hash);
-                    return;
-                }
-                None => {}
-            }
-        }
-        // All of them in use: the oldest goes all the same.
-        if let Some((_, hash)) = self.order.pop_front() {
-            self.held.remove(&hash);
-        }
-    }
-
-    /// How many have gone.
-    fn sweep(&mut self, now: Duration) -> usize {
-        let before = self.held.len();
-        while let Some((until, hash)) = self.order.front().copied().filter(|(until, _)| *until <= now) {
-            self.order.pop_front();
-            match self.held.get(&hash) {
-                Some(held) if held.until > until.max(now) => self.order.push_back((held.until, hash)),
-                Some(_) => {
-                    self.held.remove(&hash);
-                }
-                None => {}
-            }
-        }
-        before - self.held.len()
+impl Shard {
+    fn record(&self, kind: Handle, hash: u64, now: Duration) -> Option<PinRecord> {
+        let (pin, left) = self.kinds[kind as usize].left(hash, now)?;
+        Some(PinRecord { kind, hash, pin, left })
     }
 }
 
@@ -330,7 +356,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn pin(endpoint: u64) -> Pin {
+    fn pin(endpoint: u32) -> Pin {
         Pin { entry: Entry::Secondary, endpoint, version: 1 }
     }
 
@@ -366,12 +392,12 @@ mod tests {
         let pins = Pins::default();
         let count = MOST as u64 + 10_000;
         for n in 0..count {
-            pins.note(Handle::Cursor, word(n), pin(n), at(n / 1_000));
+            pins.note(Handle::Cursor, word(n), pin(n as u32), at(n / 1_000));
             pins.find(Handle::Cursor, word(0), at(n / 1_000));
         }
         assert!(pins.count(Handle::Cursor) <= MOST);
         assert_eq!(pins.find(Handle::Cursor, word(0), at(200)), Some(pin(0)), "the oldest, and in use");
-        assert_eq!(pins.find(Handle::Cursor, word(count - 1), at(200)), Some(pin(count - 1)));
+        assert_eq!(pins.find(Handle::Cursor, word(count - 1), at(200)), Some(pin(count as u32 - 1)));
         assert_eq!(pins.count(Handle::Cursor) as u64 + pins.evicted(), count);
         pins.sweep(at(100_000));
         assert_eq!(pins.count(Handle::Cursor), 0);
@@ -385,7 +411,7 @@ mod tests {
         let Some(PinBatch::More(records)) = pins.take_batch(at(10)) else { panic!("nothing to write") };
         assert_eq!(pins.take_batch(at(10)), None, "once is enough");
         let restored = Pins::default();
-        restored.restore(&records, at(1_000));
+        restored.restore(PinJournal { length: records.len(), records }, at(1_000));
         assert_eq!(restored.find(Handle::Task, 1, at(1_000)), Some(pin(1)));
         assert_eq!(restored.find(Handle::Cursor, 2, at(1_000 + 3_599)), Some(pin(2)));
         assert_eq!(restored.find(Handle::Cursor, 2, at(1_000 + 3_599 + 3_600)), None);
@@ -408,13 +434,132 @@ mod tests {
         let pins = Pins::default();
         let mut anew = 0;
         for n in 0..100_000 {
-            pins.note(Handle::Cursor, word(n), pin(n), at(n));
+            pins.note(Handle::Cursor, word(n), pin(n as u32), at(n));
             if n.is_multiple_of(500) {
                 pins.sweep(at(n));
                 anew += usize::from(matches!(pins.take_batch(at(n)), Some(PinBatch::All(_))));
             }
         }
         assert!((3..10).contains(&anew), "{anew}");
+    }
+
+    /// Everything that a batch has.
+    fn records(batch: Option<PinBatch>) -> Vec<PinRecord> {
+        match batch {
+            Some(PinBatch::More(records) | PinBatch::All(records)) => records,
+            None => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_task_that_is_polled_for_days_survives_a_restart() {
+        let hours = |hours: u64| at(hours * 3600);
+        let pins = Pins::default();
+        let (mut journalled_until, mut written) = (Duration::ZERO, 0);
+        for minute in 0..40 * 60 {
+            let now = at(minute * 60);
+            // What a poll does: the request finds the word, the answer (which names its task) notes it.
+            pins.find(Handle::Task, 7, now);
+            pins.note(Handle::Task, 7, pin(1), now);
+            for record in records(pins.take_batch(now)) {
+                (journalled_until, written) = (now + record.left, written + 1);
+            }
+        }
+        assert_eq!(pins.find(Handle::Task, 7, hours(40)), Some(pin(1)), "known in memory");
+        assert!(journalled_until > hours(40 + 17), "the journal forgets it at hour {}", journalled_until.as_secs() / 3600);
+        assert!(written < 10, "and not every poll is worth a record: {written}");
+    }
+
+    #[test]
+    fn a_word_that_moves_is_journalled_with_its_new_place() {
+        let pins = Pins::default();
+        pins.note(Handle::Cursor, 7, pin(1), at(0));
+        pins.take_batch(at(0));
+        pins.note(Handle::Cursor, 7, pin(2), at(1));
+        assert_eq!(records(pins.take_batch(at(1))).iter().map(|record| record.pin).collect::<Vec<_>>(), [pin(2)]);
+    }
+
+    #[test]
+    fn pins_that_find_no_room_among_the_dirty_are_journalled_later() {
+        let pins = Pins::default();
+        // One shard; as many as pass through it while one write takes its time.
+        let hash = |n: u64| n & 0xffff_ffff;
+        (0..30_000).for_each(|n| pins.note(Handle::State, hash(n), pin(1), at(1)));
+        let mut journalled = std::collections::HashSet::new();
+        for _ in 0..3 {
+            journalled.extend(records(pins.take_batch(at(2))).into_iter().map(|one| one.hash));
+        }
+        let known = |n: &u64| pins.find(Handle::State, hash(*n), at(3)).is_some();
+        assert!((0..30_000).filter(known).count() > 1_000);
+        let lost = (0..30_000).filter(known).filter(|n| !journalled.contains(&hash(*n)));
+        assert_eq!(lost.count(), 0, "known in memory, and never written");
+    }
+
+    #[test]
+    fn what_a_journal_holds_of_the_dead_counts_for_its_length() {
+        let pins = Pins::default();
+        pins.restore(PinJournal { records: Vec::new(), length: MOST_JOURNALLED }, at(0));
+        pins.note(Handle::Cursor, 1, pin(1), at(0));
+        assert!(matches!(pins.take_batch(at(0)), Some(PinBatch::All(records)) if records.len() == 1));
+    }
+
+    #[test]
+    fn of_what_was_journalled_the_newest_stays_when_there_is_no_room() {
+        let record = |n: u64| PinRecord { kind: Handle::State, hash: n, pin: pin(1), left: at(3_600 - n) };
+        let records: Vec<PinRecord> = (0..3_600).map(record).collect();
+        let pins = Pins::default();
+        pins.restore(PinJournal { length: records.len(), records }, at(0));
+        assert_eq!(pins.find(Handle::State, 0, at(0)), Some(pin(1)));
+        assert_eq!(pins.find(Handle::State, 3_599, at(0)), None);
+    }
+
+    #[test]
+    fn a_full_table_takes_what_the_decision_says() {
+        let pins = Pins::default();
+        for n in 0..3 * MOST as u64 {
+            for kind in Handle::ALL {
+                pins.note(kind, word(n), pin(1), at(n / 1_000));
+            }
+        }
+        let mib = |kind: Handle| {
+            let bytes: usize = pins.shards.iter().map(|shard| lock(shard).kinds[kind as usize].bytes()).sum();
+            bytes as f64 / f64::from(1 << 20)
+        };
+        for (kind, most) in [(Handle::State, 11.0), (Handle::Task, 11.0), (Handle::Cursor, 11.0), (Handle::List, 1.5)] {
+            let (taken, words) = (mib(kind), pins.count(kind));
+            println!("{kind:?}: {words} words, {taken:.1} MiB, {:.0} bytes a word", taken * f64::from(1 << 20) / words as f64);
+            assert!(taken <= most && words > 14_000, "{kind:?}: {taken} MiB for {words}");
+        }
+        pins.sweep(at(1_000_000));
+        assert!(mib(Handle::State) < 0.1, "given back when they are gone: {} MiB", mib(Handle::State));
+    }
+
+    #[test]
+    fn a_shared_word_takes_one_place_and_a_plain_one_leads_each_client_to_its_own_server() {
+        let key = |text: &[u8]| ClientKey::new(&KeySource::ApiKey, text);
+        let pins = Pins::default();
+        let find = |word, text: &[u8], now| {
+            pins.find(Handle::State, of_client(word, key(text)), now).or_else(|| pins.find(Handle::State, word, now))
+        };
+        pins.note_shared(Handle::State, 7, key(b"a"), pin(1), at(0));
+        assert_eq!(pins.count(Handle::State), 1);
+        assert_eq!((find(7, b"a", at(1)), find(7, b"b", at(1))), (Some(pin(1)), Some(pin(1))));
+        pins.note_shared(Handle::State, 7, key(b"b"), pin(2), at(2));
+        assert_eq!((find(7, b"a", at(3)), find(7, b"b", at(3))), (Some(pin(1)), Some(pin(2))), "step-1 of another server");
+        pins.note_shared(Handle::State, 7, key(b"b"), pin(1), at(4));
+        assert_eq!((find(7, b"a", at(5)), find(7, b"b", at(5))), (Some(pin(1)), Some(pin(1))), "the last that it was given");
+        pins.note_shared(Handle::State, 7, key(b"a"), pin(2), at(6));
+        assert_eq!((find(7, b"a", at(7)), find(7, b"b", at(7))), (Some(pin(2)), Some(pin(1))));
+        let later = at(7 + 3_600);
+        pins.note_shared(Handle::State, 7, key(b"c"), pin(3), later);
+        assert_eq!(find(7, b"d", later), Some(pin(3)), "what has run out is nobody's");
+    }
+
+    #[test]
+    fn the_hash_of_an_endpoint_says_whether_it_is_an_instance() {
+        let of = |name: &str| Pin { entry: Entry::Primary, endpoint: endpoint_hash(name), version: version_hash("1@2") };
+        assert!(of("a@10.0.0.7").is_of_instance() && !of("a").is_of_instance());
+        assert_ne!(of("a@10.0.0.7").endpoint, of("a@10.0.0.8").endpoint);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::pins::{Pin, Pins, name_hash};
+use super::pins::{Pin, Pins, endpoint_hash, version_hash};
 use crate::config;
 use crate::domain::affinity::rendezvous_weight;
 use crate::domain::{ClientKey, Entry, PerEntry, Scene, Standing};
@@ -65,6 +65,8 @@ pub struct EntryView {
 pub struct EndpointView {
     /// Where it stands.
     pub standing: Standing,
+    /// It is kept for those that are bound to it alone.
+    pub leaving: bool,
     /// Itself.
     pub endpoint: Arc<Endpoint>,
 }
@@ -96,22 +98,22 @@ impl EntryView {
 
     /// The endpoint that a pin names.
     pub fn pinned(&self, pin: &Pin) -> Option<&EndpointView> {
-        self.endpoints.iter().find(|view| name_hash(&view.endpoint.name) == pin.endpoint)
+        self.endpoints.iter().find(|view| endpoint_hash(&view.endpoint.name) == pin.endpoint)
     }
 
     /// Whether the endpoint of a pin is not here, and may be an instance that has not been found yet.
     pub fn awaits_pinned(&self, pin: &Pin) -> bool {
-        self.unresolved && self.pinned(pin).is_none()
+        self.unresolved && pin.is_of_instance() && self.made(pin) && self.pinned(pin).is_none()
     }
 
     /// Whether a pin was made by the version that is in this slot now: the next one is another server.
     pub fn made(&self, pin: &Pin) -> bool {
-        name_hash(&self.version) == pin.version
+        version_hash(&self.version) == pin.version
     }
 
     /// A pin to an endpoint of this entry, whose name is given.
     pub fn pin(&self, entry: Entry, endpoint: &str) -> Pin {
-        Pin { entry, endpoint: name_hash(endpoint), version: name_hash(&self.version) }
+        Pin { entry, endpoint: endpoint_hash(endpoint), version: version_hash(&self.version) }
     }
 
     /// Whether an endpoint is not here, and may be an instance that has not been found yet.
@@ -123,7 +125,7 @@ impl EntryView {
     /// else the one that holds the least. `tried` are left out; `turn` breaks ties, so that idle
     /// endpoints take turns.
     pub fn pick(&self, key: Option<ClientKey>, tried: &[u64], turn: u64) -> Option<&EndpointView> {
-        let open = || self.endpoints.iter().filter(|view| !tried.contains(&view.endpoint.id));
+        let open = || self.endpoints.iter().filter(|view| !view.leaving && !tried.contains(&view.endpoint.id));
         let best = open().map(|view| view.standing).max()?;
         let usable = open().filter(|view| view.standing == best);
         match key {
@@ -135,5 +137,22 @@ impl EntryView {
                 ranked.min_by_key(|(inside, place, _)| (*inside, *place)).map(|(_, _, view)| view)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_instance_of_this_version_is_waited_for() {
+        let unresolved = EntryView { version: "1.0".to_owned(), endpoints: Vec::new(), unresolved: true, tally: Arc::default() };
+        let awaits = |name: &str| unresolved.awaits_pinned(&unresolved.pin(Entry::Primary, name));
+        assert!(awaits("a@10.0.0.7"));
+        assert!(!awaits("a"), "an endpoint with a URL is there from the start, or never");
+        let other = Pin { version: version_hash("0.9"), ..unresolved.pin(Entry::Primary, "a@10.0.0.7") };
+        assert!(!unresolved.awaits_pinned(&other), "what it knew is gone");
+        let resolved = EntryView { unresolved: false, ..unresolved };
+        assert!(!resolved.awaits_pinned(&resolved.pin(Entry::Primary, "a@10.0.0.7")));
     }
 }

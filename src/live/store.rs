@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 
-use super::pins::{PinBatch, PinRecord};
+use super::pins::{PinBatch, PinJournal};
 use crate::domain::machine::{Brake, Durable, Found};
 
 /// Keeps the durable state of services. The calls may block; traffic never makes them.
@@ -32,8 +32,8 @@ pub trait Store: Send + Sync {
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError>;
 
     /// The pins of the modern era that were kept. They are hints: what cannot be read is left out.
-    fn pins(&self, _service: &str) -> Result<Vec<PinRecord>, StoreError> {
-        Ok(Vec::new())
+    fn pins(&self, _service: &str) -> Result<PinJournal, StoreError> {
+        Ok(PinJournal::default())
     }
 
     /// Keeps pins.

@@ -32,13 +32,17 @@ pub struct Envelope<'a> {
     params: Option<&'a RawValue>,
 }
 
+/// Tasks of one request that are looked at.
+pub const MOST_TASKS: usize = 64;
+
 /// Words of a server's that a client brings back (2026-07-28), as hashes: see [`super::scan::hash_of`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words {
     /// `params.requestState`, the state of a request that is repeated with what the server had asked for.
     pub request_state: Option<u64>,
-    /// `params.taskId`, or the first of `params.notifications.taskIds` that are listened to.
-    pub task: Option<u64>,
+    /// `params.taskId`, or the first of `params.notifications.taskIds` that are listened to: at most
+    /// [`MOST_TASKS`].
+    pub tasks: Vec<u64>,
     /// `params.cursor`, the place in a list.
     pub cursor: Option<u64>,
 }
@@ -152,11 +156,11 @@ impl<'a> Envelope<'a> {
         let hash = |text: Option<Text<'_>>| text.map(|text| hash_of(&text.0));
         let listened = || {
             let subscribed: Subscribed<'_> = serde_json::from_str(carried.notifications?.get()).ok()?;
-            subscribed.tasks?.into_iter().next()
+            Some(subscribed.tasks?.into_iter().take(MOST_TASKS).map(|task| hash_of(&task.0)).collect())
         };
         Words {
             request_state: hash(carried.request_state),
-            task: hash(carried.task).or_else(|| hash(listened())),
+            tasks: hash(carried.task).map_or_else(|| listened().unwrap_or_default(), |task| vec![task]),
             cursor: hash(carried.cursor),
         }
     }
@@ -245,9 +249,12 @@ mod tests {
             Envelope::read(body.as_bytes()).unwrap().words()
         };
         let all = words(r#"{"arguments":{"cursor":"x"},"requestState":"s\u00e9","taskId":"t","cursor":"c","_meta":{}}"#);
-        let expected = Words { request_state: Some(hash_of("sé")), task: Some(hash_of("t")), cursor: Some(hash_of("c")) };
+        let expected = Words { request_state: Some(hash_of("sé")), tasks: vec![hash_of("t")], cursor: Some(hash_of("c")) };
         assert_eq!(all, expected);
-        assert_eq!(words(r#"{"notifications":{"toolsListChanged":true,"taskIds":["a","b"]}}"#).task, Some(hash_of("a")));
+        let listened = words(r#"{"notifications":{"toolsListChanged":true,"taskIds":["a","\u0062"]}}"#);
+        assert_eq!(listened.tasks, [hash_of("a"), hash_of("b")]);
+        let many = serde_json::json!({ "notifications": { "taskIds": vec!["t"; 1_000] } }).to_string();
+        assert_eq!(words(&many).tasks.len(), MOST_TASKS);
         for none in ["{}", "[]", "3", r#"{"cursor":1}"#, r#"{"cursor":"a","cursor":"b"}"#, r#"{"notifications":[]}"#] {
             assert_eq!(words(none), Words::default(), "{none}");
         }

@@ -63,6 +63,16 @@ pub fn is_list(method: &str) -> bool {
     matches!(method, "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list")
 }
 
+/// Whether answers to this method come in pages, so that it carries cursors (2026-07-28, pagination).
+pub fn is_paged(method: &str) -> bool {
+    method.ends_with("/list")
+}
+
+/// Whether a request of this method is about a task (tasks extension).
+pub fn is_of_task(method: &str) -> bool {
+    method.starts_with("tasks/")
+}
+
 /// Whether a request of this method may be sent a second time when no byte of an answer came: it
 /// changes nothing, or what it made is unknown to everyone.
 pub fn is_repeatable(method: &str) -> bool {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::books::Books;
 use super::channel::{self, Opens, Posted};
 use super::error::ProxyError;
-use super::handles;
+use super::handles::{self, Gives};
 use super::keys::{address_key, client_key};
 use super::ledger::Pending;
 use super::oauth;
@@ -118,6 +118,8 @@ pub(super) struct Asker {
     pub(super) era: Option<Era>,
     /// The kind of request.
     pub(super) kind: Kind,
+    /// The words that its answer gives out.
+    pub(super) gives: Gives,
     /// The requests that want an answer.
     pub(super) pending: Vec<Pending>,
     /// Whether the answer to several is an array.
@@ -203,6 +205,7 @@ impl Asker {
     fn learn(&mut self, head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool, is_running: bool) {
         self.era = era(head, envelope, unread);
         let method = if self.era == Some(Era::Modern) { handles::method(head, envelope) } else { None };
+        self.gives = method.map(Gives::of).unwrap_or_default();
         self.kind = match (&head.method, envelope) {
             _ if self.era.is_none() => Kind::Plain,
             (&Method::GET, _) => Kind::Listen,

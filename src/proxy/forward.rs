@@ -13,7 +13,7 @@ use super::body::{Held, Progress, ToClient, ToEntry};
 use super::channel::Downstream;
 use super::error::{self, ProxyError};
 use super::facts::{self, Asker, Facts, Kind};
-use super::handles::Scribe;
+use super::handles::{Gives, Scribe};
 use super::ledger::{Ledger, Opening};
 use super::peer::Peer;
 use super::rim::{self, Permit};
@@ -194,7 +194,7 @@ impl Worker {
         headers::clean_answer(&mut head.headers);
         let outcome = self.seal_session(facts, &seat, head.status, &mut head.headers, asker.kind)?;
         let stream = is_event_stream(&head.headers).then(|| self.event_stream(&mut head.headers, &seat, asker.case()));
-        let ledger = self.ledger(facts, &seat, &head, outcome, asker);
+        let ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
         let opens = facts.opens.as_ref().filter(|_| stream.is_some());
         let downstream = opens.and_then(|opens| Downstream::begin(&self.site, opens, &seat, &head));
         let lease = Some(reply.lease);
@@ -223,7 +223,15 @@ impl Worker {
     }
 
     /// What the answer is booked by.
-    fn ledger(&self, facts: &Facts, seat: &Seat, head: &response::Parts, outcome: Outcome, asker: &mut Asker) -> Ledger {
+    fn ledger(
+        &self,
+        facts: &Facts,
+        seat: &Seat,
+        head: &response::Parts,
+        outcome: Outcome,
+        stream: Option<StreamKind>,
+        asker: &mut Asker,
+    ) -> Ledger {
         if let Some(posted) = &mut asker.posted {
             posted.settle(head.status, &mut asker.pending);
         }
@@ -236,20 +244,21 @@ impl Worker {
             is_booked_elsewhere: asker.is_booked_elsewhere(),
             pending: std::mem::take(&mut asker.pending),
             outcome,
-            scribe: self.scribe(facts, seat),
+            scribe: self.scribe(facts, seat, asker.gives),
             is_subscription: asker.kind == Kind::Subscribe,
+            stream,
             witness,
             reads_answers: self.site.reads_answers,
         };
         Ledger::new(opening, head)
     }
 
-    fn scribe(&self, facts: &Facts, seat: &Seat) -> Option<Scribe> {
+    fn scribe(&self, facts: &Facts, seat: &Seat, gives: Gives) -> Option<Scribe> {
         let key = facts.key.filter(|_| facts.era == Some(Era::Modern))?;
         let service = &seat.service;
         let pin = service.entries[seat.entry].pin(seat.entry, &seat.ticket.endpoint().name);
         let lease = if facts.lists { service.config.affinity.list_lease } else { Duration::ZERO };
-        Some(Scribe { site: self.site.clone(), pins: service.pins.clone(), key, pin, lease })
+        Some(Scribe { site: self.site.clone(), pins: service.pins.clone(), key, pin, gives, lease })
     }
 
     /// The proxy's own answer, counted and logged.

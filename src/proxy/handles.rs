@@ -36,14 +36,20 @@ pub(super) fn name(head: &request::Parts) -> Option<String> {
     names::decoded(value.as_bytes()).map(std::borrow::Cow::into_owned)
 }
 
+/// Whether a request of this method may bring a word of a kind back: anywhere else it is somebody's own member.
+fn may_bring(kind: Handle, method: &str) -> bool {
+    match kind {
+        Handle::Task => method == names::LISTEN || names::is_of_task(method),
+        Handle::State | Handle::List => names::is_by_list(method),
+        Handle::Cursor => names::is_paged(method),
+    }
+}
+
 /// Whether a request of this method may bring a word back that only its body shows, and that is known.
 pub(super) fn must_read(method: &str, pins: &Pins) -> bool {
-    match method {
-        names::LISTEN => pins.any(Handle::Task),
-        _ if names::is_by_list(method) => pins.any(Handle::State),
-        _ if names::is_list(method) => pins.any(Handle::Cursor),
-        _ => false,
-    }
+    // Of a task, the header that mirrors it tells.
+    let shows = |kind| may_bring(kind, method) && (kind != Handle::Task || method == names::LISTEN);
+    [Handle::Task, Handle::State, Handle::Cursor].into_iter().any(|kind| shows(kind) && pins.any(kind))
 }
 
 /// Where the words of a request lead.
@@ -55,17 +61,19 @@ pub(super) fn find(
     site: &Site,
 ) -> Option<Pin> {
     let pins = &service.pins;
-    let is_known = |kind| pins.any(kind);
-    if ![Handle::Task, Handle::State, Handle::Cursor].into_iter().any(is_known) {
+    let method = method(head, envelope).unwrap_or_default();
+    let may_lead = |kind| may_bring(kind, method) && pins.any(kind);
+    if ![Handle::Task, Handle::State, Handle::Cursor].into_iter().any(may_lead) {
         return None;
     }
     let now = now(site);
     let words = envelope.map(Envelope::words).unwrap_or_default();
-    let named = || name(head).filter(|_| method(head, envelope).is_some_and(|method| method.starts_with("tasks/")));
-    let task = words.task.or_else(|| named().map(|name| hash_of(&name)));
-    let found = [(Handle::Task, task), (Handle::State, words.request_state), (Handle::Cursor, words.cursor)];
-    found.into_iter().find_map(|(kind, word)| {
-        let word = word?;
+    let named = || name(head).filter(|_| words.tasks.is_empty() && names::is_of_task(method)).map(|name| hash_of(&name));
+    let tasks = words.tasks.iter().copied().chain(named()).map(|task| (Handle::Task, task));
+    let state = words.request_state.map(|state| (Handle::State, state));
+    let cursor = words.cursor.map(|cursor| (Handle::Cursor, cursor));
+    // Of several tasks, the first that is known.
+    tasks.chain(state).chain(cursor).filter(|(kind, _)| may_lead(*kind)).find_map(|(kind, word)| {
         // Its own word first. One that is unique by itself also counts when it comes with another key, as
         // after a change of credentials; cursors are too often plain numbers for that.
         pins.find(kind, of_client(word, key), now)
@@ -75,11 +83,31 @@ pub(super) fn find(
 
 /// The entry whose list a client calls by, where it has just listed.
 pub(super) fn listed(method: &str, key: ClientKey, service: &ServiceView, site: &Site) -> Option<Pin> {
-    if names::is_by_list(method) { service.pins.find(Handle::List, key.hash(), now(site)) } else { None }
+    if may_bring(Handle::List, method) { service.pins.find(Handle::List, key.hash(), now(site)) } else { None }
 }
 
 fn now(site: &Site) -> Duration {
     site.clock.now().since(Moment::default())
+}
+
+/// The kinds of words that an answer gives out, by what was asked: in any other, members of the same name are
+/// something else, and would push real ones out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gives {
+    state: bool,
+    task: bool,
+    cursor: bool,
+}
+
+impl Gives {
+    /// What answers to a method give out.
+    pub(super) fn of(method: &str) -> Self {
+        Self {
+            state: names::is_by_list(method),
+            task: method == names::CALL_TOOL || names::is_of_task(method),
+            cursor: names::is_paged(method),
+        }
+    }
 }
 
 /// Notes the words of an answer as it passes: before its client has read them, they lead back.
@@ -88,6 +116,7 @@ pub(super) struct Scribe {
     pub(super) pins: Arc<Pins>,
     pub(super) key: ClientKey,
     pub(super) pin: Pin,
+    pub(super) gives: Gives,
     /// How long a list that is answered here is followed; zero where it is none.
     pub(super) lease: Duration,
 }
@@ -97,21 +126,50 @@ impl Scribe {
         if !message.is_answer() || message.has_error {
             return;
         }
+        let Self { pins, key, pin, gives, .. } = self;
+        let state = message.request_state.filter(|_| gives.state).map(|word| (Handle::State, word));
+        let task = message.task.filter(|_| gives.task).map(|word| (Handle::Task, word));
+        let cursor = message.cursor.filter(|_| gives.cursor);
         let is_list = !self.lease.is_zero();
-        if !is_list && message.request_state.is_none() && message.task.is_none() && message.cursor.is_none() {
+        if !is_list && state.is_none() && task.is_none() && cursor.is_none() {
             return;
         }
         let now = now(&self.site);
-        for (kind, word) in [(Handle::State, message.request_state), (Handle::Task, message.task)] {
-            let Some(word) = word else { continue };
-            self.pins.note(kind, word, self.pin, now);
-            self.pins.note(kind, of_client(word, self.key), self.pin, now);
-        }
-        if let Some(word) = message.cursor {
-            self.pins.note(Handle::Cursor, of_client(word, self.key), self.pin, now);
+        state.into_iter().chain(task).for_each(|(kind, word)| pins.note_shared(kind, word, *key, *pin, now));
+        if let Some(word) = cursor {
+            pins.note(Handle::Cursor, of_client(word, *key), *pin, now);
         }
         if is_list {
-            self.pins.note_list(self.key, self.pin, now, self.lease);
+            pins.note_list(*key, *pin, now, self.lease);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_one_only_where_its_method_carries_it() {
+        let (state, task, cursor) = (Handle::State, Handle::Task, Handle::Cursor);
+        let table: [(&str, &[Handle], &[Handle]); 9] = [
+            ("tools/call", &[state], &[state, task]),
+            ("prompts/get", &[state], &[state]),
+            ("resources/read", &[state], &[state]),
+            ("tools/list", &[cursor], &[cursor]),
+            ("tasks/list", &[task, cursor], &[task, cursor]),
+            ("tasks/get", &[task], &[task]),
+            ("subscriptions/listen", &[task], &[]),
+            ("completion/complete", &[], &[]),
+            ("", &[], &[]),
+        ];
+        for (method, brought, given) in table {
+            let kinds = [state, task, cursor];
+            let brings: Vec<_> = kinds.into_iter().filter(|kind| may_bring(*kind, method)).collect();
+            let gives = Gives::of(method);
+            let gives = [(state, gives.state), (task, gives.task), (cursor, gives.cursor)];
+            let gives: Vec<_> = gives.into_iter().filter_map(|(kind, given)| given.then_some(kind)).collect();
+            assert_eq!((&brings[..], &gives[..]), (brought, given), "{method}");
         }
     }
 }

@@ -14,7 +14,7 @@ use super::witness::Witness;
 use crate::domain::{Blame, Era, Outcome};
 use crate::mcp::Wanted;
 use crate::mcp::scan::{Body, End, Events, Message, id_hash};
-use crate::upstream::{Endpoint, EntryTally};
+use crate::upstream::{Endpoint, EntryTally, StreamKind};
 
 /// A request of the client that waits for its answer.
 #[derive(Clone, Debug)]
@@ -73,6 +73,7 @@ pub(super) struct Ledger {
     ending: Ending,
     scribe: Option<Scribe>,
     is_subscription: bool,
+    stream: Option<StreamKind>,
     is_modern: bool,
     witness: Option<Box<Witness>>,
     is_booked_elsewhere: bool,
@@ -95,6 +96,8 @@ pub(super) struct Opening {
     pub(super) scribe: Option<Scribe>,
     /// Whether it is a `subscriptions/listen`: one that ends without a result is opened again.
     pub(super) is_subscription: bool,
+    /// What kind of event stream the answer is, where it is one.
+    pub(super) stream: Option<StreamKind>,
     /// Who logs what is booked.
     pub(super) witness: Option<Box<Witness>>,
     /// Whether the answer is read; if not, the status says it all.
@@ -117,6 +120,8 @@ enum Ending {
     Running,
     Finished,
     Broken,
+    /// By the proxy, since nobody can use it.
+    Useless,
     Spoilt,
     Parted,
 }
@@ -125,7 +130,7 @@ impl Ledger {
     /// Begins with the head of the answer.
     pub(super) fn new(opening: Opening, head: &response::Parts) -> Self {
         let Opening { tally, endpoint, begun, era, pending, outcome, scribe, is_subscription, .. } = opening;
-        let Opening { is_booked_elsewhere, witness, reads_answers, .. } = opening;
+        let Opening { is_booked_elsewhere, stream, witness, reads_answers, .. } = opening;
         let waited_for = pending.len();
         let scan = if reads_answers { Scan::of(head.status, &head.headers, outcome) } else { Scan::Status };
         let is_modern = era == Some(Era::Modern);
@@ -143,6 +148,7 @@ impl Ledger {
             ending,
             scribe,
             is_subscription,
+            stream,
             is_modern,
             witness,
             is_booked_elsewhere,
@@ -211,6 +217,11 @@ impl Ledger {
         self.ending = Ending::Broken;
     }
 
+    /// What the endpoint began with cannot be used.
+    pub(super) fn refuse(&mut self) {
+        self.ending = Ending::Useless;
+    }
+
     /// The client did something wrong with its own body, which broke the exchange.
     pub(super) fn blame_client(&mut self) {
         self.ending = Ending::Spoilt;
@@ -221,10 +232,16 @@ impl Ledger {
         self.ending = Ending::Parted;
     }
 
+    /// Whether nobody waits for anything on it: all such streams break when a server is started anew, which is
+    /// one event and no failed request. They are counted apart.
+    fn only_listens(&self) -> bool {
+        self.stream == Some(StreamKind::Listen)
+    }
+
     /// Whose doing it is that an ended channel leaves requests without an answer.
     fn blame(&self) -> Blame {
         match self.ending {
-            Ending::Broken | Ending::Finished => Blame::Entry,
+            Ending::Broken | Ending::Useless | Ending::Finished => Blame::Entry,
             Ending::Parted => Blame::Proxy,
             Ending::Running | Ending::Spoilt => Blame::Client,
         }
@@ -232,10 +249,12 @@ impl Ledger {
 
     /// What becomes of the requests that got no answer; nothing where the answer is still to come.
     fn unanswered(&mut self) -> Option<Outcome> {
+        let only_listens = self.only_listens();
         match (&mut self.scan, self.ending) {
             // It had what it was opened for, and is opened again where it is still wanted.
             (Scan::Events(_), Ending::Running | Ending::Finished | Ending::Parted) if self.is_subscription => Some(Outcome::Ok),
-            (_, Ending::Broken) => Some(Outcome::Failed(Blame::Entry)),
+            (_, Ending::Broken) if only_listens => None,
+            (_, Ending::Broken | Ending::Useless) => Some(Outcome::Failed(Blame::Entry)),
             (_, Ending::Spoilt) => Some(Outcome::Failed(Blame::Client)),
             (_, Ending::Parted) => Some(Outcome::Failed(Blame::Proxy)),
             (Scan::Status, _) => Some(self.by_status),
@@ -289,7 +308,7 @@ fn book(books: Books<'_>, begun: Instant, asked: usize, pending: &mut Vec<Pendin
 impl Drop for Ledger {
     fn drop(&mut self) {
         let left = self.channel.as_ref().map(|channel| channel.close()).unwrap_or_default();
-        let is_over = matches!(self.ending, Ending::Broken | Ending::Finished);
+        let is_over = matches!(self.ending, Ending::Broken | Ending::Useless | Ending::Finished);
         // Streams that only listen all break when a server is started anew: that is one event, not many.
         let answered = self.waited_for > 0 && self.pending.is_empty();
         let left_waiting = is_over && !left.is_empty();
@@ -298,6 +317,9 @@ impl Drop for Ledger {
             self.endpoint.note_failure();
         } else if self.ending == Ending::Finished || answered {
             self.endpoint.note_success();
+        }
+        if let (Some(kind), Ending::Broken) = (self.stream, self.ending) {
+            self.tally.note_broken(kind);
         }
         let unanswered = Outcome::Failed(self.blame());
         left.iter().for_each(|due| due.book(self.books(), unanswered));
@@ -308,7 +330,8 @@ impl Drop for Ledger {
             // No request inside: the exchange itself counts. A client that leaves a stream it only
             // listens to has had what it wanted.
             let outcome = match self.ending {
-                Ending::Broken => Outcome::Failed(Blame::Entry),
+                Ending::Broken if self.only_listens() => return,
+                Ending::Broken | Ending::Useless => Outcome::Failed(Blame::Entry),
                 Ending::Spoilt => Outcome::Failed(Blame::Client),
                 Ending::Parted => Outcome::Failed(Blame::Proxy),
                 Ending::Running | Ending::Finished => self.by_status,

@@ -4,19 +4,17 @@ const WELL_KNOWN: &str = "/.well-known/";
 
 /// What clients look for to find out how to get a token (2025-11-25, authorization; RFC 9728, RFC 8414, and OpenID
 /// Connect Discovery, which a client falls back to). SDK clients name their protocol revision here as everywhere.
+/// The name may also stand behind the path of what the metadata is about (OpenID Connect Discovery 1.0, 4).
 pub(super) fn is_metadata(path: &str) -> bool {
-    path.strip_prefix(WELL_KNOWN).is_some_and(|what| what.starts_with("oauth-") || what.starts_with("openid-configuration"))
+    path.split(WELL_KNOWN).skip(1).any(|what| what.starts_with("oauth-") || what.starts_with("openid-configuration"))
 }
 
 /// The path of what the metadata is about, which is set behind the well-known name (RFC 9728, 3.1; RFC 8414, 3.1):
 /// metadata of `/tasks/mcp` is at `/.well-known/oauth-protected-resource/tasks/mcp`. Other paths are about themselves.
 pub(super) fn subject(path: &str) -> &str {
-    if !is_metadata(path) {
-        return path;
-    }
-    match path[WELL_KNOWN.len()..].find('/') {
-        Some(at) => &path[WELL_KNOWN.len() + at..],
-        None => path,
+    match path.strip_prefix(WELL_KNOWN).and_then(|what| what.find('/')) {
+        Some(at) if is_metadata(path) => &path[WELL_KNOWN.len() + at..],
+        _ => path,
     }
 }
 
@@ -32,6 +30,10 @@ mod tests {
             ("/.well-known/openid-configuration/t", true, "/t"),
             ("/.well-known/security.txt/tasks", false, "/.well-known/security.txt/tasks"),
             ("/tasks/mcp", false, "/tasks/mcp"),
+            ("/t/.well-known/openid-configuration", true, "/t/.well-known/openid-configuration"),
+            ("/mcp/.well-known/oauth-protected-resource", true, "/mcp/.well-known/oauth-protected-resource"),
+            ("/mcp/.well-known/security.txt", false, "/mcp/.well-known/security.txt"),
+            ("/mcp/well-known/oauth-x", false, "/mcp/well-known/oauth-x"),
             ("/", false, "/"),
         ] {
             assert_eq!((is_metadata(path), subject(path)), (is, about), "{path}");

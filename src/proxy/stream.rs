@@ -16,7 +16,7 @@ use super::ledger::Ledger;
 use super::table::{self, Case, Phase, Said, Transport};
 use crate::mcp::sse::{Boundary, KEEP_ALIVE};
 use crate::mcp::words;
-use crate::upstream::StreamGuard;
+use crate::upstream::{StreamGuard, StreamKind};
 
 /// The state of an open event stream.
 pub(super) struct EventStream {
@@ -25,7 +25,7 @@ pub(super) struct EventStream {
     case: Case,
     is_encoded: bool,
     ending: Pin<Box<dyn Future<Output = Saying>>>,
-    _open: StreamGuard,
+    open: StreamGuard,
 }
 
 struct Quiet {
@@ -77,7 +77,12 @@ impl EventStream {
                 () = silent => Saying::Silent,
             }
         });
-        Self { boundary: Boundary::default(), quiet, case, is_encoded, ending, _open: open }
+        Self { boundary: Boundary::default(), quiet, case, is_encoded, ending, open }
+    }
+
+    /// What kind of stream it is.
+    pub(super) fn kind(&self) -> StreamKind {
+        self.open.kind()
     }
 
     /// Takes note of bytes that pass.

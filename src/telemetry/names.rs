@@ -28,6 +28,7 @@ metrics! {
     TOOL_TIME = "mcp_tool_duration_seconds" ["service", "entry", "tool_name"] "Time from a tool call to its result";
     SESSIONS = "dualgate_sessions" ["service", "entry"] "Legacy sessions seen in the last 30 minutes and not ended";
     STREAMS = "dualgate_streams" ["service", "entry", "kind"] "Open event streams: listen (GET) and call (POST)";
+    STREAMS_BROKEN = "dualgate_streams_broken" ["service", "entry", "kind"] "Event streams that the server broke off or fell silent on; where nobody waited for an answer, no request has failed";
     SPLIT_TARGET = "dualgate_split_target" ["service", "entry"] "Share of clients in force, 0 to 1";
     SPLIT_ACHIEVED = "dualgate_split_achieved" ["service", "entry", "unit"] "Share achieved: of births and requests since the split was set, of sessions and streams now";
     ENDPOINT_UP = "dualgate_endpoint_up" ["service", "entry", "endpoint"] "1 up, 0 down, 0.5 not yet known";
@@ -41,6 +42,7 @@ metrics! {
     UNDELIVERED = "dualgate_undelivered_messages" ["service"] "Notifications and answers of clients that could not be delivered and were answered 202";
     PINS = "dualgate_pins" ["service", "kind"] "Words of the modern era that lead back to their server: request_state, task, cursor; list: clients that call by a list";
     PINS_EVICTED = "dualgate_pins_evicted" ["service"] "Such words that were pushed out before their time, there being too many";
+    PINS_DURABLE = "dualgate_pins_durable" ["service"] "1 when the disk has such words but for those of the last second; 0 needs attention";
     CONNECTIONS = "dualgate_client_connections" ["worker"] "Open client connections of a traffic worker";
     SNAPSHOT = "dualgate_snapshot" [] "Number of the snapshot in force in this process";
     REFUSED = "dualgate_refused" ["reason"] "Requests and connections refused by limits or form, before any service";

@@ -24,6 +24,7 @@ pub struct EntryTally {
     result: Histogram,
     tools: Tools,
     streams: [AtomicI64; 2],
+    broken: [AtomicU64; 2],
     sessions: Roster,
 }
 
@@ -69,7 +70,7 @@ impl Histogram {
 /// What kind of event stream it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamKind {
-    /// A GET: what the server has to say by itself.
+    /// A GET or `subscriptions/listen`: what the server has to say by itself.
     Listen,
     /// A POST answered by a stream.
     Call,
@@ -129,6 +130,16 @@ impl EntryTally {
         u64::try_from(self.streams[kind as usize].load(Ordering::Relaxed)).unwrap_or(0)
     }
 
+    /// An open stream was broken off by its endpoint.
+    pub fn note_broken(&self, kind: StreamKind) {
+        self.broken[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Streams of a kind that were broken off.
+    pub fn broken(&self, kind: StreamKind) -> u64 {
+        self.broken[kind as usize].load(Ordering::Relaxed)
+    }
+
     /// Times to the first byte.
     pub fn first_byte(&self) -> &Histogram {
         &self.first_byte
@@ -159,6 +170,11 @@ impl StreamGuard {
     pub fn open(tally: &Arc<EntryTally>, kind: StreamKind) -> Self {
         tally.streams[kind as usize].fetch_add(1, Ordering::Relaxed);
         Self(tally.clone(), kind)
+    }
+
+    /// What kind of stream it is.
+    pub fn kind(&self) -> StreamKind {
+        self.1
     }
 }
 

@@ -60,14 +60,22 @@ fn file(folder: &Folder, port: u16, idle: &Fake) -> String {
     text.replacen("endpoints = []", &each, 1)
 }
 
+/// Waits until these are there and up; those that are leaving have a `-` before their names.
 async fn standing(app: &TestApp, wanted: &[&str]) {
     eventually("the instances are these, and up", async || {
         let endpoints = app.admin.service().await["entries"]["primary"]["endpoints"].clone();
-        let up = |one: &Value| (one["standing"] == "up").then(|| one["name"].as_str().unwrap().to_owned());
+        let leaving = |one: &Value| if one["leaving"] == true { "-" } else { "" };
+        let up = |one: &Value| (one["standing"] == "up").then(|| format!("{}{}", leaving(one), one["name"].as_str().unwrap()));
         let found: Vec<Option<String>> = endpoints.as_array().unwrap().iter().map(up).collect();
         (found == wanted.iter().map(|name| Some((*name).to_owned())).collect::<Vec<_>>()).then_some(())
     })
     .await;
+}
+
+async fn requests(app: &TestApp, instance: &str) -> u64 {
+    let endpoints = app.admin.service().await["entries"]["primary"]["endpoints"].clone();
+    let found = endpoints.as_array().unwrap().iter().find(|one| one["name"] == instance).unwrap();
+    found["requests"]["ok"].as_u64().unwrap()
 }
 
 #[tokio::test]
@@ -114,10 +122,21 @@ async fn instances_come_and_go_under_traffic_and_nothing_fails() {
     });
     eventually("the slow call is there", async || two.calls().contains(&json!("slow")).then_some(())).await;
     names.say(&[&one, &three]);
-    standing(&app, &["a@127.0.0.1", "a@127.0.0.3"]).await;
-    assert_eq!(on_two.post(&call(2, "echo")).await.status(), 404, "as for an endpoint that was taken out");
+    standing(&app, &["a@127.0.0.1", "a@127.0.0.3", "-a@127.0.0.2"]).await;
+    assert_eq!(on_two.who().await, "i2", "who lives there stays, while it serves");
+    for _ in 0..9 {
+        assert_ne!(client.open().await.who().await, "i2", "and nobody comes");
+    }
+    names.say(&[&two, &three, &one]);
+    standing(&app, &["a@127.0.0.1", "a@127.0.0.2", "a@127.0.0.3"]).await;
+    assert_ne!(requests(&app, "a@127.0.0.2").await, 0, "it is the same one");
+    names.say(&[&one, &three]);
+    standing(&app, &["a@127.0.0.1", "a@127.0.0.3", "-a@127.0.0.2"]).await;
     two.release();
     assert_eq!(serde_json::from_slice::<Value>(&slow.await.unwrap()).unwrap()["result"]["server"], "i2", "what runs may finish");
+    two.kill();
+    standing(&app, &["a@127.0.0.1", "a@127.0.0.3"]).await;
+    assert_eq!(on_two.post(&call(2, "echo")).await.status(), 404, "as for an endpoint that was taken out");
     names.fail();
     eventually("the trouble is shown", async || {
         let warnings = app.admin.service().await["warnings"].to_string();
@@ -126,7 +145,7 @@ async fn instances_come_and_go_under_traffic_and_nothing_fails() {
     .await;
     standing(&app, &["a@127.0.0.1", "a@127.0.0.3"]).await;
     names.say(&[&one]);
-    standing(&app, &["a@127.0.0.1"]).await;
+    standing(&app, &["a@127.0.0.1", "-a@127.0.0.3"]).await;
     let before = births.load(Ordering::SeqCst);
     eventually("traffic goes on", async || (births.load(Ordering::SeqCst) > before).then_some(())).await;
     running.store(false, Ordering::SeqCst);

@@ -93,6 +93,35 @@ async fn a_task_is_found_by_another_client_and_by_its_header_alone() {
 }
 
 #[tokio::test]
+async fn a_stream_for_several_tasks_finds_the_one_that_is_known() {
+    let (v1, v2) = pair(DUAL, DUAL).await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let modern = Modern::new(&app, "key");
+    let task = modern.ask(json!({ "name": "begin" })).await["result"]["taskId"].clone();
+    app.admin.split("0:100").await;
+    let tasks = json!({ "notifications": { "taskIds": ["v1-task-forgotten", task] } });
+    let response = modern.method("subscriptions/listen").send(tasks).await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream", "the server of the second one was not asked");
+}
+
+#[tokio::test]
+async fn only_lists_have_cursors() {
+    let (v1, v2) = pair(DUAL, DUAL).await;
+    let app = TestApp::start(&v1, &v2, "50:50", "").await;
+    let cursors = async || {
+        let metrics = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
+        let line = metrics.lines().find(|line| line.starts_with("dualgate_pins{service=\"notes\",kind=\"cursor\"}")).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    for key in 0..8 {
+        Modern::new(&app, &format!("key-{key}")).ask(json!({ "name": "pretend" })).await;
+    }
+    assert_eq!(cursors().await, 0.0);
+    Modern::new(&app, "key-0").method("tools/list").ask(json!({})).await;
+    assert_eq!(cursors().await, 1.0);
+}
+
+#[tokio::test]
 async fn the_same_cursor_of_two_clients_leads_each_to_its_own_server() {
     let (v1, v2) = (Fake::start("v-", DUAL).await, Fake::start("v-", DUAL).await);
     let app = TestApp::start(&v1, &v2, "50:50", "affinity = { list_lease = \"0s\" }").await;
@@ -135,6 +164,59 @@ async fn pins_survive_a_restart() {
     let modern = Modern::new(&app, "key");
     let state = modern.ask(json!({ "name": "ask" })).await["result"]["requestState"].clone();
     turn_away(&app, &modern).await;
+    app.stop();
+    app.stopped().await;
+    let app = TestApp::from_text(file()).await;
+    let retried = Modern::new(&app, "key").ask(json!({ "name": "ask", "requestState": state })).await;
+    assert!(retried["error"].is_null(), "{retried}");
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_written_is_shown_and_made_good_when_the_disk_is_well() {
+    let (v1, v2) = pair(DUAL, DUAL).await;
+    let folder = Folder::new();
+    let file = || TestApp::file(folder.path(), &[&v1], &[&v2], "50:50", "");
+    // In the journal's place, what no file can be written over.
+    let in_the_way = folder.path().join("pins/notes/x");
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    let app = TestApp::from_text(file()).await;
+    let trouble = async || {
+        let metrics = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
+        let durable = metrics.lines().find_map(|line| line.strip_prefix("dualgate_pins_durable{service=\"notes\"} ")).unwrap();
+        let warned = app.admin.service().await["warnings"].to_string().contains("not journalled");
+        (durable.parse::<f64>().unwrap(), warned)
+    };
+    assert_eq!(trouble().await, (1.0, false));
+    let modern = Modern::new(&app, "key");
+    let state = modern.ask(json!({ "name": "ask" })).await["result"]["requestState"].clone();
+    eventually("it is shown", async || (trouble().await == (0.0, true)).then_some(())).await;
+    std::fs::remove_dir_all(in_the_way.parent().unwrap()).unwrap();
+    eventually("it is over", async || (trouble().await == (1.0, false)).then_some(())).await;
+    turn_away(&app, &modern).await;
+    app.stop();
+    app.stopped().await;
+    let app = TestApp::from_text(file()).await;
+    let retried = Modern::new(&app, "key").ask(json!({ "name": "ask", "requestState": state })).await;
+    assert!(retried["error"].is_null(), "what could not be written first is there: {retried}");
+}
+
+#[tokio::test]
+async fn what_a_stop_finds_in_memory_is_journalled_however_the_disk_was() {
+    let (v1, v2) = pair(DUAL, DUAL).await;
+    let folder = Folder::new();
+    let file = || TestApp::file(folder.path(), &[&v1], &[&v2], "50:50", "");
+    let in_the_way = folder.path().join("pins/notes/x");
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    let app = TestApp::from_text(file()).await;
+    let modern = Modern::new(&app, "key");
+    let state = modern.ask(json!({ "name": "ask" })).await["result"]["requestState"].clone();
+    turn_away(&app, &modern).await;
+    eventually("it has failed", async || {
+        app.admin.service().await["warnings"].to_string().contains("not journalled").then_some(())
+    })
+    .await;
+    // Well again, while nobody is due to try.
+    std::fs::remove_dir_all(in_the_way.parent().unwrap()).unwrap();
     app.stop();
     app.stopped().await;
     let app = TestApp::from_text(file()).await;

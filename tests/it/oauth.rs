@@ -32,6 +32,8 @@ async fn metadata_is_stables_at_every_split_byte_for_byte() {
                 "/.well-known/oauth-authorization-server",
                 "/.well-known/oauth-authorization-server/tenant",
                 "/.well-known/openid-configuration",
+                "/tenant/.well-known/openid-configuration",
+                "/mcp/.well-known/oauth-protected-resource",
             ] {
                 for key in ["a", "b", "c"] {
                     let http = reqwest::Client::new();

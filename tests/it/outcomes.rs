@@ -73,6 +73,32 @@ async fn a_lost_connection_is_the_entrys_and_a_client_that_leaves_is_its_own() {
 }
 
 #[tokio::test]
+async fn streams_that_only_listen_break_by_the_dozen_and_no_request_has_failed() {
+    let dual = Options { modern: true, ..Options::default() };
+    let (v1, v2) = (Fake::start("v1", dual).await, Fake::start("v2", dual).await);
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let mut streams = Vec::new();
+    for n in 0..6 {
+        streams.push(Client::new(&app).open().await.listen().await);
+        let modern = Client::new(&app).with("x-api-key", &n.to_string()).with("mcp-protocol-version", "2026-07-28");
+        let listen = json!({ "jsonrpc": "2.0", "id": n, "method": "subscriptions/listen", "params": { "notifications": {} } });
+        streams.push(modern.with("mcp-method", "subscriptions/listen").post(&listen).await);
+    }
+    v1.kill();
+    for stream in streams {
+        assert!(stream.bytes().await.is_err(), "what was cut looks cut");
+    }
+    let broken = async || {
+        let metrics = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
+        let start = "dualgate_streams_broken_total{service=\"notes\",entry=\"primary\",kind=\"listen\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(start)).unwrap().parse::<f64>().unwrap()
+    };
+    eventually("they are counted", async || (broken().await == 12.0).then_some(())).await;
+    let counts = requests(&app).await;
+    assert_eq!((&counts["ok"], &counts["entry_fault"]), (&json!(6), &json!(0)), "the handshakes alone: {counts}");
+}
+
+#[tokio::test]
 async fn what_the_proxy_answers_itself_is_booked_once_per_request_with_its_blame() {
     let (v1, v2) = pair().await;
     let app = TestApp::start(&v1, &v2, "100:0", "").await;

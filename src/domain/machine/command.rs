@@ -201,8 +201,10 @@ pub enum Note {
         endpoint: String,
         /// Instances that came, by name.
         joined: Vec<String>,
-        /// Instances that went.
+        /// Instances that are leaving: they get no new clients.
         left: Vec<String>,
+        /// Instances that have left.
+        gone: Vec<String>,
     },
     /// A host cannot be looked up any more; the instances known so far stay.
     Unresolved {

@@ -17,6 +17,8 @@ const FORGIVEN: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
     pub(super) name: String,
+    /// It is kept for those that are bound to it alone: for new clients it is not there.
+    pub(super) leaving: bool,
     streak: Streak,
     ejected_until: Option<Moment>,
     times: u32,
@@ -27,9 +29,10 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(name: &str) -> Self {
+    fn new(name: String, leaving: bool) -> Self {
         Self {
-            name: name.to_owned(),
+            name,
+            leaving,
             streak: Streak::default(),
             ejected_until: None,
             times: 0,
@@ -37,6 +40,11 @@ impl Watched {
             doubted: false,
             good: 0,
         }
+    }
+
+    /// What makes it another one for those who look for a place.
+    pub(super) fn place(&self) -> (&str, bool) {
+        (&self.name, self.leaving)
     }
 
     fn readmit(&mut self, now: Moment) -> bool {
@@ -59,7 +67,7 @@ impl Watched {
 
     /// Down while ejected, whatever the checks say: a green health path does not bring back what fails
     /// its clients.
-    fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         if self.ejected_until.is_some() { Standing::Down } else { self.streak.standing() }
     }
 }
@@ -71,10 +79,11 @@ impl Machine {
         found.map_or(Standing::Unknown, Watched::standing)
     }
 
-    /// The best standing among an entry's endpoints. One whose host is still being looked up may have
+    /// The best standing among an entry's endpoints that take new clients. One whose host is still being looked up may have
     /// any number of them.
     pub fn standing(&self, entry: Entry) -> Standing {
-        let best = self.checks[entry].iter().map(Watched::standing).max().unwrap_or(Standing::Down);
+        let open = self.checks[entry].iter().filter(|watched| !watched.leaving);
+        let best = open.map(Watched::standing).max().unwrap_or(Standing::Down);
         if self.awaits_answer(entry) { best.max(Standing::Unknown) } else { best }
     }
 
@@ -84,7 +93,7 @@ impl Machine {
     }
 
     pub(super) fn fresh_checks(&self, entry: Entry) -> Vec<Watched> {
-        self.endpoints(entry).iter().map(|endpoint| Watched::new(&endpoint.name)).collect()
+        self.present(entry).into_iter().map(|(endpoint, leaving)| Watched::new(endpoint.name, leaving)).collect()
     }
 
     pub(super) fn probed(&mut self, now: Moment, entry: Entry, endpoint: &str, success: bool, effects: &mut Vec<Effect>) {
@@ -104,12 +113,13 @@ impl Machine {
     /// too many of its entry are out already, or nobody else in the service is proven up: a bad answer
     /// is better than none.
     pub(super) fn suspected(&mut self, now: Moment, entry: Entry, endpoint: &str, effects: &mut Vec<Effect>) {
-        let all = &self.checks[entry];
-        let out = all.iter().filter(|watched| watched.ejected_until.is_some()).count();
-        let most = (all.len() / 2).max(1);
+        let all = || self.checks[entry].iter().filter(|watched| !watched.leaving);
+        let out = all().filter(|watched| watched.ejected_until.is_some()).count();
+        let most = (all().count() / 2).max(1);
         let takes_over = |of: Entry| of == entry || (self.rules.failover && self.state.condemned[of].is_none());
-        let is_up =
-            |of: Entry, watched: &Watched| (of != entry || watched.name != endpoint) && watched.standing() == Standing::Up;
+        let is_up = |of: Entry, watched: &Watched| {
+            (of != entry || watched.name != endpoint) && !watched.leaving && watched.standing() == Standing::Up
+        };
         let somebody =
             Entry::BOTH.into_iter().any(|of| takes_over(of) && self.checks[of].iter().any(|watched| is_up(of, watched)));
         if out >= most || !somebody {

@@ -314,7 +314,7 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
             text(StatusCode::from_u16(status).unwrap(), "as you wish")
         }
         _ if target.starts_with("/guarded/") => guarded(&target["/guarded/".len()..]),
-        _ if target.starts_with("/.well-known/") => metadata(&state.name, &target),
+        _ if target.contains("/.well-known/") => metadata(&state.name, &target),
         (_, Some("server/discover")) if state.options.modern => {
             json_answer(&message, &json!({ "supportedVersions": ["2026-07-28"], "serverInfo": { "name": state.name } }))
         }
@@ -381,6 +381,8 @@ async fn modern(state: &Arc<State>, method: &str, message: &Value) -> Response<B
             let task = format!("{}-task-{}", state.name, message["id"]);
             json_answer(message, &json!({ "resultType": "task", "taskId": task }))
         }
+        // A result whose members are named like words of the protocol.
+        "tools/call" if tool == "pretend" => json_answer(message, &json!({ "server": state.name, "nextCursor": "c" })),
         "tools/call" => call(state, message).await,
         "tasks/get" if !own(&params["taskId"]) => error_answer(message, -32602),
         "subscriptions/listen" => {

@@ -21,6 +21,23 @@ fn answer(machine: &mut Machine, entry: Entry, answer: Result<&[&str], &str>) ->
     machine.step(at(0), Event::Resolved { entry, endpoint, answer: answer.map(parsed).map_err(str::to_owned) })
 }
 
+fn answer_at(machine: &mut Machine, seconds: u64, found: &[&str]) -> Vec<Effect> {
+    let endpoint = machine.entry(Entry::Primary).endpoints[0].clone();
+    let answer = Ok(found.iter().map(|address| address.parse().unwrap()).collect());
+    machine.step(at(seconds), Event::Resolved { entry: Entry::Primary, endpoint, answer })
+}
+
+/// Those that take new clients.
+fn open(machine: &Machine, entry: Entry) -> Vec<String> {
+    names(machine, entry).into_iter().filter(|name| !machine.is_leaving(entry, name)).collect()
+}
+
+fn fail(machine: &mut Machine, entry: Entry, name: &str) {
+    for _ in 0..machine.rules().thresholds.fall {
+        machine.step(at(0), Event::Probed { entry, endpoint: name.to_owned(), success: false });
+    }
+}
+
 fn names(machine: &Machine, entry: Entry) -> Vec<String> {
     machine.endpoints(entry).into_iter().map(|spec| spec.name).collect()
 }
@@ -30,7 +47,7 @@ fn prove(machine: &mut Machine, entry: Entry, name: &str) {
 }
 
 #[test]
-fn answers_make_instances_and_only_good_ones_unmake_them() {
+fn answers_make_instances_and_only_good_ones_send_them_away() {
     let mut machine = named();
     type Row<'a> = (Result<&'a [&'a str], &'a str>, &'a [&'a str], bool);
     let table: [Row<'_>; 8] = [
@@ -45,7 +62,7 @@ fn answers_make_instances_and_only_good_ones_unmake_them() {
     ];
     for (found, expected, told) in table {
         let effects = answer(&mut machine, Entry::Primary, found);
-        assert_eq!(names(&machine, Entry::Primary), expected, "{found:?}");
+        assert_eq!(open(&machine, Entry::Primary), expected, "{found:?}");
         let tells = effects.iter().filter(|effect| matches!(effect, Effect::Tell(_))).count();
         assert_eq!((tells, effects.contains(&Effect::Publish)), (usize::from(told), told), "{found:?}: {effects:?}");
         let warned = machine.warnings().iter().any(|warning| warning.contains("http://one:3000 cannot be looked up"));
@@ -84,7 +101,74 @@ fn those_that_stay_keep_their_standing_and_those_that_come_are_unknown() {
     let standing = |name: &str| machine.standing_of(Entry::Primary, name);
     assert_eq!((standing("a@10.0.0.7"), standing("a@10.0.0.9")), (Standing::Up, Standing::Unknown));
     machine.step(at(0), Event::Probed { entry: Entry::Primary, endpoint: "a@10.0.0.8".into(), success: true });
-    assert_eq!(names(&machine, Entry::Primary), ["a@10.0.0.7", "a@10.0.0.9"], "a late check brings nobody back");
+    assert_eq!(open(&machine, Entry::Primary), ["a@10.0.0.7", "a@10.0.0.9"], "a check brings nobody back");
+}
+
+#[test]
+fn an_address_that_answers_lack_is_kept_for_its_clients_while_its_checks_pass() {
+    let mut machine = named();
+    answer(&mut machine, Entry::Primary, Ok(&["10.0.0.7", "10.0.0.8", "10.0.0.9"]));
+    let all = ["a@10.0.0.7", "a@10.0.0.8", "a@10.0.0.9"];
+    all.into_iter().for_each(|name| prove(&mut machine, Entry::Primary, name));
+    let effects = answer(&mut machine, Entry::Primary, Ok(&["10.0.0.9"]));
+    assert!(effects.contains(&Effect::Publish));
+    assert_eq!(open(&machine, Entry::Primary), ["a@10.0.0.9"]);
+    assert_eq!(names(&machine, Entry::Primary), ["a@10.0.0.9", "a@10.0.0.7", "a@10.0.0.8"]);
+    fail(&mut machine, Entry::Primary, "a@10.0.0.9");
+    assert_eq!(machine.standing(Entry::Primary), Standing::Down, "those that are leaving are no refuge for new clients");
+    fail(&mut machine, Entry::Primary, "a@10.0.0.8");
+    assert_eq!(names(&machine, Entry::Primary), ["a@10.0.0.9", "a@10.0.0.7"], "it serves nobody any more");
+    let gone = vec!["a@10.0.0.7".to_owned()];
+    machine.step(at(599), Event::Tick);
+    assert_eq!(machine.standing_of(Entry::Primary, &gone[0]), Standing::Up);
+    let effects = machine.step(at(600), Event::Tick);
+    let told = Note::Instances { entry: Entry::Primary, endpoint: "a".into(), joined: vec![], left: vec![], gone };
+    assert_eq!(effects, [Effect::Publish, Effect::Tell(told)]);
+    assert_eq!(names(&machine, Entry::Primary), ["a@10.0.0.9"]);
+}
+
+#[test]
+fn an_address_that_comes_back_is_the_one_that_left() {
+    let mut machine = named();
+    answer(&mut machine, Entry::Primary, Ok(&["10.0.0.7", "10.0.0.8"]));
+    prove(&mut machine, Entry::Primary, "a@10.0.0.7");
+    // A name server that answers with a part of what it knows, in turns.
+    for turn in 0..1_000 {
+        let part = if turn % 2 == 0 { ["10.0.0.8"] } else { ["10.0.0.7"] };
+        answer_at(&mut machine, turn * 5, &part);
+        assert_eq!(open(&machine, Entry::Primary), [format!("a@{}", part[0])]);
+        assert_eq!(names(&machine, Entry::Primary).len(), 2);
+        assert_eq!(machine.standing_of(Entry::Primary, "a@10.0.0.7"), Standing::Up);
+    }
+}
+
+#[test]
+fn an_address_that_is_leaving_is_the_other_entrys_as_soon_as_that_has_it() {
+    let mut machine = named();
+    answer(&mut machine, Entry::Primary, Ok(&["10.0.0.7", "10.0.0.8"]));
+    answer(&mut machine, Entry::Primary, Ok(&["10.0.0.8"]));
+    answer(&mut machine, Entry::Secondary, Ok(&["10.0.0.7", "10.0.0.8"]));
+    assert_eq!(names(&machine, Entry::Primary), ["a@10.0.0.8"], "another server has been given the address");
+    assert_eq!(names(&machine, Entry::Secondary), ["a@10.0.0.7"]);
+    assert_eq!(machine.warnings().len(), 1, "{:?}", machine.warnings());
+    answer(&mut machine, Entry::Secondary, Ok(&["10.0.0.9"]));
+    assert_eq!(names(&machine, Entry::Primary), ["a@10.0.0.8", "a@10.0.0.7"]);
+    assert_eq!(names(&machine, Entry::Secondary), ["a@10.0.0.9"]);
+}
+
+#[test]
+fn a_host_has_so_many_addresses_and_no_more() {
+    let mut machine = named();
+    let many: Vec<String> = (0..300).map(|n| format!("10.0.{}.{}", n / 200, n % 200)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    answer_at(&mut machine, 0, &many);
+    assert_eq!(names(&machine, Entry::Primary).len(), 256);
+    assert_eq!(machine.warnings(), ["primary: http://one:3000 has 300 addresses: 256 are used"]);
+    answer_at(&mut machine, 1, &many[..150]);
+    answer_at(&mut machine, 2, &many[100..250]);
+    assert_eq!((open(&machine, Entry::Primary).len(), names(&machine, Entry::Primary).len()), (150, 256));
+    assert!(names(&machine, Entry::Primary).contains(&"a@10.0.0.0".to_owned()), "the last that left is kept");
+    assert_eq!(machine.warnings(), Vec::<String>::new());
 }
 
 #[test]
