@@ -19,7 +19,7 @@ use crate::config::{Config, ConfigError};
 use crate::control::{Audit, Conductor, Resolver, Setup, resolve};
 use crate::domain::Phase;
 use crate::live::Reader;
-use crate::proxy::{Front, Site, Stage, Via};
+use crate::proxy::{Front, Interrupted, Site, Stage, Via};
 use crate::telemetry::clock::Clock;
 use crate::tls;
 
@@ -246,11 +246,13 @@ async fn control(
         log: config.log,
         reads_answers: seams.reads_answers,
         channels: Default::default(),
+        interrupted: Default::default(),
     });
     let Listeners { traffic, secure, admin, metrics } = listeners;
     let secure = secure.map(|listener| (listener, shown.traffic.clone()));
     let traffic = [(traffic, None)].into_iter().chain(secure).collect();
     let front = Front::start(traffic, workers(config.threads), &site).map_err(AppError::other)?;
+    tokio::spawn(Interrupted::watch(site.clone()));
     let office = Arc::new(Office {
         control: handle.clone(),
         reader: reader.clone(),

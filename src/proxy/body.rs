@@ -269,7 +269,8 @@ impl Body for ToClient {
     fn is_end_stream(&self) -> bool {
         match &self.answer {
             Answer::Own(bytes) => bytes.is_empty(),
-            Answer::Held(held) => held.finished || (held.incoming.is_end_stream() && !held.may_speak()),
+            // An event stream may have last words, also where its server said how long it is.
+            Answer::Held(held) => held.finished || (held.incoming.is_end_stream() && held.stream.is_none()),
         }
     }
 
@@ -290,7 +291,7 @@ impl Held {
         }
         // Before the endpoint's next bytes, or one that never stops talking would keep them back.
         if let Poll::Ready(words) = self.poll_channel(context) {
-            return Poll::Ready(Some(Ok(Frame::data(words))));
+            return Poll::Ready(words);
         }
         loop {
             match Pin::new(&mut self.incoming).poll_frame(context) {

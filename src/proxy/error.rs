@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::body::ToClient;
@@ -26,8 +26,8 @@ pub(super) enum ProxyError {
     TargetTooLong,
     /// More than 100 fields.
     TooManyFields,
-    /// CONNECT and TRACE.
-    Method,
+    /// CONNECT and TRACE, and whatever a resource does not take; with what it does.
+    Method(&'static str),
     /// An expectation other than `100-continue`.
     Expectation,
     /// No service for host and path.
@@ -102,7 +102,7 @@ impl ProxyError {
             Self::Form(_) | Self::Tester | Self::ClientBody | Self::NotModern => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NoService | Self::UnknownSession | Self::SessionLost => StatusCode::NOT_FOUND,
             Self::HostRefused => StatusCode::MISDIRECTED_REQUEST,
@@ -129,7 +129,7 @@ impl fmt::Display for ProxyError {
             Self::Form(what) => write!(f, "malformed request: {what}"),
             Self::TargetTooLong => f.write_str("the request target is longer than 8 KiB"),
             Self::TooManyFields => f.write_str("the request has more than 100 header fields"),
-            Self::Method => f.write_str("this method is not served"),
+            Self::Method(allowed) => write!(f, "this method is not served here, but {allowed}"),
             Self::Expectation => f.write_str("the only expectation that is met is 100-continue"),
             Self::NoService => f.write_str("no service here for this host and path"),
             Self::HostRefused => f.write_str("this host is not served here"),
@@ -174,10 +174,8 @@ pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Re
     if matches!(error, ProxyError::Form(_) | ProxyError::TargetTooLong | ProxyError::ClientBody | ProxyError::ClientBodySlow) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if matches!(error, ProxyError::Method) {
-        response
-            .headers_mut()
-            .insert(http::header::ALLOW, HeaderValue::from_static("GET, POST, DELETE, OPTIONS, HEAD, PUT, PATCH"));
+    if let ProxyError::Method(allowed) = error {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     }
     response
 }

@@ -244,6 +244,10 @@ pub(super) fn read(
     };
     let mut facts = Facts::unplaced(asker.era, repeatable, unread);
     if let Some(token) = channel::token(&head.uri) {
+        if matches!(head.method, Method::GET | Method::HEAD) {
+            // A stream opened here would name the server's endpoint, and nobody looks for that here.
+            return Err(ProxyError::Method("POST, OPTIONS"));
+        }
         channel::open(token, &head.uri, body.whole(), service, site, &mut facts, asker)?;
         return Ok(facts);
     }

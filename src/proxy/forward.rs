@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, VARY};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, VARY};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request, response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use super::channel::Downstream;
 use super::error::{self, ProxyError};
 use super::facts::{self, Asker, Facts, Kind};
 use super::handles::{Gives, Scribe};
+use super::interrupted::Thread;
 use super::ledger::{Ledger, Opening};
 use super::peer::Peer;
 use super::rim::{self, Permit};
@@ -194,9 +195,9 @@ impl Worker {
         headers::clean_answer(&mut head.headers);
         let outcome = self.seal_session(facts, &seat, head.status, &mut head.headers, asker.kind)?;
         let stream = is_event_stream(&head.headers).then(|| self.event_stream(&mut head.headers, &seat, asker.case()));
-        let ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
         let opens = facts.opens.as_ref().filter(|_| stream.is_some());
-        let downstream = opens.and_then(|opens| Downstream::begin(&self.site, opens, &seat, &head));
+        let downstream = opens.map(|opens| Downstream::begin(&self.site, opens, &seat, &head)).transpose()?.flatten();
+        let ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
         let lease = Some(reply.lease);
         let held = Held {
             incoming,
@@ -216,7 +217,7 @@ impl Worker {
         let kind = if matches!(case.kind, Kind::Listen | Kind::Subscribe) { StreamKind::Listen } else { StreamKind::Call };
         let interval = seat.service.config.traffic.keep_alive;
         headers.remove(CONTENT_LENGTH);
-        let is_encoded = headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
+        let is_encoded = headers::is_encoded(headers);
         let open = StreamGuard::open(&seat.service.entries[seat.entry].tally, kind);
         let silent = seat.ticket.endpoint().silent.subscribe();
         EventStream::new(case, is_encoded, interval, self.site.stage.clone(), silent, open)
@@ -235,6 +236,8 @@ impl Worker {
         if let Some(posted) = &mut asker.posted {
             posted.settle(head.status, &mut asker.pending);
         }
+        let session = facts.session.as_ref().filter(|_| facts.target.is_none());
+        let thread = stream.zip(session).map(|(kind, session)| Thread::of(&self.site, session, kind));
         let witness = asker.witness.take().map(|witness| witness.answered(head.status));
         let opening = Opening {
             tally: seat.service.entries[seat.entry].tally.clone(),
@@ -247,6 +250,7 @@ impl Worker {
             scribe: self.scribe(facts, seat, asker.gives),
             is_subscription: asker.kind == Kind::Subscribe,
             stream,
+            thread,
             witness,
             reads_answers: self.site.reads_answers,
         };

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
@@ -101,6 +101,14 @@ pub(super) fn clean_answer(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     remove_hop_fields(headers);
+}
+
+/// Whether a body is in a coding that has to be undone before it can be read (RFC 9110, 8.4.1). `identity` is
+/// none, nor is `none`, which servers write to keep middlemen from compressing their streams.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let is_coding = |coding: &[u8]| ![&b""[..], b"identity", b"none"].iter().any(|none| coding.eq_ignore_ascii_case(none));
+    codings.map(<[u8]>::trim_ascii).any(is_coding)
 }
 
 /// Whether a comma-separated list has this element.

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
 use super::books::Books;
 use super::channel::Channel;
 use super::handles::Scribe;
+use super::headers::is_encoded;
+use super::interrupted::{Call, Thread};
 use super::witness::Witness;
 use crate::domain::{Blame, Era, Outcome};
 use crate::mcp::Wanted;
@@ -33,9 +35,7 @@ impl Pending {
     pub(super) fn new(wanted: &Wanted<'_>) -> Self {
         Self { id: wanted.id.to_owned(), hash: id_hash(wanted.id), tool: wanted.tool.as_deref().map(str::to_owned) }
     }
-}
 
-impl Pending {
     /// Whether its id is known, so that an error can name it.
     pub(super) fn is_known(&self) -> bool {
         self.hash.is_some()
@@ -44,6 +44,11 @@ impl Pending {
     /// The tool that it calls.
     pub(super) fn tool(&self) -> Option<&str> {
         self.tool.as_deref()
+    }
+
+    /// How much of it is remembered, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.id.len() + self.tool.as_ref().map_or(0, String::len)
     }
 
     /// The hash of its id, to find its answer by.
@@ -74,6 +79,7 @@ pub(super) struct Ledger {
     scribe: Option<Scribe>,
     is_subscription: bool,
     stream: Option<StreamKind>,
+    thread: Option<Thread>,
     is_modern: bool,
     witness: Option<Box<Witness>>,
     is_booked_elsewhere: bool,
@@ -98,6 +104,8 @@ pub(super) struct Opening {
     pub(super) is_subscription: bool,
     /// What kind of event stream the answer is, where it is one.
     pub(super) stream: Option<StreamKind>,
+    /// The session that may take its calls up again.
+    pub(super) thread: Option<Thread>,
     /// Who logs what is booked.
     pub(super) witness: Option<Box<Witness>>,
     /// Whether the answer is read; if not, the status says it all.
@@ -130,7 +138,7 @@ impl Ledger {
     /// Begins with the head of the answer.
     pub(super) fn new(opening: Opening, head: &response::Parts) -> Self {
         let Opening { tally, endpoint, begun, era, pending, outcome, scribe, is_subscription, .. } = opening;
-        let Opening { is_booked_elsewhere, stream, witness, reads_answers, .. } = opening;
+        let Opening { is_booked_elsewhere, stream, thread, witness, reads_answers, .. } = opening;
         let waited_for = pending.len();
         let scan = if reads_answers { Scan::of(head.status, &head.headers, outcome) } else { Scan::Status };
         let is_modern = era == Some(Era::Modern);
@@ -149,6 +157,7 @@ impl Ledger {
             scribe,
             is_subscription,
             stream,
+            thread,
             is_modern,
             witness,
             is_booked_elsewhere,
@@ -176,9 +185,9 @@ impl Ledger {
         &self.pending
     }
 
-    /// Whether an error can name the requests that still wait.
-    pub(super) fn knows_ids(&self) -> bool {
-        !self.pending.is_empty() && self.pending.iter().all(Pending::is_known)
+    /// Whether an error can name the requests that still wait: where nobody reads the answer, nobody knows which.
+    pub(super) fn knows_who_waits(&self) -> bool {
+        matches!(self.scan, Scan::Events(_)) && !self.pending.is_empty() && self.pending.iter().all(Pending::is_known)
     }
 
     /// Whether the stream's events have ids, so that its client resumes it. In the modern era nothing is
@@ -189,14 +198,16 @@ impl Ledger {
 
     /// Bytes of the answer pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        let Self { tally, endpoint, begun, pending, scribe, waited_for, channel, witness, .. } = self;
+        let Self { tally, endpoint, begun, pending, scribe, waited_for, channel, thread, witness, .. } = self;
         let books = Books { tally, endpoint: Some(endpoint), witness: witness.as_deref() };
         let mut book = |message: Message| {
             if let Some(scribe) = scribe {
                 scribe.note(&message);
             }
+            let resumed = thread.as_ref().filter(|_| *waited_for == 0);
             match channel {
                 Some(channel) => channel.book(books, &message),
+                None if resumed.is_some_and(|thread| thread.book(books, &message)) => {}
                 None => book(books, *begun, *waited_for, pending, &message),
             }
         };
@@ -247,6 +258,56 @@ impl Ledger {
         }
     }
 
+    /// What becomes of an exchange without a request inside: it counts itself. A client that leaves a stream it
+    /// only listens to has had what it wanted.
+    fn as_a_whole(&self) -> Option<Outcome> {
+        match self.ending {
+            Ending::Broken if self.only_listens() => None,
+            Ending::Broken | Ending::Useless => Some(Outcome::Failed(Blame::Entry)),
+            Ending::Spoilt => Some(Outcome::Failed(Blame::Client)),
+            Ending::Parted => Some(Outcome::Failed(Blame::Proxy)),
+            Ending::Running | Ending::Finished => Some(self.by_status),
+        }
+    }
+
+    fn note_end(&self) {
+        if let (Some(kind), Ending::Broken) = (self.stream, self.ending) {
+            self.tally.note_broken(kind);
+        }
+    }
+
+    /// Whether the endpoint did its part, for passive health. Streams that only listen all break when a server is
+    /// started anew: that is one event, not many.
+    fn note_health(&self, outcome: Option<Outcome>, leaves_waiting: bool) {
+        let is_over = matches!(self.ending, Ending::Broken | Ending::Useless | Ending::Finished);
+        let has_broken = self.ending == Ending::Broken && self.waited_for > 0 && !self.is_subscription;
+        // What a status says is in `is_failure` already, where it is one of the endpoint as a whole.
+        let is_read = matches!(self.scan, Scan::Json(_) | Scan::Events(_));
+        let is_unusable = (is_read || self.ending == Ending::Useless) && outcome == Some(Outcome::Failed(Blame::Entry));
+        let answered = self.waited_for > 0 && self.pending.is_empty();
+        if self.is_failure || (is_over && leaves_waiting) || has_broken || is_unusable {
+            self.endpoint.note_failure();
+        } else if self.ending == Ending::Finished || answered {
+            self.endpoint.note_success();
+        }
+    }
+
+    /// Leaves the requests that got no answer to the stream on which it will come. False where there is none: a
+    /// call of no session, or on a stream that is not resumed.
+    fn leave_calls(&mut self) -> bool {
+        let is_spoilt = matches!(self.ending, Ending::Spoilt | Ending::Useless);
+        if is_spoilt || !self.can_be_resumed() || !self.knows_who_waits() {
+            return false;
+        }
+        // Where the server means to go on, it is for the client to come back.
+        let otherwise = self.unanswered().unwrap_or(Outcome::Failed(Blame::Client));
+        let Self { thread, tally, endpoint, begun, pending, .. } = self;
+        let Some(thread) = thread else { return false };
+        let call = |request| Call { request, begun: *begun, tally: tally.clone(), endpoint: endpoint.clone(), otherwise };
+        thread.leave(pending.drain(..).map(call).collect());
+        true
+    }
+
     /// What becomes of the requests that got no answer; nothing where the answer is still to come.
     fn unanswered(&mut self) -> Option<Outcome> {
         let only_listens = self.only_listens();
@@ -274,7 +335,7 @@ impl Scan {
             return Self::Status;
         }
         let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase()).unwrap_or_default();
-        if headers.contains_key(CONTENT_ENCODING) {
+        if is_encoded(headers) {
             Self::Opaque
         } else if kind.starts_with(b"application/json") {
             Self::Json(Box::default())
@@ -308,40 +369,20 @@ fn book(books: Books<'_>, begun: Instant, asked: usize, pending: &mut Vec<Pendin
 impl Drop for Ledger {
     fn drop(&mut self) {
         let left = self.channel.as_ref().map(|channel| channel.close()).unwrap_or_default();
-        let is_over = matches!(self.ending, Ending::Broken | Ending::Useless | Ending::Finished);
-        // Streams that only listen all break when a server is started anew: that is one event, not many.
-        let answered = self.waited_for > 0 && self.pending.is_empty();
-        let left_waiting = is_over && !left.is_empty();
-        let broken = self.ending == Ending::Broken && self.waited_for > 0 && !self.is_subscription;
-        if self.is_failure || left_waiting || broken {
-            self.endpoint.note_failure();
-        } else if self.ending == Ending::Finished || answered {
-            self.endpoint.note_success();
+        let has_request = self.waited_for > 0;
+        let outcome = match has_request {
+            true => self.unanswered().filter(|_| !self.pending.is_empty()),
+            false => self.as_a_whole(),
+        };
+        self.note_health(outcome, !left.is_empty());
+        if has_request && self.leave_calls() {
+            return self.note_end();
         }
-        if let (Some(kind), Ending::Broken) = (self.stream, self.ending) {
-            self.tally.note_broken(kind);
-        }
+        self.note_end();
         let unanswered = Outcome::Failed(self.blame());
-        left.iter().for_each(|due| due.book(self.books(), unanswered));
-        if self.is_booked_elsewhere {
-            return;
+        left.iter().for_each(|due| due.book_unanswered(self.books(), unanswered));
+        if let Some(outcome) = outcome.filter(|_| !self.is_booked_elsewhere) {
+            self.books().note_all(&self.pending, outcome, self.begun.elapsed());
         }
-        if self.waited_for == 0 {
-            // No request inside: the exchange itself counts. A client that leaves a stream it only
-            // listens to has had what it wanted.
-            let outcome = match self.ending {
-                Ending::Broken if self.only_listens() => return,
-                Ending::Broken | Ending::Useless => Outcome::Failed(Blame::Entry),
-                Ending::Spoilt => Outcome::Failed(Blame::Client),
-                Ending::Parted => Outcome::Failed(Blame::Proxy),
-                Ending::Running | Ending::Finished => self.by_status,
-            };
-            return self.books().note(None, outcome, self.begun.elapsed());
-        }
-        if self.pending.is_empty() {
-            return;
-        }
-        let Some(outcome) = self.unanswered() else { return };
-        self.books().note_all(&self.pending, outcome, self.begun.elapsed());
     }
 }

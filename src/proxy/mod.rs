@@ -33,6 +33,7 @@ mod facts;
 mod forward;
 mod handles;
 mod headers;
+mod interrupted;
 mod keys;
 mod ledger;
 mod listen;
@@ -48,6 +49,7 @@ mod table;
 mod witness;
 
 pub use channel::Channels;
+pub use interrupted::Interrupted;
 pub use listen::{Door, Front, Load};
 
 use body::ToEntry;
@@ -89,6 +91,8 @@ pub struct Site {
     pub reads_answers: bool,
     /// The open streams of HTTP+SSE sessions.
     pub channels: Channels,
+    /// Calls whose answer is to come on another stream than began.
+    pub interrupted: Interrupted,
 }
 
 /// Our name in `Via`, with the version of what came (RFC 9110, 7.6.3).

@@ -72,7 +72,7 @@ impl Worker {
 /// 6.1 and 6.3; RFC 9110, 7.2; RFC 9113, 8.2.2 and 8.3.1). Gives the host that was asked for: lower case, without port.
 pub(super) fn check(head: &request::Parts, site: &Site) -> Result<String, ProxyError> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
-        return Err(ProxyError::Method);
+        return Err(ProxyError::Method("GET, POST, DELETE, OPTIONS, HEAD, PUT, PATCH"));
     }
     if head.uri.path_and_query().map_or(0, |target| target.as_str().len()) > MOST_TARGET {
         return Err(ProxyError::TargetTooLong);

@@ -65,8 +65,11 @@ impl Worker {
             && matches!(kind, Kind::Call | Kind::Message | Kind::Listen)
             && facts.pin.as_ref().is_some_and(|pin| pin.upstream.is_some())
             && sessions.knows(id);
-        if is_unknown || (kind == Kind::End && status.is_success()) {
+        if facts.target.is_some() {
+            // An HTTP+SSE session lives as long as its stream, which keeps its count.
+        } else if is_unknown || (kind == Kind::End && status.is_success()) {
             sessions.ended(id);
+            self.site.interrupted.end(id, is_lost.then_some(Outcome::Failed(Blame::Entry)));
         } else {
             sessions.seen(id, self.site.clock.now().since(Moment::default()));
         }

@@ -23,7 +23,6 @@ pub(super) struct EventStream {
     boundary: Boundary,
     quiet: Option<Quiet>,
     case: Case,
-    is_encoded: bool,
     ending: Pin<Box<dyn Future<Output = Saying>>>,
     open: StreamGuard,
 }
@@ -77,7 +76,7 @@ impl EventStream {
                 () = silent => Saying::Silent,
             }
         });
-        Self { boundary: Boundary::default(), quiet, case, is_encoded, ending, open }
+        Self { boundary: Boundary::default(), quiet, case, ending, open }
     }
 
     /// What kind of stream it is.
@@ -131,7 +130,7 @@ impl EventStream {
         let events = match (table::said(case, phase, ledger.can_be_resumed()), ledger.channel()) {
             (Said::Cut, _) => return Err(LooksCut),
             (Said::ErrorEvents | Said::ErrorEventsAndOn, Some(channel)) => channel.last_words(&error.to_string()),
-            (Said::ErrorEvents, None) if ledger.knows_ids() && !self.is_encoded => {
+            (Said::ErrorEvents, None) if ledger.knows_who_waits() => {
                 words::error_events(ledger.pending(), &error.to_string()).into_bytes()
             }
             (Said::ErrorEvents, None) => return bare,

@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use crate::support::scripted::{chunked, in_front_of, scripted};
 use crate::support::{Client, Fake, Options, TestApp, call, eventually, initialize};
 
 const QUICK: &str = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 2, rise = 2 }";
@@ -142,4 +143,26 @@ async fn faults_of_clients_are_not_counted_against_the_entry() {
         (count().await == json!({ "ok": 2, "tool_error": 0, "protocol_error": 0, "opaque": 0, "client_fault": 2, "entry_fault": 1, "proxy_fault": 0 })).then_some(())
     })
     .await;
+}
+
+/// Five faults in a row eject, whatever their shape: a 200 that is no answer is one, too.
+#[tokio::test]
+async fn answers_that_are_none_eject_as_errors_do() {
+    for (name, status, kind, body) in [
+        ("500", 500, "text/plain", ""),
+        ("garbled", 200, "application/json", "{\"jsonrpc\":"),
+        ("no answer", 200, "text/event-stream", "data: {\"method\":\"notifications/progress\"}\n\n"),
+        ("empty", 200, "application/json", ""),
+    ] {
+        let other = Fake::start("other", Options::default()).await;
+        let server = scripted(move |_, _| async move { chunked(status, &[("content-type", kind)], body).await }).await;
+        let app = in_front_of(server, &other, "").await;
+        for id in 0..5 {
+            let _ = Client::new(&app).post(&call(id, "echo")).await.bytes().await;
+        }
+        eventually(&format!("{name}: it is ejected"), async || {
+            (app.admin.service().await["entries"]["primary"]["endpoints"][0]["ejected"] == true).then_some(())
+        })
+        .await;
+    }
 }

@@ -483,3 +483,68 @@ async fn a_stopping_proxy_ends_its_streams_with_an_error_for_what_waits() {
     assert_eq!(channel.event().await, None);
     app.stopped().await;
 }
+
+/// Within an event nothing can be said: its stream is over.
+#[tokio::test]
+async fn a_server_that_falls_silent_within_an_event_ends_the_stream_with_an_error_for_what_waits() {
+    let (v1, v2) = pair().await;
+    let health = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 2, rise = 1 }";
+    let app = TestApp::start(&v1, &v2, "100:0", health).await;
+    let mut channel = Channel::open(&app).await;
+    channel.post(&call(1, "mute")).await;
+    v1.say_on_channels(b"event: message\ndata: {\"half");
+    v1.be_silent(true);
+    // What was cut becomes an event of a kind that no client knows.
+    assert_eq!(channel.event().await.unwrap().kind, "dualgate-cut");
+    let answer = channel.message().await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(1), &json!(-32603)));
+    assert_eq!(channel.event().await, None);
+    booked(&app, json!({ "entry_fault": 1 })).await;
+}
+
+/// The request may never have been read.
+#[tokio::test]
+async fn a_post_that_its_client_gives_up_is_not_the_entrys_fault() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let mut channel = Channel::open(&app).await;
+    let (url, http) = (app.url(&channel.endpoint), channel.http.clone());
+    let post = http.post(url).header("content-type", "application/json").body(call(1, "hang").to_string()).send();
+    let posted = tokio::spawn(post);
+    eventually("it is there", async || (!v1.calls().is_empty()).then_some(())).await;
+    posted.abort();
+    let in_flight = async || app.admin.service().await["entries"]["primary"]["endpoints"][0]["in_flight"].as_u64().unwrap();
+    eventually("it has left", async || (in_flight().await == 1).then_some(())).await;
+    v1.end_channels();
+    while channel.event().await.is_some() {}
+    booked(&app, json!({ "ok": 1, "client_fault": 1, "entry_fault": 0 })).await;
+}
+
+/// The stream has ended, and with it the session.
+#[tokio::test]
+async fn a_post_behind_the_end_of_its_stream_counts_no_session() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let channel = Channel::open(&app).await;
+    let (url, http) = (app.url(&channel.endpoint), channel.http.clone());
+    let post = http.post(url).header("content-type", "application/json").body(call(1, "early").to_string()).send();
+    let slow = tokio::spawn(post);
+    eventually("it is there", async || (!v1.calls().is_empty()).then_some(())).await;
+    drop(channel);
+    eventually("the stream is gone", async || (v1.channels() == 0).then_some(())).await;
+    v1.release();
+    assert_eq!(slow.await.unwrap().unwrap().status(), 202);
+    assert_eq!(app.admin.service().await["entries"]["primary"]["sessions"], 0);
+}
+
+/// It would open a stream, whose endpoint nobody seals.
+#[tokio::test]
+async fn a_sealed_uri_takes_messages_and_opens_nothing() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let channel = Channel::open(&app).await;
+    let before = v1.seen().len();
+    let answer = Channel::get(&app, &channel.endpoint, &[]).await;
+    assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "POST, OPTIONS"));
+    assert_eq!(v1.seen().len(), before);
+}

@@ -5,6 +5,7 @@
 mod admin;
 mod answers;
 mod books;
+mod codings;
 mod edges;
 mod eras;
 mod form;
@@ -17,6 +18,7 @@ mod modern;
 mod oauth;
 mod outcomes;
 mod restart;
+mod resumed;
 mod rollback;
 mod sessions;
 mod split;

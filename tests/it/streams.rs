@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use reqwest::Response;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::scripted::{chunked, in_front_of, scripted, whole};
 use crate::support::{Client, Fake, Options, TestApp, call, eventually};
 
 async fn pair() -> (Fake, Fake) {
@@ -186,5 +188,34 @@ async fn a_client_that_does_not_read_stalls_its_server() {
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(memory().await - before < 24e6, "the proxy buffers what the client does not read");
+    }
+}
+
+/// An error status may come as an event stream: it is the answer.
+#[tokio::test]
+async fn a_refusal_as_an_event_stream_is_passed_as_it_is() {
+    let (other, _) = pair().await;
+    let server = scripted(|_, message| async move {
+        let error = json!({ "jsonrpc": "2.0", "id": message["id"], "error": { "code": -32602, "message": "no" } });
+        chunked(400, &[("content-type", "text/event-stream")], &format!("event: message\ndata: {error}\n\n")).await
+    })
+    .await;
+    let app = in_front_of(server, &other, "").await;
+    let answer = Client::new(&app).post(&call(1, "echo")).await.text().await.unwrap();
+    assert_eq!(answer.matches("\"id\":1").count(), 1, "{answer}");
+}
+
+#[tokio::test]
+async fn a_stream_without_an_answer_ends_with_an_error_however_its_length_is_said() {
+    for is_chunked in [true, false] {
+        let (other, _) = pair().await;
+        let server = scripted(move |_, _| async move {
+            let (headers, body) = ([("content-type", "text/event-stream")], "data: {\"method\":\"notifications/progress\"}\n\n");
+            if is_chunked { chunked(200, &headers, body).await } else { whole(200, &headers, body) }
+        })
+        .await;
+        let app = in_front_of(server, &other, "").await;
+        let answer = Client::new(&app).post(&call(1, "echo")).await.text().await.unwrap();
+        assert!(answer.contains("\"id\":1"), "chunked: {is_chunked}: {answer}");
     }
 }

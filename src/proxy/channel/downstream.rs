@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
 use http::{StatusCode, Uri, response};
 use hyper::body::Frame;
 use tokio::sync::watch;
@@ -20,8 +19,10 @@ use crate::proxy::Site;
 use crate::proxy::body::Held;
 use crate::proxy::books::Books;
 use crate::proxy::error::ProxyError;
+use crate::proxy::headers::is_encoded;
 use crate::proxy::ledger::Ledger;
 use crate::proxy::seat::Seat;
+use crate::proxy::table;
 use crate::upstream::{Endpoint, EntryTally};
 
 /// Sessions are counted alive anew at this interval, well below the time after which a silent one is
@@ -45,6 +46,11 @@ pub(in crate::proxy) struct Downstream {
     endpoint: Arc<Endpoint>,
     phase: Phase,
 }
+
+/// Words are due where none can be said: the stream has to end.
+struct Stuck;
+
+type Polled = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// Where the session lives.
 struct Home {
@@ -72,11 +78,19 @@ struct Open {
 }
 
 impl Downstream {
-    /// For an answer that may be the stream of a new session.
-    pub(in crate::proxy) fn begin(site: &Arc<Site>, opens: &Opens, seat: &Seat, head: &response::Parts) -> Option<Box<Self>> {
-        let is_encoded = head.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
-        if head.status != StatusCode::OK || is_encoded {
-            return None;
+    /// For an answer that may be the stream of a new session. In a coding, which nobody asked for, its endpoint
+    /// could not be sealed: what was said to it would go past the proxy's memory of where the session lives.
+    pub(in crate::proxy) fn begin(
+        site: &Arc<Site>,
+        opens: &Opens,
+        seat: &Seat,
+        head: &response::Parts,
+    ) -> Result<Option<Box<Self>>, ProxyError> {
+        if head.status != StatusCode::OK {
+            return Ok(None);
+        }
+        if is_encoded(&head.headers) {
+            return Err(ProxyError::BadAnswer("an event stream in a content coding, where none was accepted".to_owned()));
         }
         let config = &seat.service.config;
         let home = Home {
@@ -87,18 +101,13 @@ impl Downstream {
             target: opens.target.clone(),
             strips: config.strip_prefix.then(|| config.path.clone()),
         };
-        Some(Box::new(Self {
+        Ok(Some(Box::new(Self {
             site: site.clone(),
             home,
             tally: seat.service.entries[seat.entry].tally.clone(),
             endpoint: seat.ticket.endpoint().clone(),
             phase: Phase::Opening(Opening::default()),
-        }))
-    }
-
-    /// Whether the stream may still have something to say after its last byte.
-    pub(in crate::proxy) fn may_speak(&self) -> bool {
-        !matches!(self.phase, Phase::Passing)
+        })))
     }
 
     /// What the client sees of these bytes; an error where the server's endpoint cannot be used.
@@ -132,20 +141,22 @@ impl Downstream {
         }
     }
 
-    /// What is to be said on the stream now, where it stands between two events.
-    pub(in crate::proxy) fn poll_words(
-        &mut self,
-        context: &mut Context<'_>,
-        is_between_events: bool,
-        books: Books<'_>,
-    ) -> Poll<Bytes> {
+    /// What is to be said on the stream now, where it stands between two events. Nothing can be where a server fell
+    /// silent within one.
+    fn poll_words(&mut self, context: &mut Context<'_>, is_between_events: bool, books: Books<'_>) -> Poll<Result<Bytes, Stuck>> {
         let Phase::Open(open) = &mut self.phase else { return Poll::Pending };
+        let mut fails = false;
         while open.silence.as_mut().poll(context).is_ready() {
             open.silence = Box::pin(silent_again(self.endpoint.silent.subscribe()));
             let due = open.channel.fail_all(&ProxyError::Silent.to_string());
-            due.iter().for_each(|due| due.book(books, Outcome::Failed(Blame::Entry)));
+            due.iter().for_each(|due| due.book_unanswered(books, Outcome::Failed(Blame::Entry)));
+            fails |= !due.is_empty();
         }
-        if is_between_events { open.channel.poll_words(context) } else { Poll::Pending }
+        match is_between_events {
+            true => open.channel.poll_words(context).map(Ok),
+            false if fails => Poll::Ready(Err(Stuck)),
+            false => Poll::Pending,
+        }
     }
 
     /// A session is born: its token, its channel, its place in the counts.
@@ -179,21 +190,24 @@ impl Downstream {
 
 /// The answer that carries the stream.
 impl Held {
-    pub(in crate::proxy) fn poll_channel(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
+    pub(in crate::proxy) fn poll_channel(&mut self, context: &mut Context<'_>) -> Poll<Polled> {
         let (Some(downstream), Some(stream)) = (&mut self.downstream, &mut self.stream) else { return Poll::Pending };
-        let polled = downstream.poll_words(context, stream.is_between_events(), self.ledger.books());
-        if let Poll::Ready(words) = &polled {
-            stream.pass(words);
+        match downstream.poll_words(context, stream.is_between_events(), self.ledger.books()) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(words)) => {
+                stream.pass(&words);
+                Poll::Ready(Some(Ok(Frame::data(words))))
+            }
+            Poll::Ready(Err(Stuck)) => {
+                let words = stream.last_words(&self.ledger, table::Phase::Broken, &ProxyError::Silent);
+                self.ledger.break_off();
+                self.end_with(words.unwrap_or_default())
+            }
         }
-        polled
-    }
-
-    pub(in crate::proxy) fn may_speak(&self) -> bool {
-        self.downstream.as_ref().is_some_and(|downstream| downstream.may_speak())
     }
 
     /// The stream began with an endpoint that cannot be used: without it there is no session.
-    pub(in crate::proxy) fn refuse(&mut self, reason: &str) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    pub(in crate::proxy) fn refuse(&mut self, reason: &str) -> Poll<Polled> {
         tracing::warn!(endpoint = self._ticket.endpoint().name, reason, "an HTTP+SSE stream is ended");
         self.ledger.refuse();
         self.end_with(Bytes::new())

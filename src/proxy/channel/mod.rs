@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::books::Books;
 use super::ledger::Pending;
-use crate::domain::Outcome;
+use crate::domain::{Blame, Outcome};
 use crate::mcp::scan::Message;
 use crate::mcp::words;
 use crate::telemetry::trace::Trace;
@@ -31,6 +31,9 @@ const SHARDS: usize = 16;
 
 /// Requests of one session that may wait at a time. What goes beyond is booked by its status.
 const MOST_DUE: usize = 1024;
+
+/// What is remembered of them, ids and tool names, in bytes: the same. Clients' ids are numbers and UUIDs.
+const MOST_REMEMBERED: usize = 128 << 10;
 
 /// Words of the proxy that may wait for a client to read, in bytes: beyond, it gets the status.
 const MOST_WORDS: usize = 256 << 10;
@@ -50,6 +53,7 @@ pub(super) struct Channel(Mutex<State>);
 struct State {
     is_closed: bool,
     due: Vec<Due>,
+    remembered: usize,
     serial: u64,
     words: VecDeque<Bytes>,
     waiting: usize,
@@ -62,12 +66,15 @@ pub(super) struct Due {
     begun: Instant,
     trace: Option<Trace>,
     request: Pending,
+    /// Whether its client left before the server had taken it, which may never have read it.
+    is_given_up: bool,
 }
 
-/// The requests of one POST, handed to the channel.
+/// The requests of one POST, handed to the channel. Where it is dropped, its client has left in the middle.
 pub(super) struct Claim {
     channel: Arc<Channel>,
     serials: std::ops::Range<u64>,
+    is_settled: bool,
 }
 
 impl Channels {
@@ -97,16 +104,19 @@ impl Channel {
     pub(super) fn claim(self: &Arc<Self>, requests: &mut Vec<Pending>, begun: Instant, trace: Option<&Trace>) -> Option<Claim> {
         let mut state = self.state();
         let can_be_matched = !requests.is_empty() && requests.iter().all(Pending::is_known);
-        if !can_be_matched || state.is_closed || state.due.len() + requests.len() > MOST_DUE {
+        let size: usize = requests.iter().map(Pending::size).sum();
+        let is_full = state.due.len() + requests.len() > MOST_DUE || state.remembered + size > MOST_REMEMBERED;
+        if !can_be_matched || state.is_closed || is_full {
             return None;
         }
+        state.remembered += size;
         let first = state.serial;
         for request in requests.drain(..) {
             let serial = state.serial;
             state.serial += 1;
-            state.due.push(Due { serial, begun, trace: trace.cloned(), request });
+            state.due.push(Due { serial, begun, trace: trace.cloned(), request, is_given_up: false });
         }
-        Some(Claim { channel: self.clone(), serials: first..state.serial })
+        Some(Claim { channel: self.clone(), serials: first..state.serial, is_settled: false })
     }
 
     /// Books a message of the stream, if it answers a request that waits here.
@@ -124,7 +134,9 @@ impl Channel {
     fn take(&self, id: Option<u64>) -> Option<Due> {
         let mut state = self.state();
         let at = state.due.iter().position(|due| due.request.hash() == id)?;
-        Some(state.due.swap_remove(at))
+        let due = state.due.swap_remove(at);
+        state.remembered -= due.request.size();
+        Some(due)
     }
 
     /// Says on the stream that these requests have failed. Whether it will be said.
@@ -146,7 +158,7 @@ impl Channel {
     /// Everything that waits has failed; the stream goes on. Gives what is to be booked.
     fn fail_all(&self, what: &str) -> Vec<Due> {
         let mut state = self.state();
-        let due = std::mem::take(&mut state.due);
+        let due = state.take_all();
         if !due.is_empty() {
             state.push(Bytes::from(words::error_events(&due, what)));
         }
@@ -183,7 +195,7 @@ impl Channel {
         let mut state = self.state();
         state.is_closed = true;
         state.words.clear();
-        std::mem::take(&mut state.due)
+        state.take_all()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -192,6 +204,11 @@ impl Channel {
 }
 
 impl State {
+    fn take_all(&mut self) -> Vec<Due> {
+        self.remembered = 0;
+        std::mem::take(&mut self.due)
+    }
+
     fn push(&mut self, words: Bytes) {
         self.waiting += words.len();
         self.words.push_back(words);
@@ -201,6 +218,11 @@ impl State {
 impl Due {
     pub(super) fn book(&self, books: Books<'_>, outcome: Outcome) {
         books.note_posted(self.request.tool(), outcome, self.begun.elapsed(), self.trace.as_ref());
+    }
+
+    /// It got no answer, which is somebody's doing where its client did not give it up.
+    pub(super) fn book_unanswered(&self, books: Books<'_>, outcome: Outcome) {
+        self.book(books, if self.is_given_up { Outcome::Failed(Blame::Client) } else { outcome });
     }
 }
 
@@ -212,12 +234,28 @@ impl AsRef<str> for Due {
 
 impl Claim {
     /// Those requests that still wait; the others were answered, or given up with the stream.
-    fn take_back(self) -> Vec<Pending> {
+    fn take_back(mut self) -> Vec<Pending> {
+        self.is_settled = true;
         let mut state = self.channel.state();
-        let (mine, others) = std::mem::take(&mut state.due).into_iter().partition(|due| self.serials.contains(&due.serial));
-        state.due = others;
-        let mine: Vec<Due> = mine;
+        let mine: Vec<Due> = state.due.extract_if(.., |due| self.serials.contains(&due.serial)).collect();
+        state.remembered -= mine.iter().map(|due| due.request.size()).sum::<usize>();
+        drop(state);
         mine.into_iter().map(|due| due.request).collect()
+    }
+
+    /// They wait on the channel from now on.
+    fn leave(mut self) {
+        self.is_settled = true;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            // An answer may come all the same, and is then what counts.
+            let mut state = self.channel.state();
+            state.due.iter_mut().filter(|due| self.serials.contains(&due.serial)).for_each(|due| due.is_given_up = true);
+        }
     }
 }
 
@@ -285,6 +323,17 @@ mod tests {
         let mut many = requests(&["1"; MOST_DUE]);
         assert!(channel.claim(&mut many, Instant::now(), None).is_some());
         assert!(channel.claim(&mut requests(&["1"]), Instant::now(), None).is_none());
+    }
+
+    #[test]
+    fn ids_of_any_length_take_up_no_more_than_their_due() {
+        let channel = Arc::<Channel>::default();
+        let long = format!("\"{}\"", "x".repeat(60_000));
+        let claimed = (0..100).filter_map(|_| channel.claim(&mut requests(&[&long]), Instant::now(), None));
+        let mut claims: Vec<Claim> = claimed.collect();
+        assert_eq!(claims.len(), MOST_REMEMBERED / 60_002);
+        assert_eq!(claims.pop().unwrap().take_back().len(), 1);
+        assert!(channel.claim(&mut requests(&[&long]), Instant::now(), None).is_some(), "what is taken back is room again");
     }
 
     #[test]

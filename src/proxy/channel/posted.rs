@@ -88,8 +88,10 @@ impl Posted {
     /// The server has answered the POST. With 2xx the requests wait on the channel; with anything else
     /// they have failed, and those that still wait come back.
     pub(in crate::proxy) fn settle(&mut self, status: StatusCode, requests: &mut Vec<Pending>) {
-        if let Some(claim) = self.claim.take().filter(|_| !status.is_success()) {
-            *requests = claim.take_back();
+        match self.claim.take() {
+            Some(claim) if status.is_success() => claim.leave(),
+            Some(claim) => *requests = claim.take_back(),
+            None => {}
         }
     }
 

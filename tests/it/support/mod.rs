@@ -5,6 +5,7 @@ mod certs;
 mod client;
 mod fake;
 mod process;
+pub mod scripted;
 mod sse;
 mod wire;
 
