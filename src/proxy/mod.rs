@@ -84,6 +84,8 @@ pub struct Site {
     pub refused: Refused,
     /// Requests and streams in flight.
     pub in_flight: Arc<AtomicUsize>,
+    /// Requests beyond their limit, while they are read to be refused.
+    pub refusing: Arc<AtomicUsize>,
     /// The clock of session counts.
     pub clock: Clock,
     /// What is logged of traffic.
