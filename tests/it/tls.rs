@@ -415,6 +415,26 @@ async fn a_certificate_is_renewed_beside_one_that_is_not_in_order() {
 }
 
 #[tokio::test]
+async fn an_authority_that_is_not_in_order_keeps_no_certificate_old_and_lets_no_stranger_in() {
+    let gate = Gate::start(", client_ca = '{folder}/ca.pem', client_auth = \"required\"").await;
+    let (own, foreign) = (gate.authority.issue(&["client"]), Authority::new("strangers").issue(&["client"]));
+    std::fs::write(gate.folder.path().join("ca.pem"), "").unwrap();
+    gate.counted("dualgate_tls_reloads_total{scope=\"traffic\",result=\"failed\"}", 1).await;
+    let fresh = gate.authority.issue(&["notes.example"]);
+    fresh.write(gate.folder.path(), "cert-0");
+    eventually("the new certificate is shown", async || {
+        let config = gate.authority.client(&[], Some(&own));
+        let stream = shake(gate.app.tls.unwrap(), "notes.example", &config).await.unwrap();
+        (stream.get_ref().1.peer_certificates().unwrap()[0] == fresh.chain()[0]).then_some(())
+    })
+    .await;
+    for (shown, expected) in [(None, false), (Some(&own), true), (Some(&foreign), false)] {
+        let got = gate.get("notes.example", &gate.authority.client(&["http/1.1"], shown)).await;
+        assert_eq!(got.is_ok(), expected, "{}: {got:?}", shown.is_some());
+    }
+}
+
+#[tokio::test]
 async fn plain_http_to_a_tls_listener_is_told_so() {
     let gate = Gate::start("").await;
     for (at, request) in ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "P"].iter().enumerate() {
@@ -560,7 +580,7 @@ async fn checked(app: &TestApp) -> Value {
 
 /// A dualgate in front of servers over TLS, with this for `[service.tls]`.
 async fn before(v1: &Fake, v2: &Fake, tls: &str) -> TestApp {
-    TestApp::start(v1, v2, "100:0", &format!("health = {{ interval = \"50ms\", timeout = \"50ms\" }}\ntls = {tls}")).await
+    TestApp::start(v1, v2, "100:0", &format!("health = {{ interval = \"1s\", timeout = \"1s\" }}\ntls = {tls}")).await
 }
 
 #[tokio::test]
