@@ -242,6 +242,7 @@ async fn control(
         stage: stage_seen.clone(),
         refused: Default::default(),
         in_flight: Default::default(),
+        refusing: Default::default(),
         clock,
         log: config.log,
         reads_answers: seams.reads_answers,

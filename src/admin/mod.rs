@@ -41,6 +41,10 @@ const MOST_BODY: usize = 64 << 10;
 /// Connections at a time; more wait to be accepted.
 const MOST_CONNECTIONS: usize = 1024;
 
+/// Handshakes at a time; more wait. And connections of one address that have not shaken hands; more are closed.
+const MOST_HANDSHAKES: usize = 256;
+const MOST_HANDSHAKES_OF_ONE: usize = 32;
+
 /// A head must be complete in this time, also the one of a connection that has just been opened:
 /// who says nothing takes up a connection no longer.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -139,6 +143,7 @@ async fn whole_body(request: Request, next: Next) -> Response {
 /// Serves routes on a listener until the stage ends: over TLS only, where there is a server for it.
 pub async fn serve(listener: TcpListener, tls: Option<Arc<tls::Server>>, routes: Router, mut stage: watch::Receiver<Stage>) {
     let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let places = Arc::new(tls::Places::with_most_of_each(MOST_HANDSHAKES, MOST_HANDSHAKES_OF_ONE));
     loop {
         let Ok(permit) = connections.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -153,12 +158,12 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<tls::Server>>, routes:
                 continue;
             }
         };
-        let (tls, routes, mut stage) = (tls.clone(), routes.clone(), stage.clone());
+        let (tls, places, routes, mut stage) = (tls.clone(), places.clone(), routes.clone(), stage.clone());
         tokio::spawn(async move {
             let served = async {
                 match tls {
                     None => serve_connection(stream, address, routes).await,
-                    Some(tls) => match tls.accept(stream).await {
+                    Some(tls) => match tls.accept(stream, address.ip(), &places).await {
                         Ok(stream) => serve_connection(stream, address, routes).await,
                         Err(error) => tracing::debug!(%error, "no TLS with a client of the admin API"),
                     },

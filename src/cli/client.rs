@@ -188,17 +188,44 @@ impl Admin {
 
     async fn read(&self, answer: Response<Incoming>) -> Result<Answer, Failure> {
         let status = answer.status();
+        let is_problem = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
         let body = Limited::new(answer.into_body(), MOST_READ).collect().await.map_err(|error| self.broken(error.as_ref()))?;
         let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
         match status {
             status if status.is_success() => Ok(Answer { url: self.base.clone(), text }),
             StatusCode::UNAUTHORIZED => Err(self.token.borrow().refused()),
+            // Ours says so, and most others that speak TLS do in words of their own.
+            StatusCode::BAD_REQUEST if !is_problem && self.is_plain() && text.to_ascii_lowercase().contains("https") => {
+                Err(self.wrong_scheme())
+            }
             status => Err(refusal(&self.base, status, &text)),
         }
     }
 
+    fn is_plain(&self) -> bool {
+        self.base.starts_with("http:")
+    }
+
+    /// What answers speaks the other scheme.
+    fn wrong_scheme(&self) -> Failure {
+        let ((spoken, other), rest) = match self.base.split_once(':') {
+            Some(("https", rest)) => (("https", "http"), rest),
+            Some((_, rest)) => (("http", "https"), rest),
+            None => (("http", "https"), ""),
+        };
+        let error = format!("what answers at {} does not speak {spoken}: try {other}:{rest}", self.base);
+        let hint = match other {
+            "https" => "--admin-url, DUALGATE_ADMIN_URL; roots: --admin-ca FILE (DUALGATE_ADMIN_CA)",
+            _ => "--admin-url, DUALGATE_ADMIN_URL",
+        };
+        Failure::new(Exit::Unreachable, error).with_hint(hint)
+    }
+
     fn unreachable(&self, error: &(dyn Error + 'static)) -> Failure {
         if let Some(untrusted) = innermost(error).downcast_ref::<Untrusted>() {
+            if untrusted.speaks_no_tls() {
+                return self.wrong_scheme();
+            }
             let failure = Failure::new(Exit::Unreachable, format!("no trust in the admin API at {}: {untrusted}", self.base));
             let hint =
                 "roots: --admin-ca FILE (DUALGATE_ADMIN_CA); client certificate: --admin-cert, --admin-key; plain: http://";
@@ -213,6 +240,10 @@ impl Admin {
     }
 
     fn broken(&self, error: &(dyn Error + 'static)) -> Failure {
+        // A server of TLS that answers plain HTTP with an alert.
+        if self.is_plain() && is_no_http(error) {
+            return self.wrong_scheme();
+        }
         let failure = Failure::new(Exit::Unexpected, format!("the admin API at {} broke off: {}", self.base, cause(error)));
         failure.with_hint("is this the admin listener? (--admin-url, DUALGATE_ADMIN_URL)")
     }
@@ -282,6 +313,18 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
         innermost = source;
     }
     innermost
+}
+
+fn is_no_http(error: &(dyn Error + 'static)) -> bool {
+    let is_parse = |error: &(dyn Error + 'static)| error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if is_parse(error) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

@@ -16,12 +16,19 @@ use tower::{BoxError, Service};
 use super::args::Common;
 use super::failure::{Exit, Failure};
 use crate::config::{ClientTls, KeyPair};
-use crate::tls::{Connector, Stream};
+use crate::tls::{Connector, SPEAKS_NO_TLS, Stream};
 
 /// No TLS with what answers at the admin URL.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub(super) struct Untrusted(String);
+
+impl Untrusted {
+    /// Whether that is because it does not speak TLS at all.
+    pub(super) fn speaks_no_tls(&self) -> bool {
+        self.0.ends_with(SPEAKS_NO_TLS)
+    }
+}
 
 /// Opens connections to the admin API.
 #[derive(Clone)]

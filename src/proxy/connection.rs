@@ -97,7 +97,7 @@ impl Connection {
     async fn secure(self, raw: Raw, tls: &tls::Server) {
         let mut stage = self.stage.clone();
         let shaken = tokio::select! {
-            shaken = tls.accept(raw) => shaken,
+            shaken = tls.accept(raw, self.peer.address.ip(), &self.worker.places) => shaken,
             _ = stage.wait_for(|stage| *stage >= Stage::Parting) => return,
         };
         match shaken {

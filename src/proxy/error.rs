@@ -182,7 +182,7 @@ pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Re
 
 /// What the table says. What the client did wrong itself is told as such, whatever was asked.
 fn said(error: &ProxyError, asker: &Asker) -> Said {
-    let nobody_there = matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_));
+    let nobody_there = matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_) | ProxyError::Overloaded);
     let phase = if nobody_there { Phase::NobodyThere } else { Phase::Unanswered };
     if error.spares_the_session() { table::said(asker.case(), phase, false) } else { Said::Status }
 }

@@ -17,12 +17,12 @@ use super::handles::{Gives, Scribe};
 use super::interrupted::Thread;
 use super::ledger::{Ledger, Opening};
 use super::peer::Peer;
-use super::rim::{self, Permit};
+use super::rim::{self, Permit, Room};
 use super::seat::{Search, Seat};
 use super::stream::EventStream;
 use super::table::Case;
 use super::witness::Witness;
-use super::{Stage, Worker, headers, oauth, peek};
+use super::{Stage, Worker, headers, oauth};
 use crate::config::ErrorShape;
 use crate::domain::{Era, Outcome};
 use crate::live::ServiceView;
@@ -62,7 +62,7 @@ impl Worker {
     ) -> Result<Response<ToClient>, ProxyError> {
         let begun = Instant::now();
         asker.begun = Some(begun);
-        let permit = Permit::take(&self.site)?;
+        let room = Room::find(&self.site)?;
         let (mut head, body) = request.into_parts();
         let host = rim::check(&head, &self.site)?;
         let service = self.route(&host, &head)?;
@@ -71,7 +71,7 @@ impl Worker {
         rim::guard(&head, &host, &service.config, peer)?;
         asker.origin = head.headers.get(ORIGIN).cloned();
         let pause = self.site.limits.body_timeout;
-        let body = peek::look(&head, body, &service, pause).await?;
+        let body = room.look(&head, body, &service, pause).await?;
         let facts = facts::read(&head, &body, &service, peer, &self.site, asker)?;
         headers::prepare(&mut head, &service.config, &host, peer, &self.site, asker.is_mcp())?;
         if let Some(target) = &facts.target {
@@ -81,6 +81,7 @@ impl Worker {
             let trace = asker.witness.as_ref().and_then(|witness| witness.trace());
             posted.claim(&mut asker.pending, begun, trace);
         }
+        let permit = room.permit()?;
         let (body, progress) = ToEntry::new(body, pause);
         headers::frame(&mut head, &body);
         let parcel = Request::from_parts(head, body);

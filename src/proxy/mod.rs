@@ -22,6 +22,7 @@ use crate::config::{Limits, Log};
 use crate::live::Reader;
 use crate::mcp::SealKeys;
 use crate::telemetry::clock::Clock;
+use crate::tls::Places;
 use crate::upstream::Wire;
 
 mod body;
@@ -83,6 +84,8 @@ pub struct Site {
     pub refused: Refused,
     /// Requests and streams in flight.
     pub in_flight: Arc<AtomicUsize>,
+    /// Requests beyond their limit, while they are read to be refused.
+    pub refusing: Arc<AtomicUsize>,
     /// The clock of session counts.
     pub clock: Clock,
     /// What is logged of traffic.
@@ -143,16 +146,22 @@ impl Refused {
     }
 }
 
+/// Handshakes of clients at a time on one worker; more wait. A thread does a few thousand a second, so this
+/// is a tenth of a second's work or more, and holds 32 MiB at most (64 KiB are the most of one that rustls keeps).
+const MOST_HANDSHAKES: usize = 512;
+
 /// One traffic worker: a thread, a runtime, and its own connections to endpoints.
 struct Worker {
     site: Arc<Site>,
     wire: Rc<Wire<ToEntry>>,
     turn: Cell<u64>,
+    /// For handshakes of its clients.
+    places: Places,
 }
 
 impl Worker {
     fn new(site: Arc<Site>) -> Rc<Self> {
-        Rc::new(Self { site, wire: Wire::new(), turn: Cell::new(0) })
+        Rc::new(Self { site, wire: Wire::new(), turn: Cell::new(0), places: Places::new(MOST_HANDSHAKES) })
     }
 
     fn next_turn(&self) -> u64 {

@@ -66,6 +66,27 @@ pub(super) async fn look(
     }
 }
 
+/// The same, where nothing will be sent on: what would have streamed through is gathered, too, and one time
+/// is for all of it.
+pub(super) async fn look_to_refuse(
+    head: &request::Parts,
+    body: Incoming,
+    service: &ServiceView,
+    within: Duration,
+) -> Result<Peeked, ProxyError> {
+    let limit = service.config.traffic.peek_limit;
+    let is_json = head.method == Method::POST && is_json(head);
+    let is_long = body.size_hint().exact().is_some_and(|length| length > limit as u64);
+    if body.is_end_stream() {
+        return Ok(Peeked::Whole(Bytes::new()));
+    }
+    if !is_json || is_long {
+        return Ok(Peeked::Running { prefix: Bytes::new(), rest: body, over_limit: is_json });
+    }
+    let gathered = tokio::time::timeout(within, gather(body, limit, within)).await;
+    gathered.unwrap_or(Err(ProxyError::ClientBodySlow))
+}
+
 /// Whether the headers say all that a decision needs (2026-07-28): no word is to be looked for that only
 /// the body has.
 fn says_enough(head: &request::Parts, service: &ServiceView) -> bool {

@@ -5,15 +5,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderName, Method, Version, request};
+use hyper::body::Incoming;
 
 use super::error::{self, ProxyError};
 use super::facts::{Asker, Kind};
+use super::peek::{self, Peeked};
 use super::peer::Peer;
 use super::{Site, Worker, headers};
 use crate::domain::Blame;
+use crate::live::ServiceView;
 
 const MOST_TARGET: usize = 8 << 10;
 
@@ -21,15 +25,61 @@ const MOST_TARGET: usize = 8 << 10;
 pub(super) const MOST_HEAD: usize = 32 << 10;
 pub(super) const MOST_FIELDS: usize = 100;
 
+/// Requests beyond `limits.requests` that are read to be refused, at a time. Each may hold `peek_limit` of
+/// its body (all of them 16 MiB by default), and its whole body has this long: who sends slowly cannot keep
+/// the others from a refusal that spares their sessions.
+const MOST_REFUSING: usize = 256;
+const REFUSING: Duration = Duration::from_secs(5);
+
 /// One of the requests in flight, counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Permit {
-    pub(super) fn take(site: &Site) -> Result<Self, ProxyError> {
-        let before = site.in_flight.fetch_add(1, Ordering::Relaxed);
-        let permit = Self(site.in_flight.clone());
-        if before >= site.limits.requests { Err(ProxyError::Overloaded) } else { Ok(permit) }
+    fn take(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let permit = Self(count.clone());
+        (before < most).then_some(permit)
+    }
+}
+
+/// Whether there is room for a request.
+pub(super) enum Room {
+    /// It may go on, and holds this to its end.
+    Free(Permit),
+    /// It is read to be refused, as a refusal that its client survives has its id; and holds this meanwhile.
+    Full { _permit: Permit },
+}
+
+impl Room {
+    /// Where even those that are read to be refused are too many, nothing of a request is read.
+    pub(super) fn find(site: &Site) -> Result<Self, ProxyError> {
+        if let Some(permit) = Permit::take(&site.in_flight, site.limits.requests) {
+            return Ok(Self::Free(permit));
+        }
+        Permit::take(&site.refusing, MOST_REFUSING).map(|permit| Self::Full { _permit: permit }).ok_or(ProxyError::Overloaded)
+    }
+
+    /// Looks at a body as far as that serves what will become of it.
+    pub(super) async fn look(
+        &self,
+        head: &request::Parts,
+        body: Incoming,
+        service: &ServiceView,
+        pause: Duration,
+    ) -> Result<Peeked, ProxyError> {
+        match self {
+            Self::Free(_) => peek::look(head, body, service, pause).await,
+            Self::Full { .. } => peek::look_to_refuse(head, body, service, pause.min(REFUSING)).await,
+        }
+    }
+
+    /// The right to go on.
+    pub(super) fn permit(self) -> Result<Permit, ProxyError> {
+        match self {
+            Self::Free(permit) => Ok(permit),
+            Self::Full { .. } => Err(ProxyError::Overloaded),
+        }
     }
 }
 

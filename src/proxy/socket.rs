@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::tls::Peek;
+
 /// How soon a client that has left is felt where unread bytes hide it. While nothing is unread, the
 /// kernel tells at once.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -193,6 +195,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Peek for Raw {
+    async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.stream.peek(buffer).await
     }
 }
 

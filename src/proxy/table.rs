@@ -27,7 +27,7 @@ pub(super) struct Case {
 /// How far its answer had come when something went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nobody is there to take it.
+    /// Nobody is there to take it, or the proxy has no room for it: no server has seen it.
     NobodyThere,
     /// It was sent, or could not be; nothing of an answer has come.
     Unanswered,

@@ -47,7 +47,7 @@ metrics! {
     SNAPSHOT = "dualgate_snapshot" [] "Number of the snapshot in force in this process";
     REFUSED = "dualgate_refused" ["reason"] "Requests and connections refused by limits or form, before any service";
     TLS_HANDSHAKES = "dualgate_tls_handshakes" ["listener", "result"] "TLS handshakes of clients: done, failed, timeout";
-    TLS_RELOADS = "dualgate_tls_reloads" ["scope", "result"] "Changed files of TLS by listener and service: done, or failed, when the old ones stay";
+    TLS_RELOADS = "dualgate_tls_reloads" ["scope", "result"] "Changed files of TLS by listener and service: done, when something new was taken; failed, when something of it was not in order and its old one stays";
     TLS_EXPIRY = "dualgate_tls_certificate_expiry_seconds" ["listener", "name"] "Unix time when a listener's certificate ends, by its file";
     AUDIT_BEHIND = "dualgate_audit_behind" [] "Audit lines that are not on the disk yet or were lost; more than a few need attention";
     LOG_DROPPED = "dualgate_log_lines_dropped" [] "Log lines that were dropped because nobody read the log";

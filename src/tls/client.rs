@@ -60,7 +60,7 @@ impl Connector {
             let pair = self.tls.client_certificate.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]);
             let paths: Vec<PathBuf> = self.tls.roots.iter().cloned().chain(pair).collect();
             let (tls, provider) = (self.tls.clone(), provider());
-            Kept::open(&self.scope, paths, Box::new(move |files, _| config(files, &tls, &provider)))
+            Kept::open(&self.scope, paths, Box::new(move |files, _| config(files, &tls, &provider).into()))
         });
         kept.as_ref().map_err(Clone::clone)
     }

@@ -63,8 +63,13 @@ impl Files {
 
     /// Of paths and contents.
     pub(super) fn digest(&self) -> Vec<u8> {
+        self.digest_of(|_| true)
+    }
+
+    /// Of some.
+    pub(super) fn digest_of(&self, wanted: impl Fn(&Path) -> bool) -> Vec<u8> {
         let mut context = digest::Context::new(&digest::SHA256);
-        for (path, content) in &self.0 {
+        for (path, content) in self.0.iter().filter(|(path, _)| wanted(path)) {
             let (mark, bytes) = match content {
                 Ok(bytes) => (b"+", bytes.as_slice()),
                 Err(error) => (b"-", error.as_bytes()),
@@ -83,7 +88,25 @@ fn plain(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-type Build<T> = Box<dyn Fn(&Files, Option<&T>) -> Result<T, TlsError> + Send + Sync>;
+/// What was made of files.
+pub(super) struct Made<T> {
+    /// None where there is nothing new that can be taken.
+    pub(super) new: Option<T>,
+    /// What is not in order; of that, the new one holds what was there before.
+    pub(super) wrong: Vec<TlsError>,
+}
+
+/// All of it, or nothing.
+impl<T> From<Result<T, TlsError>> for Made<T> {
+    fn from(result: Result<T, TlsError>) -> Self {
+        match result {
+            Ok(new) => Self { new: Some(new), wrong: Vec::new() },
+            Err(error) => Self { new: None, wrong: vec![error] },
+        }
+    }
+}
+
+type Build<T> = Box<dyn Fn(&Files, Option<&T>) -> Made<T> + Send + Sync>;
 
 /// What is made of files, kept as it is until they hold something else that is in order.
 pub(super) struct Kept<T> {
@@ -97,10 +120,16 @@ pub(super) struct Kept<T> {
 }
 
 impl<T> Kept<T> {
-    /// `build` makes it of the files; it is given what was there before.
+    /// `build` makes it of the files; it is given what was there before, if there was something. Here
+    /// all must be in order: who starts looks at what is said.
     pub(super) fn open(scope: &str, paths: Vec<PathBuf>, build: Build<T>) -> Result<Self, TlsError> {
         let files = Files::read(paths.iter().map(PathBuf::as_path));
-        let current = ArcSwap::from_pointee(build(&files, None)?);
+        let made = build(&files, None);
+        let current = match (made.new, made.wrong.into_iter().next()) {
+            (_, Some(error)) => return Err(error),
+            (Some(new), None) => ArcSwap::from_pointee(new),
+            (None, None) => return Err(TlsError::new(paths.first().map_or(Path::new(""), PathBuf::as_path), "holds nothing")),
+        };
         Ok(Self {
             scope: scope.to_owned(),
             paths,
@@ -124,30 +153,32 @@ impl<T> Kept<T> {
         [self.taken.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed)]
     }
 
-    /// What is broken is said once: it is looked at again when it changes again.
+    /// What is in order is taken, whatever stands beside it. What is not is said once: it is looked at
+    /// again when something changes again.
     pub(super) fn look(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut files = self.read();
         if files.digest() == *seen {
             return;
         }
-        let mut built = (self.build)(&files, Some(&self.current()));
-        if built.is_err() {
+        let mut made = (self.build)(&files, Some(&self.current()));
+        if !made.wrong.is_empty() {
             std::thread::sleep(SETTLE);
             files = self.read();
-            built = (self.build)(&files, Some(&self.current()));
+            made = (self.build)(&files, Some(&self.current()));
         }
         *seen = files.digest();
-        match built {
-            Ok(new) => {
-                self.current.store(Arc::new(new));
-                self.taken.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(scope = self.scope, "certificates are read again");
-            }
-            Err(error) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(scope = self.scope, %error, "certificates have changed and are not in order; the old ones stay");
-            }
+        let Made { new, wrong } = made;
+        if let Some(new) = new {
+            self.current.store(Arc::new(new));
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(scope = self.scope, "certificates are read again");
+        }
+        if !wrong.is_empty() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        for error in wrong {
+            tracing::error!(scope = self.scope, %error, "certificates have changed, and one is not in order; its old one stays");
         }
     }
 
@@ -170,7 +201,8 @@ mod tests {
         let path = std::env::temp_dir().join(format!("dualgate-kept-{}", std::process::id()));
         std::fs::write(&path, "one").unwrap();
         let at = path.clone();
-        let kept = Kept::open("x", vec![path.clone()], Box::new(move |files, _: Option<&String>| text(files, &at))).unwrap();
+        let kept =
+            Kept::open("x", vec![path.clone()], Box::new(move |files, _: Option<&String>| text(files, &at).into())).unwrap();
         let look = || {
             kept.look();
             (kept.current().to_string(), kept.reloads())

@@ -1,7 +1,7 @@
 //! Certificates and keys as they are read from PEM files (RFC 7468): what is wrong is said with the
 //! file, and before anybody connects.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,10 @@ use crate::telemetry::clock::utc;
 const AFTER_ALL: Duration = Duration::from_secs(253_402_300_800);
 
 /// A certificate with its key, ready to be shown.
+#[derive(Clone)]
 pub(super) struct Certified {
+    /// The certificate's file.
+    pub(super) file: PathBuf,
     pub(super) key: Arc<CertifiedKey>,
     /// DNS names it is for, lower case; `*.` in front of those with a wildcard.
     pub(super) names: Vec<String>,
@@ -49,7 +52,7 @@ pub(super) fn certified(files: &Files, pair: &KeyPair, provider: &CryptoProvider
             return Err(TlsError::new(&pair.cert, what));
         }
     }
-    Ok(Certified { key: Arc::new(key), names, not_after })
+    Ok(Certified { file: pair.cert.clone(), key: Arc::new(key), names, not_after })
 }
 
 /// The certificates of a file, one or more.

@@ -8,6 +8,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use thiserror::Error;
 
 mod client;
+mod handshake;
 mod kept;
 mod material;
 mod names;
@@ -16,9 +17,11 @@ mod shown;
 mod words;
 
 pub use client::{Connector, Stream};
+pub use handshake::{Handshakes, Peek, Places};
 pub use kept::{Reload, watch};
-pub use server::{Expiry, Handshakes, Protocols, Server};
+pub use server::{Expiry, Protocols, Server};
 pub use shown::Shown;
+pub use words::SPEAKS_NO_TLS;
 
 /// What is wrong with a file, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

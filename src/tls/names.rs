@@ -20,8 +20,9 @@ pub(super) struct ByName {
 
 impl ByName {
     /// Nothing for no certificates.
-    pub(super) fn new(certificates: &[Certified]) -> Option<Self> {
-        let mut by_name = Self { first: certificates.first()?.key.clone(), whole: HashMap::new(), wildcard: HashMap::new() };
+    pub(super) fn new<'a>(certificates: impl Iterator<Item = &'a Certified> + Clone) -> Option<Self> {
+        let first = certificates.clone().next()?.key.clone();
+        let mut by_name = Self { first, whole: HashMap::new(), wildcard: HashMap::new() };
         for certificate in certificates {
             for name in &certificate.names {
                 let (map, name) = match name.strip_prefix("*.") {

@@ -7,6 +7,9 @@ use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::telemetry::clock::utc;
 
+/// What answers is no TLS.
+pub const SPEAKS_NO_TLS: &str = "it does not speak TLS";
+
 /// The cause of a failed handshake with a server.
 pub(super) fn cause(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
@@ -15,7 +18,7 @@ pub(super) fn cause(error: &io::Error) -> String {
         Some(Error::AlertReceived(AlertDescription::CertificateRequired)) => "it wants a client certificate".to_owned(),
         Some(Error::AlertReceived(AlertDescription::UnrecognisedName)) => "it has no certificate for that name".to_owned(),
         Some(Error::AlertReceived(alert)) => format!("it refuses the handshake: {alert:?}"),
-        Some(Error::InvalidMessage(_)) => "it does not speak TLS".to_owned(),
+        Some(Error::InvalidMessage(_)) => SPEAKS_NO_TLS.to_owned(),
         Some(Error::NoApplicationProtocol) => "it does not offer http/1.1 (ALPN)".to_owned(),
         Some(error) => error.to_string(),
         None if error.kind() == io::ErrorKind::UnexpectedEof => "it closed the connection during the handshake".to_owned(),

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use crate::support::{Client, Folder, TestApp, call, eventually, initialize};
+use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually, initialize};
 
 /// What a server does to the next requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +176,11 @@ struct Stage {
 
 /// A proxy in front of one rude server, with a session that it knows.
 async fn stage(more: &str) -> Stage {
+    stage_with("", more).await
+}
+
+/// The same, with something before the service, too.
+async fn stage_with(before: &str, more: &str) -> Stage {
     let folder = Folder::new();
     let (rude, other) = (Rude::start().await, Rude::start().await);
     let text = format!(
@@ -186,6 +191,7 @@ async fn stage(more: &str) -> Stage {
         admin = {{ listen = "127.0.0.1:0" }}
         metrics = {{ listen = "127.0.0.1:0" }}
         state = {{ dir = '{}' }}
+        {before}
         [[service]]
         name = "notes"
         primary = {{ version = "1.0", endpoints = ["http://{}"] }}
@@ -412,6 +418,119 @@ async fn when_the_proxy_stops_before_the_answer() {
         });
         assert_eq!(told(response).await, expected, "{asks:?}");
     }
+}
+
+/// Holds the one place that `limits = { requests = 1 }` leaves.
+async fn hold(stage: &Stage) -> tokio::task::JoinHandle<()> {
+    stage.rude.becomes(Does::Nothing);
+    let before = stage.rude.requests();
+    let client = Client::new(&stage.app).with("mcp-session-id", &stage.session);
+    let held = tokio::spawn(async move { drop(client.post(&call("held", "echo")).await) });
+    eventually("the place is taken", async || (stage.rude.requests() > before).then_some(())).await;
+    held
+}
+
+#[tokio::test]
+async fn when_there_is_no_room() {
+    let cells = [
+        (Asks::Initialize, Told::Error(503)),
+        (Asks::Call, Told::Error(200)),
+        (Asks::Batch, Told::Errors(200)),
+        (Asks::Notification, Told::Silence(202)),
+        (Asks::Response, Told::Silence(202)),
+        (Asks::Get, Told::Status(503)),
+        (Asks::Delete, Told::Silence(200)),
+        (Asks::ModernCall, Told::Error(503)),
+        (Asks::ModernNotification, Told::Status(503)),
+        (Asks::ModernListen, Told::Error(503)),
+        (Asks::Plain, Told::Status(503)),
+    ];
+    let stage = stage_with("limits = { requests = 1 }", "").await;
+    let held = hold(&stage).await;
+    let before = stage.rude.requests();
+    for (asks, expected) in cells {
+        assert_eq!(told(ask(&stage, asks).await).await, expected, "{asks:?}");
+    }
+    assert_eq!(stage.rude.requests(), before, "and no server has seen it");
+    let page = reqwest::get(format!("http://{}/metrics", stage.app.metrics)).await.unwrap().text().await.unwrap();
+    assert!(page.contains("dualgate_refused_total{reason=\"overload\"} 11"), "{page}");
+    held.abort();
+    let stage = stage_with("limits = { requests = 1 }", "traffic = { error_shape = \"http\" }").await;
+    let held = hold(&stage).await;
+    for (asks, expected) in [(Asks::Call, Told::Error(503)), (Asks::Notification, Told::Silence(202))] {
+        assert_eq!(told(ask(&stage, asks).await).await, expected, "{asks:?} in the shape of HTTP");
+    }
+    held.abort();
+}
+
+#[tokio::test]
+async fn a_legacy_call_beyond_the_limit_keeps_its_session() {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let folder = Folder::new();
+    let file = TestApp::file(folder.path(), &[&v1], &[&v2], "100:0", "");
+    let app = TestApp::from_text(format!("limits = {{ requests = 1 }}\n{file}")).await;
+    let session = Client::new(&app).open().await;
+    let held = session.listen().await;
+    assert_eq!(told(session.post(&call(7, "echo")).await).await, Told::Error(200));
+    // What would have streamed on is read, too: only the body has the id.
+    let body = call(7, "echo").to_string();
+    let mut socket = TcpStream::connect(app.address).await.unwrap();
+    let head =
+        "POST /mcp HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ntransfer-encoding: chunked";
+    let request = format!("{head}\r\nmcp-session-id: {}\r\n\r\n{}0\r\n\r\n", session.id, chunk(&body));
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"id\":7") && answer.contains("-32603"), "{answer}");
+    assert!(v1.calls().is_empty());
+    drop(held);
+    eventually("there is room again", async || {
+        let text = session.post(&call(7, "echo")).await.text().await.unwrap();
+        text.contains("\"server\":\"v1\"").then_some(())
+    })
+    .await;
+}
+
+/// A request whose body does not come to its end.
+async fn half_a_call(app: &TestApp) -> TcpStream {
+    let mut socket = TcpStream::connect(app.address).await.unwrap();
+    let head = "POST /mcp HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn those_beyond_the_limit_that_are_read_are_limited_themselves() {
+    let stage = stage_with("limits = { requests = 1 }", "").await;
+    let held = hold(&stage).await;
+    let mut slow = Vec::new();
+    for _ in 0..256 {
+        slow.push(half_a_call(&stage.app).await);
+    }
+    eventually("nobody is read any more", async || {
+        let answer = ask(&stage, Asks::Call).await;
+        let is_bare = answer.status() == 503 && answer.headers()["content-type"] == "text/plain; charset=utf-8";
+        assert!(!is_bare || answer.headers()["retry-after"] == "1");
+        is_bare.then_some(())
+    })
+    .await;
+    drop(slow);
+    eventually("and again, once there is room for that", async || {
+        (told(ask(&stage, Asks::Call).await).await == Told::Error(200)).then_some(())
+    })
+    .await;
+    held.abort();
+}
+
+#[tokio::test]
+async fn a_slow_body_beyond_the_limit_is_not_waited_for() {
+    let stage = stage_with("limits = { requests = 1, body_timeout = \"100ms\" }", "").await;
+    let held = hold(&stage).await;
+    let mut socket = half_a_call(&stage.app).await;
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    held.abort();
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::outcomes::{requests, tools};
-use crate::support::{Channel, Client, Endpoint, Fake, Options, TestApp, call, eventually, initialize};
+use crate::support::{Channel, Client, Endpoint, Fake, Folder, Options, TestApp, call, eventually, initialize};
 
 async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
@@ -32,6 +32,23 @@ async fn booked(app: &TestApp, wanted: Value) {
     if outcome.await.is_err() {
         panic!("{found} is booked, {all} is right");
     }
+}
+
+#[tokio::test]
+async fn a_call_beyond_the_limit_is_answered_on_its_sessions_stream() {
+    let (v1, v2) = speaking(Endpoint::Root).await;
+    let folder = Folder::new();
+    let file = TestApp::file(folder.path(), &[&v1], &[&v2], "100:0", "");
+    // The one place is the stream's.
+    let app = TestApp::from_text(format!("limits = {{ requests = 1 }}\n{file}")).await;
+    let mut channel = Channel::open(&app).await;
+    for message in [call(7, "echo"), notification()] {
+        assert_eq!(channel.post(&message).await.status(), 202);
+    }
+    let answer = channel.message().await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(7), &json!(-32603)), "{answer}");
+    assert!(v1.calls().is_empty());
+    booked(&app, json!({ "ok": 0, "proxy_fault": 2 })).await;
 }
 
 #[tokio::test]
@@ -157,8 +174,8 @@ async fn a_uri_that_cannot_be_sealed_ends_the_stream() {
 #[tokio::test]
 async fn a_post_finds_its_server_in_a_process_that_has_no_table() {
     let (v1, v2) = pair().await;
-    let one = crate::support::Folder::new();
-    let (other, key) = (crate::support::Folder::new(), one.path().join("seal.key"));
+    let one = Folder::new();
+    let (other, key) = (Folder::new(), one.path().join("seal.key"));
     let text = TestApp::file(one.path(), &[&v1], &[&v2], "0:100", "");
     let first = TestApp::from_text(text).await;
     let mut channel = Channel::open(&first).await;

@@ -4,7 +4,9 @@ use std::slice::from_ref;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Fake, Folder, Options, Process, TestApp, call, eventually, initialize};
+use crate::support::{
+    Authority, Client, Fake, Folder, Options, Process, TestApp, call, eventually, initialize, pair as certificate,
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -19,9 +21,13 @@ struct Logged {
 
 impl Logged {
     async fn start(v1: &Fake, v2: &Fake, level: &str, log: &str) -> Self {
-        let folder = Folder::new();
+        Self::within(Folder::new(), v1, v2, level, &format!("log = {{ {log} }}")).await
+    }
+
+    /// With more in its folder, and lines of configuration for that.
+    async fn within(folder: Folder, v1: &Fake, v2: &Fake, level: &str, before: &str) -> Self {
         let text = TestApp::file(&folder.path().join("state"), &[v1], &[v2], "100:0", "");
-        std::fs::write(folder.path().join("dualgate.toml"), format!("log = {{ {log} }}\n{text}")).unwrap();
+        std::fs::write(folder.path().join("dualgate.toml"), format!("{before}\n{text}")).unwrap();
         let config = folder.path().join("dualgate.toml");
         let process = Process::logging(&["run", "--config", config.to_str().unwrap()], level, &folder.path().join("log"));
         let mut logged = Self { folder, traffic: String::new(), admin: String::new(), _process: process };
@@ -140,7 +146,8 @@ async fn every_request_and_every_call_has_its_line_with_its_trace() {
         assert!(line["duration_ms"].is_number());
     }
     let of_errors: Vec<Value> = of_calls.into_iter().filter(|line| line[1] != "ok").collect();
-    assert_eq!(told(&logged.lines("tool_error"), &["tool_name", "outcome"]), of_errors);
+    let errors = logged.wait_for("tool_error", of_errors.len()).await;
+    assert_eq!(told(&errors, &["tool_name", "outcome"]), of_errors);
 }
 
 #[tokio::test]
@@ -152,6 +159,8 @@ async fn calls_are_told_of_only_when_asked() {
         for tool in ["fail", "echo"] {
             session.post(&call(1, tool)).await.bytes().await.unwrap();
         }
+        logged.wait_for("tool_call", calls).await;
+        logged.wait_for("tool_error", errors).await;
         // A line of control comes after all lines of before.
         let rolled = reqwest::Client::new().post(format!("{}/v1/services/notes/rollback", logged.admin)).send().await.unwrap();
         assert_eq!(rolled.status(), 401);
@@ -232,4 +241,28 @@ async fn a_call_answered_on_its_sessions_stream_is_told_with_the_trace_of_its_po
     dualgate.wait_for("request", 2).await;
     let token = endpoint.split_once('=').unwrap().1;
     assert!(!dualgate.text().contains(token) && !dualgate.text().contains("v1_sse_0"), "neither id is for the log");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_in_order_is_told_of_with_its_file_and_its_reason() {
+    let ((v1, v2), folder, authority) = (pair().await, Folder::new(), Authority::new("tests"));
+    let names = ["a", "b", "c"];
+    let pairs = names.map(|name| certificate(&authority.issue(&[&format!("{name}.example")]).write(folder.path(), name)));
+    let tls = format!("tls = {{ listen = \"127.0.0.1:0\", certificates = [{}] }}", pairs.join(", "));
+    let logged = Logged::within(folder, &v1, &v2, "info", &tls).await;
+    let at = |name: &str| logged.folder.path().join(name);
+    std::fs::write(at("b.crt"), authority.issue_for(&["b.example"], 2019, 2020).cert).unwrap();
+    std::fs::remove_file(at("c.key")).unwrap();
+    authority.issue(&["a.example"]).write(logged.folder.path(), "a");
+    logged.wait_for("certificates are read again", 1).await;
+    let wrong = "certificates have changed, and one is not in order; its old one stays";
+    let said = eventually("both are told of", async || {
+        let said = logged.lines(wrong);
+        let all = said.iter().map(|line| line["error"].as_str().unwrap()).collect::<Vec<_>>().join("\n");
+        let [b, c] = ["b.crt", "c.key"].map(|name| all.contains(&format!("{}: ", at(name).display())));
+        (b && c).then_some(all)
+    })
+    .await;
+    assert!(said.contains("b.crt: the certificate has expired, at 2020-01-01"), "{said}");
+    assert!(said.contains("c.key: cannot be read: No such file or directory"), "{said}");
 }

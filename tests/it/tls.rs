@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use dualgate::app::App;
 use dualgate::config;
-use dualgate::tls::Shown;
+use dualgate::tls::{Places, Protocols, Server, Shown};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 use crate::support::{
     Authority, Fake, Folder, Http1, Http2, Issued, Options, Process, TestApp, call, eventually, pair, read_until, shake, text,
@@ -58,6 +61,12 @@ impl Gate {
     async fn http2(&self) -> Http2 {
         let config = self.authority.client(&["h2"], None);
         Http2::over(shake(self.app.tls.unwrap(), "notes.example", &config).await.unwrap(), "https").await
+    }
+
+    /// Waits for a count: what a client has seen is not yet counted by then.
+    async fn counted(&self, sample: &str, wanted: u32) {
+        let what = format!("{sample} is {wanted}");
+        eventually(&what, async || (self.metric(sample).await == f64::from(wanted)).then_some(())).await;
     }
 
     /// A sample of the metrics page.
@@ -306,7 +315,7 @@ async fn certificates_are_replaced_under_load_without_a_failed_request() {
         gate.v1.say(b"data: still here\n\n");
         read_until(&mut listening, "here\n\n").await;
         eventually("requests were made", async || (served.load(Ordering::SeqCst) > before + 20).then_some(())).await;
-        assert_eq!(gate.metric("dualgate_tls_reloads_total{scope=\"traffic\",result=\"done\"}").await, f64::from(round));
+        gate.counted("dualgate_tls_reloads_total{scope=\"traffic\",result=\"done\"}", round).await;
     }
     let sample = format!(
         "dualgate_tls_certificate_expiry_seconds{{listener=\"traffic\",name=\"{}/cert-0.crt\"}}",
@@ -315,10 +324,7 @@ async fn certificates_are_replaced_under_load_without_a_failed_request() {
     assert_eq!(gate.metric(&sample).await, 4_102_444_800.0, "2100-01-01");
     // What is not in order is not taken.
     std::fs::write(gate.folder.path().join("cert-0.crt"), gate.authority.issue_for(&["notes.example"], 2019, 2020).cert).unwrap();
-    eventually("the failure is counted", async || {
-        (gate.metric("dualgate_tls_reloads_total{scope=\"traffic\",result=\"failed\"}").await == 1.0).then_some(())
-    })
-    .await;
+    gate.counted("dualgate_tls_reloads_total{scope=\"traffic\",result=\"failed\"}", 1).await;
     assert_eq!(gate.get("notes.example", &config).await.unwrap(), 200, "the old one stays");
     stop.store(true, Ordering::SeqCst);
     for client in clients {
@@ -342,11 +348,107 @@ async fn sessions_are_resumed_also_after_a_new_certificate() {
     assert_eq!(kind().await, HandshakeKind::Full);
     assert_eq!(kind().await, HandshakeKind::Resumed);
     gate.authority.issue(&["notes.example"]).write(gate.folder.path(), "cert-0");
-    eventually("it is read again", async || {
-        (gate.metric("dualgate_tls_reloads_total{scope=\"traffic\",result=\"done\"}").await == 1.0).then_some(())
+    gate.counted("dualgate_tls_reloads_total{scope=\"traffic\",result=\"done\"}", 1).await;
+    assert_eq!(kind().await, HandshakeKind::Resumed);
+}
+
+/// A ticket says that its client was known; by whose word is for the authority of today to say.
+#[tokio::test]
+async fn a_ticket_of_before_leads_past_no_new_authority() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let gate = Gate::start(", client_ca = '{folder}/ca.pem', client_auth = \"required\"").await;
+        let fresh = Authority::new("fresh");
+        let client = |shown: &Issued| {
+            let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+            let builder = builder.with_protocol_versions(&[version]).unwrap().with_root_certificates(gate.authority.roots());
+            builder.with_client_auth_cert(shown.chain(), shown.private_key()).unwrap()
+        };
+        let kind = async |config: &ClientConfig| {
+            let stream = shake(gate.app.tls.unwrap(), "notes.example", config).await.map_err(|error| error.to_string())?;
+            let kind = stream.get_ref().1.handshake_kind().unwrap();
+            // The tickets come with the answer, and so does a refusal of TLS 1.3.
+            let answer = Http1::over(stream).await.get("/plain").await;
+            answer.map(|_| kind).map_err(|error| error.to_string())
+        };
+        let (old, new) = (client(&gate.authority.issue(&["client"])), client(&fresh.issue(&["client"])));
+        assert_eq!(kind(&old).await, Ok(HandshakeKind::Full), "{version:?}");
+        assert_eq!(kind(&old).await, Ok(HandshakeKind::Resumed), "{version:?}");
+        std::fs::write(gate.folder.path().join("ca.pem"), fresh.pem()).unwrap();
+        gate.counted("dualgate_tls_reloads_total{scope=\"traffic\",result=\"done\"}", 1).await;
+        assert!(kind(&old).await.is_err(), "{version:?}");
+        assert_eq!(kind(&new).await, Ok(HandshakeKind::Full), "{version:?}");
+        assert_eq!(kind(&new).await, Ok(HandshakeKind::Resumed), "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_beside_one_that_is_not_in_order() {
+    let gate = Gate::with(&[&["a.example"], &["b.example"]], "").await;
+    let folder = gate.folder.path();
+    let shown = async |name: &str| {
+        let stream = shake(gate.app.tls.unwrap(), name, &gate.authority.client(&[], None)).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone()
+    };
+    let before = shown("b.example").await;
+    for round in 1..=2 {
+        match round {
+            1 => drop(gate.authority.issue_for(&["b.example"], 2019, 2020).write(folder, "cert-1")),
+            _ => std::fs::remove_file(folder.join("cert-1.key")).unwrap(),
+        }
+        gate.counted("dualgate_tls_reloads_total{scope=\"traffic\",result=\"failed\"}", round * 2 - 1).await;
+        let fresh = gate.authority.issue(&["a.example"]);
+        fresh.write(folder, "cert-0");
+        eventually("the new certificate is shown", async || (shown("a.example").await == fresh.chain()[0]).then_some(())).await;
+        assert_eq!(shown("b.example").await, before, "the last good one stays");
+        gate.counted("dualgate_tls_reloads_total{scope=\"traffic\",result=\"done\"}", round).await;
+        gate.counted("dualgate_tls_reloads_total{scope=\"traffic\",result=\"failed\"}", round * 2).await;
+    }
+    let sample = |at: u8| {
+        format!("dualgate_tls_certificate_expiry_seconds{{listener=\"traffic\",name=\"{}/cert-{at}.crt\"}}", folder.display())
+    };
+    for at in [0, 1] {
+        assert_eq!(gate.metric(&sample(at)).await, 4_102_444_800.0, "2100-01-01");
+    }
+    let repaired = gate.authority.issue(&["b.example"]);
+    repaired.write(folder, "cert-1");
+    eventually("and this one is, too", async || (shown("b.example").await == repaired.chain()[0]).then_some(())).await;
+}
+
+#[tokio::test]
+async fn an_authority_that_is_not_in_order_keeps_no_certificate_old_and_lets_no_stranger_in() {
+    let gate = Gate::start(", client_ca = '{folder}/ca.pem', client_auth = \"required\"").await;
+    let (own, foreign) = (gate.authority.issue(&["client"]), Authority::new("strangers").issue(&["client"]));
+    std::fs::write(gate.folder.path().join("ca.pem"), "").unwrap();
+    gate.counted("dualgate_tls_reloads_total{scope=\"traffic\",result=\"failed\"}", 1).await;
+    let fresh = gate.authority.issue(&["notes.example"]);
+    fresh.write(gate.folder.path(), "cert-0");
+    eventually("the new certificate is shown", async || {
+        let config = gate.authority.client(&[], Some(&own));
+        let stream = shake(gate.app.tls.unwrap(), "notes.example", &config).await.unwrap();
+        (stream.get_ref().1.peer_certificates().unwrap()[0] == fresh.chain()[0]).then_some(())
     })
     .await;
-    assert_eq!(kind().await, HandshakeKind::Resumed);
+    for (shown, expected) in [(None, false), (Some(&own), true), (Some(&foreign), false)] {
+        let got = gate.get("notes.example", &gate.authority.client(&["http/1.1"], shown)).await;
+        assert_eq!(got.is_ok(), expected, "{}: {got:?}", shown.is_some());
+    }
+}
+
+#[tokio::test]
+async fn plain_http_to_a_tls_listener_is_told_so() {
+    let gate = Gate::start("").await;
+    for (at, request) in ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "P"].iter().enumerate() {
+        let mut stream = TcpStream::connect(gate.app.tls.unwrap()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("https"), "{request:?}: {answer:?}");
+        gate.counted("dualgate_tls_handshakes_total{listener=\"traffic\",result=\"failed\"}", at as u32 + 1).await;
+    }
+    // What is neither is for TLS to refuse.
+    let mut stream = TcpStream::connect(gate.app.tls.unwrap()).await.unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), 21, "an alert");
 }
 
 #[tokio::test]
@@ -371,7 +473,8 @@ async fn tls_1_2_and_1_3_are_spoken_and_1_1_is_refused() {
     let mut alert = [0; 7];
     socket.read_exact(&mut alert).await.unwrap();
     assert_eq!((alert[0], alert[6]), (21, 70), "an alert: protocol_version");
-    assert_eq!(gate.metric("dualgate_tls_handshakes_total{listener=\"traffic\",result=\"failed\"}").await, 1.0);
+    // It is counted behind the alert.
+    gate.counted("dualgate_tls_handshakes_total{listener=\"traffic\",result=\"failed\"}", 1).await;
 }
 
 #[tokio::test]
@@ -383,7 +486,7 @@ async fn a_client_that_does_not_finish_its_handshake_is_cut_off() {
         let read = tokio::time::timeout(Duration::from_secs(10), socket.read(&mut [0; 1])).await.expect("in time");
         assert!(matches!(read, Ok(0) | Err(_)));
     }
-    assert_eq!(gate.metric("dualgate_tls_handshakes_total{listener=\"traffic\",result=\"timeout\"}").await, 2.0);
+    gate.counted("dualgate_tls_handshakes_total{listener=\"traffic\",result=\"timeout\"}", 2).await;
 }
 
 #[tokio::test]
@@ -477,7 +580,7 @@ async fn checked(app: &TestApp) -> Value {
 
 /// A dualgate in front of servers over TLS, with this for `[service.tls]`.
 async fn before(v1: &Fake, v2: &Fake, tls: &str) -> TestApp {
-    TestApp::start(v1, v2, "100:0", &format!("health = {{ interval = \"50ms\", timeout = \"50ms\" }}\ntls = {tls}")).await
+    TestApp::start(v1, v2, "100:0", &format!("health = {{ interval = \"1s\", timeout = \"1s\" }}\ntls = {tls}")).await
 }
 
 #[tokio::test]
@@ -649,5 +752,149 @@ async fn the_admin_listener_speaks_tls_and_the_command_line_with_it() {
     assert!(code == Some(2) && said.contains("/nowhere: cannot be read"), "{said}");
     assert_ne!(office.ask(&["status", "--admin-ca", &ca]).0, Some(0), "no client certificate");
     let plain = Office { url: format!("http://127.0.0.1:{port}"), folder: folder.path() };
-    assert_ne!(plain.ask(&["status"]).0, Some(0), "TLS and nothing else");
+    let (code, said) = plain.ask(&["status"]);
+    assert!(code == Some(10) && said.contains(&format!("does not speak http: try https://127.0.0.1:{port}")), "{said}");
+}
+
+#[tokio::test]
+async fn the_command_line_says_that_the_scheme_is_wrong() {
+    let gate = Gate::start("").await;
+    // A server of TLS that answers plain HTTP with an alert and nothing else.
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (alerting, acceptor) = (other.local_addr().unwrap(), gate.authority.issue(&["127.0.0.1"]).server(None));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = other.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move { acceptor.accept(stream).await.is_ok() });
+        }
+    });
+    let ca = gate.folder.path().join("ca.pem").to_str().unwrap().to_owned();
+    let (traffic, metrics, tls) = (gate.app.address, gate.app.metrics, gate.app.tls.unwrap());
+    let admin = gate.app.admin.url.replace("http:", "https:");
+    for url in
+        [format!("http://{tls}"), format!("http://{alerting}"), admin, format!("https://{traffic}"), format!("https://{metrics}")]
+    {
+        let (asked, folder, ca) = (url.clone(), gate.folder.path().to_owned(), ca.clone());
+        let office = move || Office { url: asked, folder: &folder }.ask(&["status", "--admin-ca", &ca]);
+        let (code, said) = tokio::task::spawn_blocking(office).await.unwrap();
+        let (scheme, rest) = url.split_once(':').unwrap();
+        let other = if scheme == "http" { "https" } else { "http" };
+        assert_eq!(code, Some(10), "{url}: {said}");
+        assert!(said.contains(&format!("what answers at {url} does not speak {scheme}: try {other}:{rest}")), "{url}: {said}");
+    }
+}
+
+/// A listener's side by itself, and connections to it from addresses of the machine.
+struct Door {
+    _folder: Folder,
+    authority: Authority,
+    server: Arc<Server>,
+    listener: TcpListener,
+}
+
+impl Door {
+    async fn open() -> Self {
+        let (folder, authority) = (Folder::new(), Authority::new("tests"));
+        let certificates = vec![authority.issue(&["notes.example"]).write(folder.path(), "cert")];
+        let tls = config::ServerTls { certificates, client_ca: None, client_auth: config::ClientAuth::None };
+        let server = Server::open("x", &tls, Protocols::Http1, Duration::from_secs(3600)).unwrap();
+        Self { _folder: folder, authority, server, listener: TcpListener::bind("0.0.0.0:0").await.unwrap() }
+    }
+
+    /// A client from this address of the machine, and what becomes of its handshake.
+    async fn client(&self, from: &str, places: &Arc<Places>) -> (TcpStream, JoinHandle<bool>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        let to = format!("127.0.0.1:{}", self.listener.local_addr().unwrap().port()).parse().unwrap();
+        let (client, accepted) = tokio::join!(socket.connect(to), self.listener.accept());
+        let ((stream, address), server, places) = (accepted.unwrap(), self.server.clone(), places.clone());
+        let shaken = tokio::spawn(async move { server.accept(stream, address.ip(), &places).await.is_ok() });
+        (client.unwrap(), shaken)
+    }
+
+    /// The client's side of a handshake.
+    fn shake(&self, client: TcpStream) -> JoinHandle<bool> {
+        let connector = TlsConnector::from(Arc::new(self.authority.client(&[], None)));
+        tokio::spawn(async move { connector.connect("notes.example".try_into().unwrap(), client).await.is_ok() })
+    }
+}
+
+/// Half of a ClientHello, as far as it says how long it is.
+const HALF_A_HELLO: &[u8] = &[22, 3, 1, 2, 0, 1];
+
+#[tokio::test]
+async fn handshakes_beyond_the_places_wait_for_one_and_who_says_nothing_takes_none() {
+    let door = Door::open().await;
+    let places = Arc::new(Places::new(2));
+    let mut silent = Vec::new();
+    for _ in 0..10 {
+        silent.push(door.client("127.0.0.1", &places).await);
+    }
+    let mut stuck = Vec::new();
+    for free in [1, 0] {
+        let (mut client, shaken) = door.client("127.0.0.1", &places).await;
+        client.write_all(HALF_A_HELLO).await.unwrap();
+        eventually("it has a place", async || (places.free() == free).then_some(())).await;
+        stuck.push((client, shaken));
+    }
+    let (client, shaken) = door.client("127.0.0.1", &places).await;
+    let told = door.shake(client);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!shaken.is_finished() && !told.is_finished());
+    drop(stuck.pop());
+    assert!(told.await.unwrap() && shaken.await.unwrap());
+    assert!(silent.iter().all(|(_, shaken)| !shaken.is_finished()));
+}
+
+#[tokio::test]
+async fn stuck_handshakes_of_one_address_shut_no_other_out() {
+    let door = Door::open().await;
+    let places = Arc::new(Places::with_most_of_each(64, 32));
+    let (mut stuck, mut refused) = (Vec::new(), Vec::new());
+    for n in 0..300 {
+        let (mut client, shaken) = door.client("127.0.0.1", &places).await;
+        // It may be closed by now.
+        let _ = client.write_all(&HALF_A_HELLO[..n % 7]).await;
+        if n < 32 { stuck.push((client, shaken)) } else { refused.push(shaken) }
+    }
+    for shaken in refused {
+        assert!(!shaken.await.unwrap());
+    }
+    assert_eq!(door.server.handshakes().counts(), [("done", 0), ("failed", 268), ("timeout", 0)]);
+    let (client, shaken) = door.client("127.0.0.2", &places).await;
+    assert!(door.shake(client).await.unwrap() && shaken.await.unwrap());
+    assert!(stuck.iter().all(|(_, shaken)| !shaken.is_finished()));
+    // And the address itself gets through again once one of its own has gone.
+    let (client, shaken) = stuck.pop().unwrap();
+    drop(client);
+    assert!(!shaken.await.unwrap());
+    let (client, shaken) = door.client("127.0.0.1", &places).await;
+    assert!(door.shake(client).await.unwrap() && shaken.await.unwrap());
+}
+
+#[tokio::test]
+async fn the_admin_listener_keeps_places_for_other_addresses() {
+    let (folder, authority, (v1, v2)) = (Folder::new(), Authority::new("office"), fakes().await);
+    let shown = pair(&authority.issue(&["127.0.0.1"]).write(folder.path(), "admin"));
+    let admin = format!("admin = {{ listen = \"127.0.0.1:0\", tls = {{ certificates = [{shown}] }} }}");
+    let file = TestApp::file(&folder.path().join("state"), &[&v1], &[&v2], "100:0", "");
+    let text = file.replace("admin = { listen = \"127.0.0.1:0\" }", &admin);
+    let config = config::load("test", &text, None).unwrap();
+    let app = tokio::task::spawn_blocking(move || App::start(config)).await.unwrap().unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..33 {
+        silent.push(TcpStream::connect(app.bound().admin).await.unwrap());
+    }
+    // One is turned away at once; the others have five seconds.
+    let metrics = format!("http://{}/metrics", app.bound().metrics.unwrap());
+    eventually("one is turned away", async || {
+        let page = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
+        page.contains("dualgate_tls_handshakes_total{listener=\"admin\",result=\"failed\"} 1.0\n").then_some(())
+    })
+    .await;
+    app.stop();
+    app.stop();
+    tokio::task::spawn_blocking(move || app.join()).await.unwrap().unwrap();
 }
