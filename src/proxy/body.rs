@@ -24,6 +24,9 @@ use super::stream::{EventStream, LooksCut, Saying};
 use super::table::Phase;
 use crate::upstream::{Lease, Ticket};
 
+/// An endpoint that has answered, and takes nothing for so long of an upload that goes on, takes no more.
+const WIND_UP: Duration = Duration::from_secs(1);
+
 /// A client's body on its way to an endpoint.
 pub(super) enum ToEntry {
     /// All of it is here, so it can be sent again.
@@ -74,15 +77,27 @@ impl Progress {
     /// Resolves when the endpoint has taken nothing for so long of what the client has sent.
     pub(super) async fn stalled(&self, within: Duration) {
         loop {
+            self.rests(within).await;
+            if !self.is_done.get() {
+                return;
+            }
+        }
+    }
+
+    /// The same, and also so long after the last of it was taken, of which the end may still wait to be
+    /// written.
+    async fn rests(&self, within: Duration) {
+        loop {
             let before = self.taken.get();
             tokio::time::sleep(within).await;
-            if !self.is_done.get() && self.taken.get() == before && !self.waits_for_client.get() {
+            if self.taken.get() == before && !self.waits_for_client.get() {
                 return;
             }
         }
     }
 
     fn finish(&self) {
+        self.waits_for_client.set(false);
         self.is_done.set(true);
         self.done.notify_one();
     }
@@ -381,11 +396,13 @@ impl Held {
     fn finish(&mut self) {
         self.finished = true;
         self.ledger.finish();
-        // A server that has answered before the upload was over gets no more of it: its connection is
-        // closed, not parked.
-        if let Some(lease) = self.lease.take().filter(|_| self.progress.is_done()) {
-            lease.give_back();
+        let Some(lease) = self.lease.take() else { return };
+        if self.progress.is_done() {
+            return lease.give_back();
         }
+        // The server has answered before the upload was over: its connection is wound up, not parked.
+        let progress = self.progress.clone();
+        lease.wind_up(async move { progress.rests(WIND_UP).await });
     }
 }
 
