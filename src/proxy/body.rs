@@ -1,7 +1,6 @@
 //! Bodies on their way: to the endpoint, and back to the client with all that must last as long as
 //! the stream does.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,19 +9,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use thiserror::Error;
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use super::channel::Downstream;
 use super::error::ProxyError;
 use super::ledger::Ledger;
 use super::peek::Peeked;
+use super::progress::{ClientFault, Progress};
 use super::rim::Permit;
 use super::socket::Exchange;
 use super::stream::{EventStream, LooksCut, Saying};
 use super::table::Phase;
 use crate::upstream::{Lease, Ticket};
+
+/// An endpoint that has answered, and takes nothing for so long of an upload that goes on, takes no more.
+const WIND_UP: Duration = Duration::from_secs(1);
 
 /// A client's body on its way to an endpoint.
 pub(super) enum ToEntry {
@@ -40,72 +41,6 @@ pub(super) struct Upload {
     /// Armed when the endpoint first asks for the body: before, the client is not to blame.
     alarm: Option<Pin<Box<Sleep>>>,
     progress: Rc<Progress>,
-}
-
-/// How far the client is with its body. A fault is noted here, since it surfaces as a failure of the
-/// endpoint's connection, and the endpoint must not be blamed for it.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    fault: Cell<Option<ClientFault>>,
-    is_done: Cell<bool>,
-    done: Notify,
-    taken: Cell<u64>,
-    waits_for_client: Cell<bool>,
-}
-
-impl Progress {
-    /// What the client did wrong.
-    pub(super) fn fault(&self) -> Option<ClientFault> {
-        self.fault.get()
-    }
-
-    /// Whether the whole body has gone to the endpoint.
-    pub(super) fn is_done(&self) -> bool {
-        self.is_done.get()
-    }
-
-    /// Resolves when it has.
-    pub(super) async fn done(&self) {
-        while !self.is_done.get() {
-            self.done.notified().await;
-        }
-    }
-
-    /// Resolves when the endpoint has taken nothing for so long of what the client has sent.
-    pub(super) async fn stalled(&self, within: Duration) {
-        loop {
-            let before = self.taken.get();
-            tokio::time::sleep(within).await;
-            if !self.is_done.get() && self.taken.get() == before && !self.waits_for_client.get() {
-                return;
-            }
-        }
-    }
-
-    fn finish(&self) {
-        self.is_done.set(true);
-        self.done.notify_one();
-    }
-}
-
-/// What a client did wrong with its body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(super) enum ClientFault {
-    /// It broke off or is malformed.
-    #[error("the client's body broke off")]
-    Broken,
-    /// It paused for too long.
-    #[error("the client's body came too slowly")]
-    Slow,
-}
-
-impl ClientFault {
-    pub(super) fn error(self) -> ProxyError {
-        match self {
-            Self::Broken => ProxyError::ClientBody,
-            Self::Slow => ProxyError::ClientBodySlow,
-        }
-    }
 }
 
 impl ToEntry {
@@ -381,11 +316,13 @@ impl Held {
     fn finish(&mut self) {
         self.finished = true;
         self.ledger.finish();
-        // A server that has answered before the upload was over gets no more of it: its connection is
-        // closed, not parked.
-        if let Some(lease) = self.lease.take().filter(|_| self.progress.is_done()) {
-            lease.give_back();
+        let Some(lease) = self.lease.take() else { return };
+        if self.progress.is_done() {
+            return lease.give_back();
         }
+        // The server has answered before the upload was over: its connection is wound up, not parked.
+        let progress = self.progress.clone();
+        lease.wind_up(async move { progress.rests(WIND_UP).await });
     }
 }
 

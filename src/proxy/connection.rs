@@ -33,9 +33,14 @@ const MOST_IDLE: Duration = Duration::from_secs(75);
 /// Streams of an HTTP/2 connection at a time (RFC 9113, 5.1.2).
 const MOST_STREAMS: u32 = 256;
 
-/// What a client may upload before somebody has taken it: on a stream, and on all of a connection's.
+/// What a client may upload on a stream before somebody has taken it.
 const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// The same for all streams of a connection, 16 MiB: as much as they may have together. With less, uploads
+/// that nobody takes would use it up, and every other request of the connection would wait for them
+/// (RFC 9113, 5.2.2 leaves that to the receiver). It is no bound on memory: that is a stream's window for
+/// each request in flight, of which `limits.requests` bounds the number over all connections.
+const CONNECTION_WINDOW: u32 = MOST_STREAMS * STREAM_WINDOW;
 
 /// What waits on a stream for a client that reads slowly.
 const MOST_WAITING: usize = 64 << 10;

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, reque
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::body::{Held, Progress, ToClient, ToEntry};
+use super::body::{Held, ToClient, ToEntry};
 use super::channel::Downstream;
 use super::error::{self, ProxyError};
 use super::facts::{self, Asker, Facts, Kind};
@@ -17,6 +17,7 @@ use super::handles::{Gives, Scribe};
 use super::interrupted::Thread;
 use super::ledger::{Ledger, Opening};
 use super::peer::Peer;
+use super::progress::Progress;
 use super::rim::{self, Permit, Room};
 use super::seat::{Search, Seat};
 use super::stream::EventStream;

@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
+use hyper::body::Body;
 
 use super::body::ToEntry;
 use super::error::ProxyError;
@@ -72,10 +73,14 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Says how long an empty body is, where a length is expected (RFC 9110, 8.6).
+/// Says how long an empty body is, where a length is expected (RFC 9110, 8.6), and that there is one whose
+/// length nobody knows: with GET and HEAD the library would take it for none, and lose it.
 pub(super) fn frame(head: &mut request::Parts, body: &ToEntry) {
     if body.is_empty() && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    if body.size_hint().exact().is_none() {
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

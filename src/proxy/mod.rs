@@ -41,6 +41,7 @@ mod listen;
 mod oauth;
 mod peek;
 mod peer;
+mod progress;
 mod rim;
 mod seat;
 mod session;

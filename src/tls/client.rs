@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -26,22 +27,37 @@ use crate::config::ClientTls;
 const SYSTEM_ROOTS: &str = "system roots";
 
 /// Makes TLS of connections. Files are read when they are first needed or asked for, so that who
-/// speaks to no one over TLS has no roots either.
+/// speaks to no one over TLS has no roots either. Where they are not in order then, they are looked at
+/// again until they are.
 pub struct Connector {
     scope: String,
     tls: ClientTls,
-    kept: OnceLock<Result<Kept<Arc<ClientConfig>>, TlsError>>,
+    kept: OnceLock<Kept<Arc<ClientConfig>>>,
+    /// While there is nothing kept: what the last try came to. Never held while files are read, since
+    /// traffic asks for it.
+    failure: Mutex<Option<Failure>>,
+    /// Looks at files after a failure: those that found them in order, and those that did not.
+    late: [AtomicU64; 2],
+}
+
+/// A try that failed, and the files as they were.
+struct Failure {
+    error: TlsError,
+    digest: Vec<u8>,
 }
 
 impl Connector {
     /// `scope` names it in logs and metrics.
     pub fn new(scope: String, tls: &ClientTls) -> Arc<Self> {
-        Arc::new(Self { scope, tls: tls.clone(), kept: OnceLock::new() })
+        Arc::new(Self { scope, tls: tls.clone(), kept: OnceLock::new(), failure: Mutex::default(), late: Default::default() })
     }
 
-    /// Reads the files, if that has not been done.
+    /// Reads the files, unless that has been done and they were in order. Blocks.
     pub fn ready(&self) -> Result<(), TlsError> {
-        self.kept().map(|_| ())
+        match self.kept.get() {
+            Some(_) => Ok(()),
+            None => self.read().map(|_| ()),
+        }
     }
 
     /// Shakes hands with the server at `host`; the pinned name counts more, where there is one. The
@@ -55,14 +71,57 @@ impl Connector {
         connected.map(|stream| Stream::Secure(Box::new(stream))).map_err(|error| format!("TLS: {}", cause(&error)))
     }
 
+    /// What failed is not tried again here: traffic waits for it.
     fn kept(&self) -> Result<&Kept<Arc<ClientConfig>>, TlsError> {
-        let kept = self.kept.get_or_init(|| {
-            let pair = self.tls.client_certificate.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]);
-            let paths: Vec<PathBuf> = self.tls.roots.iter().cloned().chain(pair).collect();
-            let (tls, provider) = (self.tls.clone(), provider());
-            Kept::open(&self.scope, paths, Box::new(move |files, _| config(files, &tls, &provider).into()))
-        });
-        kept.as_ref().map_err(Clone::clone)
+        if let Some(kept) = self.kept.get() {
+            return Ok(kept);
+        }
+        let failed = self.failure().as_ref().map(|failure| failure.error.clone());
+        failed.map_or_else(|| self.read(), Err)
+    }
+
+    fn read(&self) -> Result<&Kept<Arc<ClientConfig>>, TlsError> {
+        // Before they are read for good: of a change in between the next look will know.
+        let digest = Files::read(self.paths().iter().map(PathBuf::as_path)).digest();
+        let (tls, provider) = (self.tls.clone(), provider());
+        let opened = Kept::open(&self.scope, self.paths(), Box::new(move |files, _| config(files, &tls, &provider).into()));
+        match opened {
+            Ok(kept) => Ok(self.kept.get_or_init(|| kept)),
+            Err(error) => {
+                *self.failure() = Some(Failure { error: error.clone(), digest });
+                Err(error)
+            }
+        }
+    }
+
+    /// After a failure: where files are named, once they have changed; the system's roots at every look.
+    fn try_again(&self) {
+        let Some(before) = self.failure().as_ref().map(|failure| failure.digest.clone()) else { return };
+        let paths = self.paths();
+        if !paths.is_empty() && Files::read(paths.iter().map(PathBuf::as_path)).digest() == before {
+            return;
+        }
+        match self.read() {
+            Ok(_) => {
+                self.late[0].fetch_add(1, Ordering::Relaxed);
+                tracing::info!(scope = self.scope, "certificates are in order now");
+            }
+            // Said and counted when the files change, and not at every look.
+            Err(_) if paths.is_empty() => {}
+            Err(error) => {
+                self.late[1].fetch_add(1, Ordering::Relaxed);
+                tracing::error!(scope = self.scope, %error, "certificates have changed and are still not in order");
+            }
+        }
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let pair = self.tls.client_certificate.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]);
+        self.tls.roots.iter().cloned().chain(pair).collect()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,13 +138,15 @@ impl Reload for Connector {
     }
 
     fn look(&self) {
-        if let Some(Ok(kept)) = self.kept.get() {
-            kept.look();
+        match self.kept.get() {
+            Some(kept) => kept.look(),
+            None => self.try_again(),
         }
     }
 
     fn reloads(&self) -> [u64; 2] {
-        self.kept.get().and_then(|kept| kept.as_ref().ok()).map_or([0, 0], Kept::reloads)
+        let [taken, failed] = self.kept.get().map_or([0, 0], Kept::reloads);
+        [taken + self.late[0].load(Ordering::Relaxed), failed + self.late[1].load(Ordering::Relaxed)]
     }
 }
 
@@ -224,5 +285,55 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Secure(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authority() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem()
+    }
+
+    fn missing(name: &str) -> (PathBuf, Arc<Connector>) {
+        let path = std::env::temp_dir().join(format!("dualgate-roots-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let tls = ClientTls { roots: vec![path.clone()], ..ClientTls::default() };
+        (path, Connector::new("service/x".to_owned(), &tls))
+    }
+
+    #[test]
+    fn roots_that_become_readable_later_are_taken_and_stay_taken() {
+        let (path, connector) = missing("later");
+        assert!(connector.ready().is_err() && connector.kept().is_err());
+        let look = || {
+            connector.look();
+            (connector.kept().is_ok(), connector.reloads())
+        };
+        assert_eq!(look(), (false, [0, 0]), "nothing has changed");
+        std::fs::write(&path, "no certificate").unwrap();
+        assert_eq!(look(), (false, [0, 1]));
+        assert_eq!(look(), (false, [0, 1]), "said once");
+        std::fs::write(&path, authority()).unwrap();
+        assert!(connector.kept().is_err(), "traffic reads no files after a failure");
+        assert_eq!(look(), (true, [1, 1]));
+        let taken = connector.kept().unwrap().current();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(look(), (true, [1, 2]), "what was good is kept");
+        assert!(Arc::ptr_eq(&taken, &connector.kept().unwrap().current()));
+        std::fs::write(&path, authority()).unwrap();
+        assert_eq!(look(), (true, [2, 2]));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn who_asks_whether_files_are_in_order_has_them_read_again() {
+        let (path, connector) = missing("asked");
+        assert!(connector.ready().is_err());
+        std::fs::write(&path, authority()).unwrap();
+        assert!(connector.ready().is_ok() && connector.kept().is_ok());
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
+use tokio::task::JoinSet;
 
 use super::TlsError;
 
@@ -31,16 +32,21 @@ pub trait Reload: Send + Sync {
     fn reloads(&self) -> [u64; 2];
 }
 
-/// Looks at all of them, again and again.
+/// Looks at all of them, again and again: each for itself, since its files may be on a disk that hangs.
 pub async fn watch(all: Vec<Arc<dyn Reload>>) {
+    let mut watches = JoinSet::new();
+    for one in all {
+        watches.spawn(watch_one(one));
+    }
+    while watches.join_next().await.is_some() {}
+}
+
+async fn watch_one(one: Arc<dyn Reload>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        for one in &all {
-            let one = one.clone();
-            // A file may be on a disk that hangs.
-            if tokio::task::spawn_blocking(move || one.look()).await.is_err() {
-                tracing::error!("looking at the files of TLS panicked");
-            }
+        let looking = one.clone();
+        if tokio::task::spawn_blocking(move || looking.look()).await.is_err() {
+            tracing::error!(scope = one.scope(), "looking at the files of TLS panicked");
         }
     }
 }
@@ -218,5 +224,44 @@ mod tests {
         std::fs::write(&path, "two").unwrap();
         assert_eq!(look(), ("two".to_owned(), [2, 2]));
         std::fs::remove_file(&path).unwrap();
+    }
+
+    /// Counts how often it is looked at, and hangs while the lock is held.
+    struct Looked(Mutex<()>, AtomicU64);
+
+    impl Reload for Looked {
+        fn scope(&self) -> &str {
+            "x"
+        }
+
+        fn look(&self) {
+            let _hangs = self.0.lock().unwrap();
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn reloads(&self) -> [u64; 2] {
+            [0, 0]
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_keeps_no_other_files_from_being_looked_at() {
+        let [hangs, well] = [(); 2].map(|()| Arc::new(Looked(Mutex::default(), AtomicU64::new(0))));
+        let hanging = hangs.clone();
+        let (held, let_go) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel::<()>());
+        let holder = std::thread::spawn(move || {
+            let _held = hanging.0.lock().unwrap();
+            held.0.send(()).unwrap();
+            let _ = let_go.1.recv();
+        });
+        held.1.await.unwrap();
+        let watched = tokio::spawn(watch(vec![hangs.clone(), well.clone()]));
+        while well.1.load(Ordering::Relaxed) < 2 {
+            tokio::time::sleep(SETTLE).await;
+        }
+        assert_eq!(hangs.1.load(Ordering::Relaxed), 0);
+        drop(let_go.0);
+        holder.join().unwrap();
+        watched.abort();
     }
 }

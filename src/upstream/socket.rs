@@ -3,6 +3,7 @@
 //! A server that refuses an upload (413, most often) answers and closes at once. Writing on then
 //! fails, while the answer lies ready to be read; hyper would report the failed write and lose the
 //! answer. So a broken write is noted and the bytes are taken for written: what is read next tells.
+//! Over TLS the failure may come out of the flush, since records wait there for the socket.
 
 use std::cell::Cell;
 use std::io;
@@ -33,11 +34,12 @@ impl Socket {
         Self { stream, line }
     }
 
-    fn settle(&self, result: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
+    /// What a write came to, or `instead` where the peer has hung up.
+    fn settle<T>(&self, result: Poll<io::Result<T>>, instead: T) -> Poll<io::Result<T>> {
         match result {
             Poll::Ready(Err(error)) if is_hang_up(&error) => {
                 self.line.broken.set(true);
-                Poll::Ready(Ok(length))
+                Poll::Ready(Ok(instead))
             }
             other => other,
         }
@@ -86,10 +88,18 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        if self.line.broken.get() {
+            return Poll::Ready(Ok(()));
+        }
+        let result = Pin::new(&mut self.stream).poll_flush(context);
+        self.settle(result, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if self.line.broken.get() {
+            return Poll::Ready(Ok(()));
+        }
+        let result = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.settle(result, ())
     }
 }

@@ -13,6 +13,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::connect;
@@ -50,17 +51,21 @@ pub struct Reply<B> {
     pub lease: Lease<B>,
 }
 
-/// A connection in use. Dropped without being given back, it is closed, which is how an endpoint
+/// A connection in use. Dropped without being given back, it is closed at once, which is how an endpoint
 /// learns that a client has left.
 pub struct Lease<B> {
     wire: Rc<Wire<B>>,
     endpoint: u64,
-    connection: Connection<B>,
+    /// None once it has been given back.
+    connection: Option<Connection<B>>,
 }
 
 struct Connection<B> {
     sender: SendRequest<B>,
     line: Rc<Line>,
+    /// What reads and writes it. Without a sender it ends by itself, but not while it waits for an
+    /// endpoint that takes no more of an upload.
+    task: AbortHandle,
 }
 
 /// Why there is no answer, by how far the request got.
@@ -97,7 +102,7 @@ where
         connect_timeout: Duration,
     ) -> Result<Reply<B>, Trouble<B>> {
         loop {
-            let (mut connection, reused) = match self.unpark(endpoint.id) {
+            let (connection, reused) = match self.unpark(endpoint.id) {
                 Some(connection) => (connection, true),
                 None => match open(endpoint, connect_timeout).await {
                     Ok(connection) => (connection, false),
@@ -105,16 +110,12 @@ where
                 },
             };
             connection.line.heard.set(false);
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => {
-                    let lease = Lease { wire: self.clone(), endpoint: endpoint.id, connection };
-                    return Ok(Reply { response, lease });
-                }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if reused => request = unsent,
-                    Some(unsent) => return Err(Trouble::Unsent(Box::new(unsent), error.into_error().to_string())),
-                    None => return Err(Trouble::Lost { cause: error.into_error(), heard: connection.line.heard.get() }),
-                },
+            // A lease from here on: who asks may leave before there is an answer.
+            let mut lease = Lease { wire: self.clone(), endpoint: endpoint.id, connection: Some(connection) };
+            match lease.ask(request).await {
+                Ok(response) => return Ok(Reply { response, lease }),
+                Err(Trouble::Unsent(unsent, _)) if reused => request = *unsent,
+                Err(trouble) => return Err(trouble),
             }
         }
     }
@@ -122,7 +123,12 @@ where
     /// Closes connections that have been idle for too long; to be called every second or so.
     pub fn sweep(&self) {
         self.parked.borrow_mut().retain(|_, parked| {
-            parked.retain(|one| !one.connection.is_dead() && one.since.elapsed() < IDLE);
+            for one in parked.extract_if(.., |one| one.connection.is_dead() || one.since.elapsed() >= IDLE) {
+                // The end of an upload still waits to be written, and nobody waits for that.
+                if !one.connection.sender.is_ready() {
+                    one.connection.task.abort();
+                }
+            }
             !parked.is_empty()
         });
     }
@@ -146,16 +152,51 @@ where
     }
 }
 
+impl<B> Lease<B>
+where
+    B: Body + 'static,
+{
+    async fn ask(&mut self, request: Request<B>) -> Result<Response<Incoming>, Trouble<B>> {
+        let Some(connection) = &mut self.connection else {
+            return Err(Trouble::Unsent(Box::new(request), "the connection was given back".to_owned()));
+        };
+        connection.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
+            Some(unsent) => Trouble::Unsent(Box::new(unsent), error.into_error().to_string()),
+            None => Trouble::Lost { cause: error.into_error(), heard: connection.line.heard.get() },
+        })
+    }
+
+    /// The answer has ended well before the upload has: an endpoint that takes the rest may have it, since a
+    /// client that is cut off in the middle of it may not read the answer. Once
+    /// it is `stalled` it is closed. It carries no other request after that.
+    pub fn wind_up(mut self, stalled: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(async move {
+            let Some(connection) = &mut self.connection else { return };
+            tokio::select! {
+                // It is through or lost, and ends by itself.
+                _ = poll_fn(|context| connection.sender.poll_ready(context)) => drop(self.connection.take()),
+                () = stalled => {}
+            }
+        });
+    }
+}
+
 impl<B> Lease<B> {
     /// The answer has ended well: the connection may carry the next request.
-    pub fn give_back(self) {
-        if self.connection.is_dead() {
-            return;
-        }
+    pub fn give_back(mut self) {
+        let Some(connection) = self.connection.take_if(|connection| !connection.is_dead()) else { return };
         let mut parked = self.wire.parked.borrow_mut();
         let parked = parked.entry(self.endpoint).or_default();
         if parked.len() < MOST_PARKED {
-            parked.push(Parked { connection: self.connection, since: Instant::now() });
+            parked.push(Parked { connection, since: Instant::now() });
+        }
+    }
+}
+
+impl<B> Drop for Lease<B> {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.task.abort();
         }
     }
 }
@@ -184,11 +225,12 @@ where
         .handshake(TokioIo::new(Socket::new(stream, line.clone())))
         .await
         .map_err(|error| error.to_string())?;
-    tokio::task::spawn_local(async move {
+    let task = tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection to endpoint ended");
         }
     });
+    let task = task.abort_handle();
     poll_fn(|context| sender.poll_ready(context)).await.map_err(|error| error.to_string())?;
-    Ok(Connection { sender, line })
+    Ok(Connection { sender, line, task })
 }

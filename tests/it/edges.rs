@@ -5,8 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually, initialize};
+use crate::support::{
+    Authority, Client, Fake, Folder, Http2, Options, TestApp, at_rest, call, connections, eventually, initialize, narrow_listener,
+};
 
 async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
@@ -138,6 +141,111 @@ async fn a_client_that_leaves_behind_unread_bytes_is_felt() {
         drop(socket);
         eventually("it is felt", async || (in_flight().await == 0).then_some(())).await;
     }
+}
+
+/// A server that says this to a connection's first bytes, if anything, and reads no more: it keeps its
+/// connections open.
+fn deaf_server(answer: &'static [u8], tls: Option<TlsAcceptor>) -> std::net::SocketAddr {
+    let listener = narrow_listener();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                let _secure = match tls {
+                    Some(tls) => Some(tls.accept(stream).await),
+                    None => {
+                        let _ = stream.read(&mut [0; 1000]).await;
+                        let _ = stream.write_all(answer).await;
+                        std::future::pending().await
+                    }
+                };
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_an_upload_which_nobody_takes_leaves_no_connection_behind() {
+    for secure in [false, true] {
+        let (other, folder, authority) = (Fake::start("other", Options::default()).await, Folder::new(), Authority::new("x"));
+        let root = folder.path().join("root.pem");
+        std::fs::write(&root, authority.pem()).unwrap();
+        let address = deaf_server(b"", secure.then(|| authority.issue(&["127.0.0.1"]).server(None)));
+        let (scheme, tls) =
+            if secure { ("https", format!("tls = {{ roots = ['{}'] }}", root.display())) } else { ("http", String::new()) };
+        let more = format!("health = {{ kind = \"tcp\", interval = \"60s\" }}\n{tls}");
+        let text = TestApp::file(&folder.path().join("state"), &[&other], &[&other], "100:0", &more);
+        let app = TestApp::from_text(text.replacen(&other.url(), &format!("{scheme}://{address}"), 1)).await;
+        let http2 = Http2::plain(app.address).await;
+        let uploads: Vec<_> = (0..5)
+            .map(|_| {
+                let http2 = http2.clone();
+                tokio::spawn(async move { http2.send(http2.builder("PUT", "/plain"), vec![b'x'; 32 << 20]).await })
+            })
+            .collect();
+        let in_flight = async || primary(&app).await["endpoints"][0]["in_flight"].as_u64().unwrap();
+        eventually("all are on their way", async || (in_flight().await == 5).then_some(())).await;
+        at_rest(address).await;
+        connections(address, 5).await;
+        uploads.iter().for_each(|upload| upload.abort());
+        eventually("all have left", async || (in_flight().await == 0).then_some(())).await;
+        connections(address, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_takes_after_its_answer_is_given_up() {
+    let other = Fake::start("other", Options::default()).await;
+    let address = deaf_server(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n", None);
+    let app = in_front_of(address, &other).await;
+    let http2 = Http2::plain(app.address).await;
+    let answer = http2.send(http2.builder("PUT", "/plain"), vec![b'x'; 32 << 20]).await.unwrap();
+    assert_eq!(answer.status(), 413);
+    at_rest(address).await;
+    connections(address, 0).await;
+    assert!(!http2.is_closed());
+}
+
+/// Whoever were cut off in the middle of an upload might not read the answer.
+#[tokio::test]
+async fn an_upload_that_is_taken_goes_on_after_its_answer() {
+    let other = Fake::start("other", Options::default()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (all, taken) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut all = Some(all);
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = vec![0; 1 << 16];
+            // A check connects and says nothing.
+            let Ok(mut read @ 1..) = stream.read(&mut buffer).await else { continue };
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            while let Ok(more @ 1..) = stream.read(&mut buffer).await {
+                read += more;
+                if buffer[..more].ends_with(b"the end") {
+                    break;
+                }
+            }
+            let _ = all.take().unwrap().send(read);
+        }
+    });
+    let app = in_front_of(address, &other).await;
+    let mut socket = TcpStream::connect(app.address).await.unwrap();
+    let head = format!("PUT /plain HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", (8 << 20) + 7);
+    socket.write_all(format!("{head}x").as_bytes()).await.unwrap();
+    let (mut answer, mut buffer) = (Vec::new(), [0; 1000]);
+    while !answer.ends_with(b"\r\n\r\nok") {
+        let read = socket.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&buffer[..read]);
+    }
+    socket.write_all(&vec![b'x'; (8 << 20) - 1]).await.unwrap();
+    socket.write_all(b"the end").await.unwrap();
+    let taken = tokio::time::timeout(Duration::from_secs(10), taken).await.expect("in time").unwrap();
+    assert!(taken > 8 << 20, "{taken}");
 }
 
 #[tokio::test]

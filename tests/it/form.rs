@@ -132,6 +132,28 @@ async fn foreign_pages_are_kept_out_of_a_local_listener_and_lists_decide_elsewhe
 }
 
 #[tokio::test]
+async fn a_body_of_unknown_length_reaches_the_server_whatever_the_method() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    for method in ["GET", "HEAD", "OPTIONS", "DELETE", "PUT", "POST", "ODD"] {
+        for (chunks, body) in [("5\r\nhello\r\n4\r\n you\r\n0\r\n\r\n", "hello you"), ("0\r\n\r\n", "")] {
+            let head = format!("{method} /plain HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+            let line = raw(&app, format!("{head}{chunks}").as_bytes()).await;
+            assert!(line.starts_with("HTTP/1.1 200"), "{method}: {line}");
+            let seen = v1.last();
+            assert_eq!((seen.method.as_str(), String::from_utf8_lossy(&seen.body).as_ref()), (method, body));
+            assert!(!seen.headers.contains_key("content-length"), "{method}: one framing");
+        }
+    }
+    // And one of a known length, and none, as they were.
+    let known = b"GET /plain HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
+    raw(&app, known).await;
+    assert_eq!((&v1.last().body[..], v1.last().headers.contains_key("transfer-encoding")), (&b"hello"[..], false));
+    raw(&app, b"GET /plain HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert_eq!((&v1.last().body[..], v1.last().headers.contains_key("transfer-encoding")), (&b""[..], false));
+}
+
+#[tokio::test]
 async fn a_request_that_comes_round_again_is_stopped() {
     let (v1, v2) = pair().await;
     let inner = TestApp::start(&v1, &v2, "100:0", "").await;

@@ -683,6 +683,51 @@ async fn a_handshake_that_fails_has_sent_nothing_and_the_request_goes_elsewhere(
     assert_eq!((foreign.seen().len(), two.seen().len()), (0, 4));
 }
 
+/// Over TLS a write that fails comes back out of the flush.
+#[tokio::test]
+async fn a_refusal_in_the_middle_of_an_upload_reaches_the_client_over_tls() {
+    let (folder, authority, (other, _)) = (Folder::new(), Authority::new("endpoints"), fakes().await);
+    let root = folder.path().join("root.pem");
+    std::fs::write(&root, authority.pem()).unwrap();
+    let acceptor = authority.issue(&["127.0.0.1"]).server(None);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // As servers do. Else the kernel may keep the answer back until session tickets have been
+            // acknowledged, and the reset at the close discards it there.
+            stream.set_nodelay(true).unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let (mut buffer, mut read) = ([0; 4096], 0);
+                while read < 1000 {
+                    match stream.read(&mut buffer).await {
+                        Ok(0) | Err(_) => return,
+                        Ok(more) => read += more,
+                    }
+                }
+                let answer = b"HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+                let _ = stream.flush().await;
+            });
+        }
+    });
+    let more = format!("health = {{ kind = \"tcp\" }}\ntls = {{ roots = ['{}'] }}", root.display());
+    let file = TestApp::file(&folder.path().join("state"), &[&other], &[&other], "100:0", &more);
+    let app = TestApp::from_text(file.replacen(&other.url(), &format!("https://{address}"), 1)).await;
+    let mut told = 0;
+    for _ in 0..20 {
+        let answer = reqwest::Client::new().put(app.url("/plain")).body(vec![b'x'; 3 << 20]).send().await;
+        // The client may meet the closed connection itself; what it must never meet is 502.
+        assert!(answer.as_ref().map_or(true, |answer| answer.status() == 413), "{answer:?}");
+        told += usize::from(answer.is_ok());
+    }
+    assert!(told > 0, "not one client was told");
+    let primary = app.admin.service().await["entries"]["primary"].clone();
+    assert_eq!((&primary["requests"]["entry_fault"], &primary["endpoints"][0]["ejected"]), (&json!(0), &json!(false)));
+}
+
 #[tokio::test]
 async fn a_deploy_may_go_to_https() {
     let (folder, authority) = (Folder::new(), Authority::new("endpoints"));

@@ -6,6 +6,7 @@ mod client;
 mod fake;
 mod process;
 pub mod scripted;
+mod sockets;
 mod sse;
 mod wire;
 
@@ -14,6 +15,7 @@ pub use certs::{Authority, Issued, pair, shake};
 pub use client::{Client, call, initialize};
 pub use fake::{Endpoint, Fake, Options};
 pub use process::Process;
+pub use sockets::{at_rest, connections, narrow_listener};
 pub use sse::Channel;
 pub use wire::{Http1, Http2, read_until, text};
 
