@@ -18,7 +18,10 @@ class Link:
         for _, writer in (self.near, self.far):
             # A reset, not an end: what is lost is not ended in order.
             linger = (1).to_bytes(4, "little") + bytes(4)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            end = writer.get_extra_info("socket")
+            # An end that its peer has reset is closed by now, and takes no options.
+            if end.fileno() != -1:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.transport.abort()
 
 
@@ -56,9 +59,15 @@ class Relay:
             writer.transport.abort()
             return
         link = Link((reader, writer), far)
+        if not self._listener.is_serving():
+            # Accepted before the refusal, but known only now.
+            link.abort()
+            return
         self._links.add(link)
-        await asyncio.gather(self._to_server(link), self._to_client(link))
-        self._links.discard(link)
+        try:
+            await asyncio.gather(self._to_server(link), self._to_client(link))
+        finally:
+            self._links.discard(link)
 
     async def _to_server(self, link):
         try:
