@@ -17,6 +17,7 @@ from harness.gate import Gate, Stepper
 from harness.install import WORK, Tools
 from harness.matrix import CLIENTS, LANES, client_command, launch_server
 from harness.procs import accepts, free_ports, unwind_on_terminate, wait_until
+from harness.report import say, to_its_end
 from harness.table import print_failures, print_table
 from harness.verify import MODERN_ERA, Journals, Judge
 
@@ -235,7 +236,7 @@ def main():
     print_failures(rows)
     print()
     for name, problem in checks:
-        print(f"{'FAIL' if problem else 'ok'} {name}{': ' + problem if problem else ''}")
+        say(name, [problem] if problem else [])
     judged = [cell.ok for cells in rows.values() for cell in cells.values() if not cell.reason]
     judged += [not problem for _, problem in checks]
     print(f"\ntook {time.monotonic() - started:.0f} s")
@@ -244,4 +245,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with to_its_end("run.py"):
+        main()

@@ -6,6 +6,7 @@ session succeeds once the server is back. `--write` writes docs/survival.md; wit
 """
 
 import argparse
+import difflib
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from harness.install import HERE, WORK, Tools
 from harness.matrix import CLIENTS, client_command, start_server
 from harness.procs import free_ports, unwind_on_terminate, wait_until
 from harness.relay import Relay
+from harness.report import say, to_its_end
 
 DOCUMENT = HERE.parent.parent / "docs/survival.md"
 # An answer that takes longer than this has kept its caller waiting.
@@ -335,9 +337,7 @@ def play(stage, case):
             problems.append(f"{client}: the next call failed: {after[client]['text']}")
             words[client] = "does not go on"
     told = ", ".join(f"{client} {answer['seconds']:.1f} s" for client, answer in answers.items())
-    print(f"{'FAIL' if problems else 'ok'} {name}: {told}", flush=True)
-    for problem in problems:
-        print(f"    {problem[:300]}")
+    say(f"{name}: {told}", problems)
     return words, problems
 
 
@@ -412,12 +412,15 @@ def main():
     if args.write and whole and not problems:
         DOCUMENT.write_text(text)
     elif whole and (not DOCUMENT.exists() or DOCUMENT.read_text() != text):
-        problems.append("docs/survival.md says otherwise")
-        print("FAIL docs/survival.md says otherwise; --write writes what was seen now")
+        said = DOCUMENT.read_text().splitlines() if DOCUMENT.exists() else []
+        differences = list(difflib.unified_diff(said, text.splitlines(), "docs/survival.md", "seen now", n=0, lineterm=""))
+        say("docs/survival.md says otherwise; --write writes what was seen now", differences)
+        problems += differences
     print(f"took {time.monotonic() - began:.0f} s")
     print(f"{len(table)} cases, {len(problems)} problems")
     sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":
-    main()
+    with to_its_end("survive.py"):
+        main()
