@@ -6,7 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 
-from .procs import Process, free_ports
+from .procs import Process, free_ports, wait_until
 
 SPLIT_TIMEOUT = 10
 STEP_INTERVAL = 0.2
@@ -62,6 +62,8 @@ class Gate:
                 "--state-dir", self._state,
             ]
         self.start()
+        # With one entry it is ready; the other's first check may come late.
+        self.wait_up()
 
     def start(self):
         """Also after a kill: same ports, same state."""
@@ -74,6 +76,19 @@ class Gate:
                 return answer.status == 200
         except (OSError, urllib.error.URLError):
             return False
+
+    def metrics(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=5) as answer:
+            return answer.read().decode()
+
+    def wait_up(self):
+        """Until it knows of both servers that they answer."""
+
+        def known():
+            up = re.findall(r'dualgate_endpoint_up\{[^}]*entry="(\w+)"[^}]*\} (\d)', self.metrics())
+            return {("primary", "1"), ("secondary", "1")} <= set(up)
+
+        wait_until(known, "both servers up", pause=0.05)
 
     def split(self, wanted=None):
         """Returns what the command prints; raises when it was not acknowledged."""

@@ -4,6 +4,8 @@ import asyncio
 import socket
 import threading
 
+from .procs import free_ports
+
 
 class Link:
     """One relayed connection, and what has passed on it."""
@@ -40,7 +42,7 @@ class Relay:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._listener = None
-        self.port = 0
+        (self.port,) = free_ports(1)
         self._do(self._begin())
 
     def _do(self, doing):
@@ -50,7 +52,6 @@ class Relay:
         self._moving = self._moving or asyncio.Event()
         self._moving.set()
         self._listener = await asyncio.start_server(self._accepted, "127.0.0.1", self.port, reuse_address=True)
-        self.port = self._listener.sockets[0].getsockname()[1]
 
     async def _accepted(self, reader, writer):
         try:
