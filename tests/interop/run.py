@@ -117,18 +117,21 @@ class Run:
         for process, _, port in logs:
             process.wait_ready(lambda: accepts(port))
         scheme, port = "http", ports[0]
+        journals = [log for _, log, _ in logs]
         if not self.args.direct:
             tables = f"[service.health]\n{self.lane.health}\n" if self.lane.health else ""
             tls = Served(self.certificates, self.work) if self.lane.tls else None
             gate = Gate(self.args.dualgate, *ports, "90:10" if self.mixed else "50:50", self.work, tables=tables, tls=tls)
             running.callback(gate.stop)
-            self.stepper = running.enter_context(Stepper(gate, HOLDS if self.mixed else ()))
+            holds, begun = (HOLDS, lambda: True) if self.mixed else ((), lambda: len(Journals(journals).births()) == 2)
+            # At 50:50 both get sessions; clients that start side by side may all be born in a moment of nearly 100:0.
+            self.stepper = running.enter_context(Stepper(gate, holds, begun=begun))
             port = gate.listen
             if tls:
                 scheme, port = "https", gate.tls
                 self.rotor = running.enter_context(Rotor(tls, port))
         host = "localhost" if self.lane.tls else "127.0.0.1"
-        return f"{scheme}://{host}:{port}{self.lane.path}", [log for _, log, _ in logs]
+        return f"{scheme}://{host}:{port}{self.lane.path}", journals
 
     def __call__(self):
         """Rows of the table, checks, seconds."""

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -10,6 +11,7 @@ from .procs import Process, free_ports, wait_until
 
 SPLIT_TIMEOUT = 10
 STEP_INTERVAL = 0.2
+BEGUN_TIMEOUT = 10
 STEPS = ("90:10", "50:50", "0:100", "100:0")
 
 
@@ -113,10 +115,11 @@ class Gate:
 
 
 class Stepper:
-    """Moves the split through `steps` over and over while clients are at work; `holds` come first: (split, seconds)."""
+    """Moves the split through `steps` over and over while clients are at work; `holds` come first: (split, seconds), and
+    the first step not before `begun` says so, or ten seconds have passed."""
 
-    def __init__(self, gate, holds=(), steps=STEPS, interval=STEP_INTERVAL):
-        self._gate = gate
+    def __init__(self, gate, holds=(), steps=STEPS, interval=STEP_INTERVAL, begun=lambda: True):
+        self._gate, self._begun = gate, begun
         self._holds, self._steps, self._interval = holds, steps, interval
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -127,6 +130,9 @@ class Stepper:
         for split, seconds in self._holds:
             self._set(split)
             self._stopped.wait(seconds)
+        deadline = time.monotonic() + BEGUN_TIMEOUT
+        while not self._begun() and time.monotonic() < deadline and not self._stopped.wait(0.1):
+            pass
         while not self._stopped.wait(self._interval):
             self._set(self._steps[self.taken % len(self._steps)])
 
