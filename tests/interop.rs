@@ -6,6 +6,9 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Instant;
 
+/// Of what a failed run said, so much is repeated at the end.
+const CAUSE_LINES: usize = 40;
+
 /// One run: a script and what it is told.
 type Run<'a> = (&'a str, &'a [&'a str]);
 
@@ -33,27 +36,57 @@ fn main() -> ExitCode {
         &[("ten_thousand.py", &["--direct-roundrobin", "--sequences", "1000"])],
         &[("ten_thousand.py", &[])],
     ];
-    let mut failed = Vec::new();
+    let mut failed: Vec<(String, String)> = Vec::new();
     let mut took = Vec::new();
     for row in rows {
         let done = thread::scope(|scope| {
             let runs: Vec<_> = row.iter().map(|run| scope.spawn(|| carry_out(&binary, run))).collect();
-            runs.into_iter().map(|run| run.join().unwrap_or_else(|_| ("a run".to_owned(), false, 0.0))).collect::<Vec<_>>()
+            runs.into_iter()
+                .map(|run| run.join().unwrap_or_else(|_| Done::broken("a run", "its thread panicked")))
+                .collect::<Vec<_>>()
         });
-        for (name, ok, seconds) in done {
+        for Done { name, ok, said, seconds } in done {
             took.push(format!("{name}: {seconds:.0} s"));
             if !ok {
-                failed.push(name);
+                failed.push((name, said));
             }
         }
     }
-    println!("{}", took.join("\n"));
+    println!("\n{}", took.join("\n"));
     if failed.is_empty() {
         println!("test interop ... ok");
         return ExitCode::SUCCESS;
     }
-    eprintln!("test interop ... FAILED: {}", failed.join(", "));
+    // The last that is said, so that the tail of a log shows the causes.
+    for (name, said) in &failed {
+        println!("\n== {name} failed:\n{}", causes(said));
+    }
+    let names: Vec<_> = failed.iter().map(|(name, _)| name.as_str()).collect();
+    println!("test interop ... FAILED: {}", names.join(", "));
     ExitCode::FAILURE
+}
+
+/// The lines that begin with FAIL and the indented ones below each (`harness/report.py`), or the last lines of a run that
+/// ended without such: at most `CAUSE_LINES`.
+fn causes(said: &str) -> String {
+    let mut below = false;
+    let failures: Vec<_> = said
+        .lines()
+        .filter(|line| {
+            below = line.starts_with("FAIL") || (below && line.starts_with(' '));
+            below
+        })
+        .collect();
+    if failures.is_empty() {
+        let last: Vec<_> = said.lines().collect();
+        return last[last.len().saturating_sub(CAUSE_LINES)..].join("\n");
+    }
+    let left_out = failures.len().saturating_sub(CAUSE_LINES);
+    let mut shown = failures[..failures.len() - left_out].join("\n");
+    if left_out > 0 {
+        shown += &format!("\n({left_out} more lines above)");
+    }
+    shown
 }
 
 fn build_example() -> bool {
@@ -61,23 +94,33 @@ fn build_example() -> bool {
     built.is_ok_and(|status| status.success())
 }
 
-/// Its name, whether it passed, and its seconds; what it says is printed when it is over.
+/// What became of a run: all that it said, and the seconds it took.
+struct Done {
+    name: String,
+    ok: bool,
+    said: String,
+    seconds: f64,
+}
+
+impl Done {
+    /// A run that never began.
+    fn broken(name: &str, why: &str) -> Self {
+        Self { name: name.to_owned(), ok: false, said: format!("FAIL {why}"), seconds: 0.0 }
+    }
+}
+
+/// What a run says is printed when it is over.
 #[expect(clippy::disallowed_methods, reason = "no clock is turned here: real processes take their time")]
-fn carry_out(binary: &Path, (script, arguments): &Run) -> (String, bool, f64) {
+fn carry_out(binary: &Path, (script, arguments): &Run) -> Done {
     let name = [&[*script], *arguments].concat().into_iter().filter(|word| !word.contains('/')).collect::<Vec<_>>().join(" ");
     let began = Instant::now();
     let mut command = Command::new("python3");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(script));
-    let output = command.arg("--dualgate").arg(binary).args(*arguments).output();
-    let ok = match output {
-        Ok(output) => {
-            print!("\n== {name}\n{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
-            output.status.success()
-        }
-        Err(error) => {
-            println!("\n== {name}\nno python3: {error}");
-            false
-        }
+    let output = match command.arg("--dualgate").arg(binary).args(*arguments).output() {
+        Ok(output) => output,
+        Err(error) => return Done::broken(&name, &format!("no python3: {error}")),
     };
-    (name, ok, began.elapsed().as_secs_f64())
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    print!("\n== {name}\n{said}");
+    Done { name, ok: output.status.success(), said, seconds: began.elapsed().as_secs_f64() }
 }

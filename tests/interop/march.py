@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.crowd import FAILURES, Crowd, birth, call, homes_of
 from harness.install import WORK, Tools
 from harness.procs import unwind_on_terminate
+from harness.report import to_its_end
 from harness.scene import Checks, Scene
 from harness.session import EventStream, Session
 from harness.wire import Connection
@@ -211,16 +212,14 @@ def main():
     tools = Tools(args.work)
     checks = Checks()
     began = time.monotonic()
-    try:
-        with ExitStack() as running:
-            scene = Scene(tools, args, "50:50" if args.kill_server else "90:10", running)
-            asyncio.run((kill_server if args.kill_server else march)(checks, scene, args))
-    except (*FAILURES, RuntimeError) as problem:
-        checks.check("the run came to its end", False, repr(problem))
+    with ExitStack() as running:
+        scene = Scene(tools, args, "50:50" if args.kill_server else "90:10", running)
+        asyncio.run((kill_server if args.kill_server else march)(checks, scene, args))
     print(f"\ntook {time.monotonic() - began:.0f} s")
     print(f"{checks.results.count(True)} passed, {checks.results.count(False)} failed")
     sys.exit(0 if all(checks.results) else 1)
 
 
 if __name__ == "__main__":
-    main()
+    with to_its_end("march.py"):
+        main()

@@ -17,6 +17,7 @@ from harness.gate import Gate, Stepper
 from harness.install import WORK, Tools
 from harness.matrix import CLIENTS, LANES, client_command, launch_server
 from harness.procs import accepts, free_ports, unwind_on_terminate, wait_until
+from harness.report import say, to_its_end
 from harness.table import print_failures, print_table
 from harness.verify import MODERN_ERA, Journals, Judge
 
@@ -116,18 +117,21 @@ class Run:
         for process, _, port in logs:
             process.wait_ready(lambda: accepts(port))
         scheme, port = "http", ports[0]
+        journals = [log for _, log, _ in logs]
         if not self.args.direct:
             tables = f"[service.health]\n{self.lane.health}\n" if self.lane.health else ""
             tls = Served(self.certificates, self.work) if self.lane.tls else None
             gate = Gate(self.args.dualgate, *ports, "90:10" if self.mixed else "50:50", self.work, tables=tables, tls=tls)
             running.callback(gate.stop)
-            self.stepper = running.enter_context(Stepper(gate, HOLDS if self.mixed else ()))
+            holds, begun = (HOLDS, lambda: True) if self.mixed else ((), lambda: len(Journals(journals).births()) == 2)
+            # At 50:50 both get sessions; clients that start side by side may all be born in a moment of nearly 100:0.
+            self.stepper = running.enter_context(Stepper(gate, holds, begun=begun))
             port = gate.listen
             if tls:
                 scheme, port = "https", gate.tls
                 self.rotor = running.enter_context(Rotor(tls, port))
         host = "localhost" if self.lane.tls else "127.0.0.1"
-        return f"{scheme}://{host}:{port}{self.lane.path}", [log for _, log, _ in logs]
+        return f"{scheme}://{host}:{port}{self.lane.path}", journals
 
     def __call__(self):
         """Rows of the table, checks, seconds."""
@@ -235,7 +239,7 @@ def main():
     print_failures(rows)
     print()
     for name, problem in checks:
-        print(f"{'FAIL' if problem else 'ok'} {name}{': ' + problem if problem else ''}")
+        say(name, [problem] if problem else [])
     judged = [cell.ok for cells in rows.values() for cell in cells.values() if not cell.reason]
     judged += [not problem for _, problem in checks]
     print(f"\ntook {time.monotonic() - started:.0f} s")
@@ -244,4 +248,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with to_its_end("run.py"):
+        main()

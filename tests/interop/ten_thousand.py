@@ -21,6 +21,7 @@ from pathlib import Path
 from harness.gate import Gate, Stepper
 from harness.install import HERE, WORK
 from harness.procs import Process, accepts, free_ports, unwind_on_terminate
+from harness.report import say, to_its_end
 from harness.session import messages
 from harness.wire import Connection, Gone
 
@@ -260,21 +261,23 @@ def main():
         print(f"  {name}: {count}, on the wrong side {run.wrong[name]}, failed otherwise {run.broken[name]}")
     print(f"  {run.events} events on held streams")
     wrong, broken = sum(run.wrong.values()), sum(run.broken.values())
-    for line in run.examples[:10]:
-        print(f"    {line}")
     if stepper:
         print(f"  {stepper.taken} split changes acknowledged; {stepper.errors[:3] or 'none failed'}")
     print(f"took {time.monotonic() - began:.0f} s")
+    problems = run.examples[:10]
     if stepper:
+        problems += stepper.errors[:3]
         # Clients that stayed where they were would have shown nothing.
-        moved = both > len(run.clients) / 2 and stepper.taken > 20 and not stepper.errors
-        ok = not wrong and not broken and moved
+        if both <= len(run.clients) / 2 or stepper.taken <= 20:
+            problems.append(f"too little happened: {both} clients on both sides, {stepper.taken} split changes")
+        ok = not problems
     else:
-        # Without affinity each kind of sequence must be found to go wrong.
+        # Without affinity each kind of sequence must be found to go wrong; the examples are what was to be seen.
         ok = all(run.wrong[sequence.__name__] for sequence in SEQUENCES)
-    print("ok" if ok else "FAIL", f"{wrong} on the wrong side, {broken} failed otherwise")
+    say(f"{wrong} on the wrong side, {broken} failed otherwise", problems, ok)
     sys.exit(0 if ok else 1)
 
 
 if __name__ == "__main__":
-    main()
+    with to_its_end("ten_thousand.py"):
+        main()

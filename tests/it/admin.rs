@@ -297,7 +297,7 @@ async fn the_metrics_listener_shows_figures_and_nothing_else() {
 #[tokio::test]
 async fn it_is_ready_only_while_every_client_has_somewhere_to_go() {
     let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
-    let health = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 1, rise = 1 }";
+    let health = "health = { interval = \"200ms\", timeout = \"200ms\", fall = 1, rise = 1 }";
     let app = TestApp::start(&v1, &v2, "50:50", health).await;
     let ready = async || reqwest::get(format!("http://{}/health/ready", app.metrics)).await.unwrap();
     assert_eq!(ready().await.status(), 200);

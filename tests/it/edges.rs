@@ -406,7 +406,7 @@ async fn a_call_that_waits_for_a_frozen_server_is_answered_when_the_checks_find_
     });
     let other = Fake::start("other", Options::default()).await;
     let folder = Folder::new();
-    let more = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 2 }\ntraffic = { failover = false }";
+    let more = "health = { interval = \"200ms\", timeout = \"200ms\", fall = 2 }\ntraffic = { failover = false }";
     let text =
         TestApp::file(folder.path(), &[&other], &[&other], "100:0", more).replacen(&other.url(), &format!("http://{frozen}"), 1);
     let app = TestApp::from_text(text).await;

@@ -12,7 +12,7 @@ use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually, i
 const LEGACY: Options = Options { sessions: true, modern: false, legacy: true };
 const DUAL: Options = Options { sessions: true, modern: true, legacy: true };
 const SICK: Options = Options { sessions: false, modern: false, legacy: false };
-const FAST: &str = "health = { interval = \"50ms\", timeout = \"50ms\" }";
+const FAST: &str = "health = { interval = \"200ms\", timeout = \"200ms\" }";
 
 fn modern(app: &TestApp, key: &str) -> Client {
     Client::new(app).with("x-api-key", key).with("mcp-protocol-version", "2026-07-28")

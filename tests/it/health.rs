@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use crate::support::scripted::{chunked, in_front_of, scripted};
 use crate::support::{Client, Fake, Options, TestApp, call, eventually, initialize};
 
-const QUICK: &str = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 2, rise = 2 }";
+const QUICK: &str = "health = { interval = \"200ms\", timeout = \"200ms\", fall = 2, rise = 2 }";
 
 async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options { modern: true, ..Options::default() }).await)

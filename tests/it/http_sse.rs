@@ -471,7 +471,7 @@ async fn a_request_that_its_client_cancels_waits_no_longer() {
 #[tokio::test]
 async fn a_server_that_falls_silent_fails_what_waits_and_the_stream_stays_open() {
     let (v1, v2) = pair().await;
-    let health = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 2, rise = 1 }";
+    let health = "health = { interval = \"200ms\", timeout = \"200ms\", fall = 2, rise = 1 }";
     let app = TestApp::start(&v1, &v2, "100:0", health).await;
     let mut channel = Channel::open(&app).await;
     for round in 1..=2 {
@@ -505,7 +505,7 @@ async fn a_stopping_proxy_ends_its_streams_with_an_error_for_what_waits() {
 #[tokio::test]
 async fn a_server_that_falls_silent_within_an_event_ends_the_stream_with_an_error_for_what_waits() {
     let (v1, v2) = pair().await;
-    let health = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 2, rise = 1 }";
+    let health = "health = { interval = \"200ms\", timeout = \"200ms\", fall = 2, rise = 1 }";
     let app = TestApp::start(&v1, &v2, "100:0", health).await;
     let mut channel = Channel::open(&app).await;
     channel.post(&call(1, "mute")).await;

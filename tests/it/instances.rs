@@ -54,7 +54,7 @@ async fn servers<const N: usize>() -> [Fake; N] {
 }
 
 fn file(folder: &Folder, port: u16, idle: &Fake) -> String {
-    let health = "health = { interval = \"50ms\", timeout = \"50ms\", resolve_interval = \"20ms\" }";
+    let health = "health = { interval = \"200ms\", timeout = \"200ms\", resolve_interval = \"20ms\" }";
     let text = TestApp::file(folder.path(), &[], &[idle], "100:0", health);
     let each = format!("endpoints = [{{ name = \"a\", url = \"http://notes.test:{port}\", resolve = \"each\" }}]");
     text.replacen("endpoints = []", &each, 1)

@@ -279,7 +279,7 @@ async fn legacy_clients_of_a_pair_that_is_half_modern_all_reach_the_half_that_sp
 #[tokio::test]
 async fn the_era_is_learnt_anew_when_another_version_takes_the_address_over() {
     let (v1, v2) = pair(DUAL, LEGACY).await;
-    let health = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 1, rise = 1 }";
+    let health = "health = { interval = \"200ms\", timeout = \"200ms\", fall = 1, rise = 1 }";
     let app = TestApp::start(&v1, &v2, "50:50", health).await;
     assert_eq!(app.admin.service().await["era"], "legacy");
     v2.kill();
@@ -333,7 +333,7 @@ async fn a_subscription_counts_once_and_is_nobodys_fault_when_its_client_leaves(
 #[tokio::test]
 async fn a_modern_request_that_nobody_can_serve_gets_a_proper_status() {
     let (v1, v2) = pair(DUAL, DUAL).await;
-    let health = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 1 }";
+    let health = "health = { interval = \"200ms\", timeout = \"200ms\", fall = 1 }";
     let app = TestApp::start(&v1, &v2, "50:50", health).await;
     v1.kill();
     v2.kill();

@@ -59,7 +59,7 @@ async fn a_rollback_works_on_a_disk_that_takes_nothing_new_and_a_raise_is_refuse
 #[tokio::test]
 async fn nobody_fails_over_to_what_was_rolled_back() {
     let (v1, v2) = pair().await;
-    let health = "health = { interval = \"50ms\", timeout = \"50ms\", fall = 1, rise = 1 }";
+    let health = "health = { interval = \"200ms\", timeout = \"200ms\", fall = 1, rise = 1 }";
     let app = TestApp::start(&v1, &v2, "50:50", health).await;
     app.admin.send("POST", "/v1/services/notes/rollback", None).await;
     v1.kill();

@@ -3,13 +3,15 @@
 import re
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 
-from .procs import Process, free_ports
+from .procs import Process, free_ports, wait_until
 
 SPLIT_TIMEOUT = 10
 STEP_INTERVAL = 0.2
+BEGUN_TIMEOUT = 10
 STEPS = ("90:10", "50:50", "0:100", "100:0")
 
 
@@ -62,6 +64,8 @@ class Gate:
                 "--state-dir", self._state,
             ]
         self.start()
+        # With one entry it is ready; the other's first check may come late.
+        self.wait_up()
 
     def start(self):
         """Also after a kill: same ports, same state."""
@@ -74,6 +78,19 @@ class Gate:
                 return answer.status == 200
         except (OSError, urllib.error.URLError):
             return False
+
+    def metrics(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=5) as answer:
+            return answer.read().decode()
+
+    def wait_up(self):
+        """Until it knows of both servers that they answer."""
+
+        def known():
+            up = re.findall(r'dualgate_endpoint_up\{[^}]*entry="(\w+)"[^}]*\} (\d)', self.metrics())
+            return {("primary", "1"), ("secondary", "1")} <= set(up)
+
+        wait_until(known, "both servers up", pause=0.05)
 
     def split(self, wanted=None):
         """Returns what the command prints; raises when it was not acknowledged."""
@@ -98,10 +115,11 @@ class Gate:
 
 
 class Stepper:
-    """Moves the split through `steps` over and over while clients are at work; `holds` come first: (split, seconds)."""
+    """Moves the split through `steps` over and over while clients are at work; `holds` come first: (split, seconds), and
+    the first step not before `begun` says so, or ten seconds have passed."""
 
-    def __init__(self, gate, holds=(), steps=STEPS, interval=STEP_INTERVAL):
-        self._gate = gate
+    def __init__(self, gate, holds=(), steps=STEPS, interval=STEP_INTERVAL, begun=lambda: True):
+        self._gate, self._begun = gate, begun
         self._holds, self._steps, self._interval = holds, steps, interval
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -112,6 +130,9 @@ class Stepper:
         for split, seconds in self._holds:
             self._set(split)
             self._stopped.wait(seconds)
+        deadline = time.monotonic() + BEGUN_TIMEOUT
+        while not self._begun() and time.monotonic() < deadline and not self._stopped.wait(0.1):
+            pass
         while not self._stopped.wait(self._interval):
             self._set(self._steps[self.taken % len(self._steps)])
 

@@ -1,5 +1,6 @@
 """Child processes: started with their output in a file, awaited until they serve, ended by their own pid."""
 
+import random
 import signal
 import socket
 import subprocess
@@ -7,6 +8,9 @@ import sys
 import time
 
 START_TIMEOUT = 30
+# Below what systems give to outgoing connections: while nobody listens on a port that is to be taken again, no client's
+# connection may take it, nor meet itself there.
+PORTS = range(12_000, 32_000)
 STOP_TIMEOUT = 5
 
 
@@ -17,7 +21,12 @@ def unwind_on_terminate():
 
 def free_ports(count):
     """All are held until the last is known, so that they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    held = []
+    while len(held) < count:
+        try:
+            held.append(socket.create_server(("127.0.0.1", random.choice(PORTS))))
+        except OSError:
+            continue
     ports = [holder.getsockname()[1] for holder in held]
     for holder in held:
         holder.close()

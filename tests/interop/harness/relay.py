@@ -4,6 +4,8 @@ import asyncio
 import socket
 import threading
 
+from .procs import free_ports
+
 
 class Link:
     """One relayed connection, and what has passed on it."""
@@ -18,7 +20,10 @@ class Link:
         for _, writer in (self.near, self.far):
             # A reset, not an end: what is lost is not ended in order.
             linger = (1).to_bytes(4, "little") + bytes(4)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            end = writer.get_extra_info("socket")
+            # An end that its peer has reset is closed by now, and takes no options.
+            if end.fileno() != -1:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.transport.abort()
 
 
@@ -37,7 +42,7 @@ class Relay:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._listener = None
-        self.port = 0
+        (self.port,) = free_ports(1)
         self._do(self._begin())
 
     def _do(self, doing):
@@ -47,7 +52,6 @@ class Relay:
         self._moving = self._moving or asyncio.Event()
         self._moving.set()
         self._listener = await asyncio.start_server(self._accepted, "127.0.0.1", self.port, reuse_address=True)
-        self.port = self._listener.sockets[0].getsockname()[1]
 
     async def _accepted(self, reader, writer):
         try:
@@ -56,9 +60,15 @@ class Relay:
             writer.transport.abort()
             return
         link = Link((reader, writer), far)
+        if not self._listener.is_serving():
+            # Accepted before the refusal, but known only now.
+            link.abort()
+            return
         self._links.add(link)
-        await asyncio.gather(self._to_server(link), self._to_client(link))
-        self._links.discard(link)
+        try:
+            await asyncio.gather(self._to_server(link), self._to_client(link))
+        finally:
+            self._links.discard(link)
 
     async def _to_server(self, link):
         try:

@@ -5,6 +5,7 @@ import shutil
 from .gate import Gate
 from .matrix import start_server
 from .procs import free_ports
+from .report import say
 from .verify import Journals
 
 
@@ -14,7 +15,7 @@ class Checks:
 
     def check(self, name, ok, figures=""):
         self.results.append(bool(ok))
-        print(f"{'ok' if ok else 'FAIL'} {name}{': ' if figures != '' else ''}{figures}", flush=True)
+        say(f"{name}{': ' if figures != '' else ''}{figures}", ok=ok)
 
 
 class Scene:

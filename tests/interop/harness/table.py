@@ -1,6 +1,7 @@
 """The printed result."""
 
 from .matrix import FEATURES, REASONS
+from .report import say
 
 
 def shown(cells, name):
@@ -30,6 +31,5 @@ def print_failures(rows):
     for where, cells in rows.items():
         for name, cell in cells.items():
             if not cell.ok and not cell.reason:
-                print(f"\nFAIL {' x '.join(where)}: {name}")
-                for line in cell.detail[:10]:
-                    print(f"  {line}")
+                print()
+                say(f"{' x '.join(where)}: {name}", cell.detail[:10], ok=False)
