@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Office, Token};
-use crate::config::{Config, ConfigError};
-use crate::control::{Audit, Conductor, Resolver, Setup, resolve};
+use crate::config::{Config, ConfigError, Source};
+use crate::control::{Audit, Beginning, Conductor, Configuration, Resolver, Setup, resolve};
 use crate::domain::Phase;
 use crate::live::Reader;
-use crate::proxy::{Front, Interrupted, Site, Stage, Via};
+use crate::proxy::{Front, Interrupted, Site, Stage, Tuning, Via};
 use crate::telemetry::clock::Clock;
 use crate::tls;
 
@@ -28,11 +29,13 @@ mod limits;
 mod listeners;
 mod signals;
 mod vault;
+mod wishes;
 
 pub use demo::run_demo;
 use listeners::Listeners;
 use signals::Signals;
 use vault::{Vault, random};
+use wishes::{Wishes, reload_on_demand};
 
 /// After the last words of streams, connections have so long to take them.
 const PARTING: Duration = Duration::from_secs(1);
@@ -129,30 +132,40 @@ impl Default for Seams {
 pub struct App {
     bound: Bound,
     reader: Reader,
-    stop: watch::Sender<u8>,
+    wishes: Wishes,
     control: JoinHandle<Result<(), AppError>>,
 }
 
 impl App {
     /// Starts everything, and returns when all listeners are bound and serving.
     pub fn start(config: Config) -> Result<Self, AppError> {
-        Self::start_with(config, Seams::default())
+        Self::begin(config, Source::none(), Seams::default())
+    }
+
+    /// The same, with what the configuration is read again from.
+    pub fn start_from(config: Config, source: Source) -> Result<Self, AppError> {
+        Self::begin(config, source, Seams::default())
     }
 
     /// The same, with something else in the world's place.
     pub fn start_with(config: Config, seams: Seams) -> Result<Self, AppError> {
-        let (stop, asked) = watch::channel(0);
+        Self::begin(config, Source::none(), seams)
+    }
+
+    fn begin(config: Config, source: Source, seams: Seams) -> Result<Self, AppError> {
+        let wishes = Wishes::none();
+        let asked = wishes.clone();
         let (started, ready) = oneshot::channel();
         let control = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::other)?;
-            let ended = runtime.block_on(control(config, seams, asked, started));
+            let ended = runtime.block_on(control(config, source, seams, asked, started));
             // To drop it would wait for every blocking task: a hung fsync, a hung look-up of a name.
             runtime.shutdown_timeout(LEFT_BEHIND);
             ended
         });
         let control = control.map_err(AppError::other)?;
         match ready.blocking_recv() {
-            Ok((bound, reader)) => Ok(Self { bound, reader, stop, control }),
+            Ok((bound, reader)) => Ok(Self { bound, reader, wishes, control }),
             Err(_) => Err(match control.join() {
                 Ok(Err(error)) => error,
                 Ok(Ok(())) | Err(_) => AppError::other("the control thread ended at once"),
@@ -172,7 +185,12 @@ impl App {
 
     /// Asks for a graceful stop; asked twice, the drain is cut short.
     pub fn stop(&self) {
-        self.stop.send_modify(|times| *times = times.saturating_add(1));
+        self.wishes.stop();
+    }
+
+    /// Asks for the configuration to be read again, as SIGHUP does.
+    pub fn reload(&self) {
+        self.wishes.reload();
     }
 
     /// Waits until everything has ended. Blocks.
@@ -181,16 +199,17 @@ impl App {
     }
 }
 
-/// Runs until SIGTERM or SIGINT, then stops gracefully.
-pub fn run(config: Config) -> Result<(), AppError> {
+/// Runs until SIGTERM or SIGINT, then stops gracefully; SIGHUP has the configuration read again.
+pub fn run(config: Config, source: Source) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::other)?;
     // Before the start, so that no signal finds us without an answer to it.
     let signals = {
         let _inside = runtime.enter();
         Signals::catch().map_err(AppError::other)?
     };
-    let App { stop, control, .. } = App::start(config)?;
-    runtime.spawn(signals.each(move || stop.send_modify(|times| *times = times.saturating_add(1))));
+    let App { wishes, control, .. } = App::start_from(config, source)?;
+    let reloading = wishes.clone();
+    runtime.spawn(signals.each(move || wishes.stop(), move || reloading.reload()));
     // The signals are waited for beside the control thread, which may end by itself.
     let ended = runtime.block_on(async { tokio::task::spawn_blocking(move || control.join()).await });
     ended.map_err(AppError::other)?.map_err(|_| AppError::other("the control thread panicked"))?
@@ -198,8 +217,9 @@ pub fn run(config: Config) -> Result<(), AppError> {
 
 async fn control(
     mut config: Config,
+    source: Source,
     seams: Seams,
-    asked: watch::Receiver<u8>,
+    wishes: Wishes,
     started: oneshot::Sender<(Bound, Reader)>,
 ) -> Result<(), AppError> {
     limits::fit(&mut config);
@@ -225,6 +245,7 @@ async fn control(
         audit: audit.clone(),
         resolver: seams.resolver,
     };
+    let store = setup.store.clone();
     let (conductor, handle, reader) = Conductor::start(setup).map_err(AppError::other)?;
     tokio::spawn(async move {
         // Traffic goes on without its conductor, on the snapshot in force; /health says so.
@@ -237,17 +258,29 @@ async fn control(
     let site = Arc::new(Site {
         reader: reader.clone(),
         keys: vault.keys,
-        limits: config.limits.clone(),
+        tuning: ArcSwap::from_pointee(Tuning::of(&config)),
         via: Via::new(&format!("dualgate-{run}")).map_err(AppError::other)?,
         stage: stage_seen.clone(),
         refused: Default::default(),
         in_flight: Default::default(),
         refusing: Default::default(),
         clock,
-        log: config.log,
         reads_answers: seams.reads_answers,
         channels: Default::default(),
         interrupted: Default::default(),
+    });
+    let (tuned, tuning) = (site.clone(), site.clone());
+    let configuration = Configuration::begin(Beginning {
+        source,
+        config: config.clone(),
+        connectors: shown.connectors.clone(),
+        store,
+        audit: audit.clone(),
+        control: handle.clone(),
+        tune: Box::new(move |config| {
+            limits::fit(config);
+            tuned.tuning.store(Arc::new(Tuning::of(config)));
+        }),
     });
     let Listeners { traffic, secure, admin, metrics } = listeners;
     let secure = secure.map(|listener| (listener, shown.traffic.clone()));
@@ -263,18 +296,22 @@ async fn control(
         site,
         load: front.load(),
         tls: shown.servers(),
-        reloads: shown.reloads(),
+        configuration: configuration.clone(),
         is_secure: shown.admin.is_some(),
         leaving: leaving_seen,
     });
-    tokio::spawn(tls::watch(shown.reloads()));
+    let (servers, connecting) = (shown.servers(), configuration.clone());
+    tokio::spawn(tls::watch(move || tls::files(&servers, connecting.connectors())));
+    tokio::spawn(configuration.clone().watch());
+    tokio::spawn(reload_on_demand(configuration, wishes.reload.subscribe()));
+    let asked = wishes.stop.subscribe();
     tokio::spawn(admin::serve(admin, shown.admin, admin::admin_routes(office.clone()), stage_seen.clone()));
     if let Some(metrics) = metrics {
         tokio::spawn(admin::serve(metrics, None, admin::metrics_routes(office), stage_seen));
     }
     tracing::info!(traffic = %bound.traffic, tls = ?bound.tls, admin = %bound.admin, "dualgate serves");
     let _ = started.send((bound, reader));
-    stop_gracefully(&config, asked, &stage, &leaving, front).await;
+    stop_gracefully(&tuning, asked, &stage, &leaving, front).await;
     // What was promised to the disk gets there, where the disk is alive.
     handle.settled(LAST_WORDS).await;
     audit.flush(LAST_WORDS).await;
@@ -284,7 +321,7 @@ async fn control(
 
 /// Not ready, but accepting; then no new connections; then last words; then the end.
 async fn stop_gracefully(
-    config: &Config,
+    site: &Site,
     mut asked: watch::Receiver<u8>,
     stage: &watch::Sender<Stage>,
     leaving: &watch::Sender<bool>,
@@ -292,22 +329,23 @@ async fn stop_gracefully(
 ) {
     // An error means that nobody is left who could ask: that is a wish to stop, too.
     let _ = asked.wait_for(|times| *times >= 1).await;
+    let shutdown = site.tuning().shutdown;
     let mut hurry = asked.clone();
     let mut hurried = async move || {
         let _ = hurry.wait_for(|times| *times >= 2).await;
     };
-    tracing::info!(delay = ?config.shutdown.delay, "stopping: not ready, still accepting");
+    tracing::info!(delay = ?shutdown.delay, "stopping: not ready, still accepting");
     leaving.send_replace(true);
     tokio::select! {
-        () = tokio::time::sleep(config.shutdown.delay) => {}
+        () = tokio::time::sleep(shutdown.delay) => {}
         () = hurried() => {}
     }
-    tracing::info!(drain = ?config.shutdown.drain, "stopping: not accepting, draining");
+    tracing::info!(drain = ?shutdown.drain, "stopping: not accepting, draining");
     stage.send_replace(Stage::Draining);
     let load = front.load();
     tokio::select! {
         () = all_closed(&load) => {}
-        () = tokio::time::sleep(config.shutdown.drain) => {}
+        () = tokio::time::sleep(shutdown.drain) => {}
         () = hurried() => {}
     }
     stage.send_replace(Stage::Parting);

@@ -18,13 +18,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &RunArgs) -> u8 {
-    let config = match cli::config_of(args) {
-        Ok(config) => config,
+    let (config, source) = match cli::config_of(args) {
+        Ok(begun) => begun,
         Err(failure) => return failure.report(),
     };
     // Held until the last words are said.
     let _log = log::start();
-    code_of(app::run(config))
+    code_of(app::run(config, source))
 }
 
 fn code_of(ended: Result<(), AppError>) -> u8 {

@@ -86,11 +86,16 @@ pub(super) async fn deploy(
     Ok(with_etag(change.revision, wire::deployed(&service, entry, &spec, &change, query.dry_run)))
 }
 
-fn by(caller: Caller, headers: &HeaderMap, options: &Options, reason: Option<String>) -> Result<By, Problem> {
+/// Why, in the words of whoever asks.
+pub(super) fn reason(reason: Option<String>) -> Result<Option<String>, Problem> {
     if reason.as_ref().is_some_and(|reason| reason.len() > MOST_REASON) {
         return Err(Problem::invalid("reason", format!("/reason: at most {MOST_REASON} characters")));
     }
-    Ok(By { actor: caller.name(), reason, if_match: if_match(headers)?, dry_run: options.dry_run })
+    Ok(reason)
+}
+
+fn by(caller: Caller, headers: &HeaderMap, options: &Options, why: Option<String>) -> Result<By, Problem> {
+    Ok(By { actor: caller.name(), reason: reason(why)?, if_match: if_match(headers)?, dry_run: options.dry_run })
 }
 
 /// `If-Match` with the one revision that the caller saw; `*` is any.
@@ -115,7 +120,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
 }
 
 /// A strict body: JSON, no unknown members.
-fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
     let body = body.map_err(|rejection| match rejection.into_response().status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large", "at most 64 KiB")

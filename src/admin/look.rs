@@ -19,7 +19,7 @@ pub(super) async fn services(State(office): State<Arc<Office>>) -> Result<Json<V
     let snapshot = office.reader.current();
     let mut services = Vec::with_capacity(snapshot.services.len());
     for view in &snapshot.services {
-        services.push(wire::service(view, &office.control.status(&view.config.name).await?, office.audit.warnings()));
+        services.push(wire::service(view, &office.control.status(&view.config.name).await?, office.warnings()));
     }
     Ok(Json(json!({ "services": services })))
 }
@@ -30,7 +30,7 @@ pub(super) async fn service(State(office): State<Arc<Office>>, Path(name): Path<
     let snapshot = office.reader.current();
     let view = snapshot.services.iter().find(|view| view.config.name == name);
     let view = view.ok_or(crate::control::OrderError::NoService(name))?;
-    Ok(with_etag(status.machine.state().revision, wire::service(view, &status, office.audit.warnings())))
+    Ok(with_etag(status.machine.state().revision, wire::service(view, &status, office.warnings())))
 }
 
 pub(super) async fn split(State(office): State<Arc<Office>>, Path(name): Path<String>) -> Result<Response, Problem> {

@@ -20,7 +20,7 @@ use crate::domain::{Entry, Outcome, Standing};
 use crate::live::{Handle, ServiceView, Snapshot};
 use crate::telemetry::log;
 use crate::telemetry::names::{self, Metric};
-use crate::tls::Reload;
+use crate::tls::{self, Reload};
 use crate::upstream::tally::{BOUNDS, Histogram};
 use crate::upstream::{Endpoint, EntryTally, StreamKind};
 
@@ -208,6 +208,11 @@ impl Scrape {
             refused.into_iter().map(|(reason, count)| (vec![reason.to_owned()], count as f64)).collect(),
         )?;
         self.encode_tls(out)?;
+        let standing = self.office.configuration.standing();
+        gauge(out, &names::CONFIG_GENERATION, vec![(vec![], standing.generation.number as f64)])?;
+        let reloads = [("done", standing.applied), ("refused", standing.refused)];
+        counter(out, &names::CONFIG_RELOADS, reloads.map(|(result, count)| (vec![result.to_owned()], count as f64)).to_vec())?;
+        gauge(out, &names::CONFIG_REFUSED, vec![(vec![], f64::from(u8::from(standing.failure.is_some())))])?;
         gauge(out, &names::AUDIT_BEHIND, vec![(vec![], self.office.audit.behind() as f64)])?;
         counter(out, &names::LOG_DROPPED, vec![(vec![], log::dropped_lines() as f64)])?;
         let process = Process::read();
@@ -219,8 +224,9 @@ impl Scrape {
 
     fn encode_tls(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let labelled = |scope: &str, label: &str, figure: u64| (vec![scope.to_owned(), label.to_owned()], figure as f64);
-        let (tls, reloads) = (&self.office.tls, &self.office.reloads);
-        let handshakes = tls
+        let servers = &self.office.tls;
+        let reloads = tls::files(servers, self.office.configuration.connectors());
+        let handshakes = servers
             .iter()
             .flat_map(|server| server.handshakes().counts().map(|(result, count)| labelled(server.scope(), result, count)));
         counter(out, &names::TLS_HANDSHAKES, handshakes.collect())?;
@@ -229,7 +235,7 @@ impl Scrape {
             [labelled(one.scope(), "done", done), labelled(one.scope(), "failed", failed)]
         });
         counter(out, &names::TLS_RELOADS, reloads.collect())?;
-        let expiries = tls.iter().flat_map(|server| {
+        let expiries = servers.iter().flat_map(|server| {
             server.expiries().into_iter().map(|expiry| labelled(server.scope(), &expiry.name, expiry.not_after))
         });
         gauge(out, &names::TLS_EXPIRY, expiries.collect())

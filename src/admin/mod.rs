@@ -21,12 +21,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use crate::control::{Audit, Handle};
+use crate::control::{Audit, Configuration, Handle};
 use crate::live::Reader;
 use crate::proxy::{Load, Site, Stage};
 use crate::tls;
 
 mod change;
+mod configuration;
 mod events;
 mod guard;
 mod health;
@@ -74,12 +75,19 @@ pub struct Office {
     pub load: Load,
     /// Listeners that speak TLS.
     pub tls: Vec<Arc<tls::Server>>,
-    /// What is read again when its files change.
-    pub reloads: Vec<Arc<dyn tls::Reload>>,
+    /// The configuration in force.
+    pub configuration: Configuration,
     /// Whether the admin listener speaks TLS.
     pub is_secure: bool,
     /// Whether the process is about to stop and should get no new traffic.
     pub leaving: watch::Receiver<bool>,
+}
+
+impl Office {
+    /// What an operator should know, whatever the service.
+    fn warnings(&self) -> Vec<String> {
+        [self.audit.warnings(), self.configuration.warnings()].concat()
+    }
 }
 
 pub use guard::Token;
@@ -93,6 +101,12 @@ pub fn admin_routes(office: Arc<Office>) -> Router {
         .route("/v1/services/{service}/split", get(look::split).put(change::set_split))
         .route("/v1/services/{service}/rollback", post(change::roll_back))
         .route("/v1/services/{service}/entries/{entry}", put(change::deploy))
+        .route("/v1/config", get(configuration::show))
+        .route("/v1/config/validate", post(configuration::validate))
+        .route("/v1/config/reload", post(configuration::reload))
+        .route("/v1/config/history", get(configuration::history))
+        .route("/v1/config/history/{number}", get(configuration::generation))
+        .route("/v1/config/revert", post(configuration::revert))
         .route("/v1/events", get(events::events))
         .route("/v1/audit", get(look::audit))
         .layer(middleware::from_fn(whole_body))

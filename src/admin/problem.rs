@@ -17,16 +17,23 @@ pub(super) struct Problem {
     title: &'static str,
     detail: String,
     hint: Option<String>,
-    current: Option<Value>,
+    current: Option<Box<Value>>,
+    errors: Vec<String>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, slug, title, detail: detail.into(), hint: None, current: None }
+        Self { status, slug, title, detail: detail.into(), hint: None, current: None, errors: Vec::new() }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// All that is wrong, one by one.
+    pub(super) fn errors(mut self, errors: Vec<String>) -> Self {
+        self.errors = errors;
         self
     }
 
@@ -70,7 +77,7 @@ fn of_refusal(refusal: &Refusal, detail: String) -> Problem {
         Refusal::Stale { current, split, .. } => {
             let mut problem = Problem::new(StatusCode::PRECONDITION_FAILED, "stale-revision", "Somebody was faster", detail)
                 .hint("look at the current value, and send its revision as If-Match");
-            problem.current = Some(super::wire::split_now(*split, *current));
+            problem.current = Some(Box::new(super::wire::split_now(*split, *current)));
             problem
         }
         Refusal::Overtaken { .. } => {
@@ -103,8 +110,11 @@ impl IntoResponse for Problem {
         if let Some(hint) = self.hint {
             document["hint"] = json!(hint);
         }
+        if !self.errors.is_empty() {
+            document["errors"] = json!(self.errors);
+        }
         if let Some(current) = self.current {
-            document["current"] = current;
+            document["current"] = *current;
         }
         let mut response = (self.status, Json(document)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -1,4 +1,4 @@
-//! Signals: SIGTERM and SIGINT stop, SIGHUP is answered.
+//! Signals: SIGTERM and SIGINT stop, SIGHUP reloads.
 
 use std::io;
 
@@ -21,25 +21,26 @@ impl Signals {
         })
     }
 
-    /// Waits for the next wish to stop.
+    /// Waits for the next wish to stop. A hang-up, which left alone would kill, is another wish.
     pub(super) async fn stop(&mut self) {
+        self.next(&mut || {}).await;
+    }
+
+    /// Calls at every wish to stop, and at every hang-up, for ever.
+    pub(super) async fn each(mut self, mut stop: impl FnMut(), mut hang_up: impl FnMut()) {
+        loop {
+            self.next(&mut hang_up).await;
+            stop();
+        }
+    }
+
+    async fn next(&mut self, hang_up: &mut impl FnMut()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                // Left alone it would kill, and whoever sends it means anything but that.
-                _ = self.hang_up.recv() => {
-                    tracing::warn!("reload is not served by this version; restart to apply a changed file");
-                }
+                _ = self.hang_up.recv() => hang_up(),
             }
-        }
-    }
-
-    /// Calls at every wish to stop, for ever.
-    pub(super) async fn each(mut self, mut then: impl FnMut()) {
-        loop {
-            self.stop().await;
-            then();
         }
     }
 }

@@ -48,6 +48,8 @@ pub enum Command {
     Events(EventsArgs),
     /// Who changed what.
     Audit(AuditArgs),
+    /// The configuration in force, and those before it.
+    Config(ConfigArgs),
     /// Tokens for the admin API.
     Token(TokenArgs),
 }
@@ -103,6 +105,9 @@ pub struct DemoArgs {
 pub struct CheckArgs {
     /// Configuration file (TOML).
     pub file: PathBuf,
+    /// Ask every endpoint in it, too, as its health check would; exit 7 where one does not pass.
+    #[arg(long)]
+    pub probe: bool,
 }
 
 /// `status`.
@@ -190,6 +195,39 @@ pub struct AuditArgs {
     /// At most so many entries, the newest.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see StatusArgs")]
+    pub common: Common,
+}
+
+/// `config`.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// What about it.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// The commands about the configuration.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the one in force, as it was written.
+    Show(StatusArgs),
+    /// How the file and the services differ from the one in force.
+    Diff(StatusArgs),
+    /// Those that were in force, newest first.
+    History(StatusArgs),
+    /// Read the file again; exit 3 where it is refused, and then nothing has changed.
+    Reload(StatusArgs),
+    /// Put one of before in force again, until the file changes or dualgate is restarted.
+    Revert(RevertArgs),
+}
+
+/// `config revert`.
+#[derive(Args, Clone, Debug)]
+pub struct RevertArgs {
+    /// Its number, as `config history` shows it.
+    pub generation: u64,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see StatusArgs")]
     pub common: Common,

@@ -13,7 +13,7 @@ use super::client::{Admin, POLL};
 use super::failure::{Exit, Failure};
 use super::print::{left, put, right, say, table};
 use super::status::fetch;
-use crate::config::Health;
+use crate::config::{Config, Health};
 use crate::domain::Entry;
 use crate::domain::machine::EndpointSpec;
 use crate::tls::Connector;
@@ -105,6 +105,34 @@ fn row(service: &Service, entry: Entry, version: &str, endpoint: &EndpointState)
         place: endpoint.place(),
         finding: Finding::default(),
     }
+}
+
+/// `check --probe`: asks every endpoint of a configuration that need not run anywhere.
+pub(super) async fn probe(config: &Config) -> Result<Exit, Failure> {
+    let mut checks = JoinSet::new();
+    for service in &config.services {
+        let connector = Connector::new(service.name.clone(), &service.tls);
+        for (entry, wanted) in service.rules.entries.iter() {
+            for spec in &wanted.endpoints {
+                let row = Row {
+                    service: service.name.clone(),
+                    entry,
+                    version: wanted.version.clone(),
+                    endpoint: spec.name.clone(),
+                    url: spec.url.clone(),
+                    place: spec.url.clone(),
+                    finding: Finding::default(),
+                };
+                let (at, spec, health, connector) = (checks.len(), spec.clone(), service.health.clone(), connector.clone());
+                checks.spawn(async move { (at, Row { finding: check(&spec, &connector, health).await, ..row }) });
+            }
+        }
+    }
+    let mut rows = checks.join_all().await;
+    rows.sort_by_key(|(at, _)| *at);
+    let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
+    put(&page(&rows))?;
+    Ok(if rows.iter().all(|row| row.finding.success) { Exit::Done } else { Exit::Unhealthy })
 }
 
 async fn check(spec: &EndpointSpec, connector: &Arc<Connector>, health: Health) -> Finding {

@@ -6,6 +6,7 @@ mod answers;
 mod args;
 mod change;
 mod client;
+mod configuration;
 mod connector;
 mod deploy;
 mod events;
@@ -20,8 +21,8 @@ mod tests;
 mod token;
 
 pub use args::{
-    AuditArgs, CheckArgs, Cli, Command, Common, DemoArgs, DeployArgs, EventsArgs, HealthArgs, Output, RollbackArgs, RunArgs,
-    SplitArgs, StatusArgs, TokenArgs, TokenCommand,
+    AuditArgs, CheckArgs, Cli, Command, Common, ConfigArgs, ConfigCommand, DemoArgs, DeployArgs, EventsArgs, HealthArgs, Output,
+    RevertArgs, RollbackArgs, RunArgs, SplitArgs, StatusArgs, TokenArgs, TokenCommand,
 };
 pub use failure::{Exit, Failure};
 pub use run::config_of;
@@ -45,7 +46,7 @@ pub fn execute(command: &Command) -> u8 {
 async fn carry_out(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(_) | Command::Demo(_) => Err(Failure::new(Exit::Unexpected, "run and demo are not carried out here")),
-        Command::Check(args) => run::check(args),
+        Command::Check(args) => run::check(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Split(args) => change::split(args).await,
         Command::Rollback(args) => change::rollback(args).await,
@@ -53,6 +54,7 @@ async fn carry_out(command: &Command) -> Result<Exit, Failure> {
         Command::HealthCheck(args) => health::health_check(args).await,
         Command::Events(args) => events::events(args).await,
         Command::Audit(args) => events::audit(args).await,
+        Command::Config(args) => configuration::config(args).await,
         Command::Token(TokenArgs { command: TokenCommand::New }) => token::print_new(),
     }
 }

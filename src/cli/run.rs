@@ -7,26 +7,27 @@ use toml::{Table, Value};
 
 use super::args::{CheckArgs, RunArgs};
 use super::failure::{Exit, Failure, plain_io};
+use super::health;
 use super::print::{put, say};
 use super::token::user_state_dir;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Source};
 use crate::domain::{Entry, Share, Split};
 use crate::tls::Shown;
 
 /// What stands for a file's name in errors of a configuration made from flags.
 const COMMAND_LINE: &str = "command line";
 
-/// What `run` is to run.
-pub fn config_of(args: &RunArgs) -> Result<Config, Failure> {
+/// What `run` is to run, and how its text is read again.
+pub fn config_of(args: &RunArgs) -> Result<(Config, Source), Failure> {
     let port = std::env::var("PORT").ok();
     match &args.config {
-        Some(file) => of_file(file, args, port.as_deref()),
-        None => of_urls(args, port.as_deref(), &state_dir(args)?),
+        Some(file) => of_file(file, args, port),
+        None => of_urls(args, port, &state_dir(args)?),
     }
 }
 
 /// `check`.
-pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
+pub(super) async fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let name = args.file.display().to_string();
     let text = read(&args.file)?;
     let port = std::env::var("PORT").ok();
@@ -37,7 +38,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     }
     let services = config.services.len();
     put(&format!("{name}: ok ({services} service{})\n", if services == 1 { "" } else { "s" }))?;
-    Ok(Exit::Done)
+    if args.probe { health::probe(&config).await } else { Ok(Exit::Done) }
 }
 
 /// Reads the files that the configuration names, since `run` would not start without them. What
@@ -72,44 +73,53 @@ fn read(file: &Path) -> Result<String, Failure> {
         .map_err(|what| Failure::new(Exit::Invalid, format!("cannot read {}: {what}", file.display())))
 }
 
-/// The file, with what the command line says of listeners, state and threads in place of what it
-/// says. The file is checked as it is first, so that its errors have lines; then the whole again, as
-/// an address that is fine by itself may be the one that an endpoint has.
-fn of_file(file: &Path, args: &RunArgs, port: Option<&str>) -> Result<Config, Failure> {
+fn of_file(file: &Path, args: &RunArgs, port: Option<String>) -> Result<(Config, Source), Failure> {
     if !args.primary.is_empty() || !args.secondary.is_empty() || args.split.is_some() {
         let error = "--config and --primary, --secondary, --split exclude each other: the file names the entries and the split";
         return Err(
             Failure::new(Exit::Usage, error).with_hint("DUALGATE_CONFIG, DUALGATE_PRIMARY, … count as if they were written")
         );
     }
-    let name = file.display().to_string();
-    let text = read(file)?;
-    let config = config::load(&name, &text, port).map_err(|errors| Failure::of_config(&errors))?;
+    let (name, args) = (file.display().to_string(), args.clone());
+    let source = Source::new(Some(file.to_owned()), read(file)?, move |text| of_text(&name, text, &args, port.as_deref()));
+    begin(source)
+}
+
+/// The file's text, with what the command line says of listeners, state and threads in place of what it
+/// says. It is checked as it is first, so that its errors have lines; then the whole again, as
+/// an address that is fine by itself may be the one that an endpoint has.
+fn of_text(name: &str, text: &str, args: &RunArgs, port: Option<&str>) -> Result<Config, Vec<ConfigError>> {
+    let config = config::load(name, text, port)?;
     if args.listen.is_none() && args.admin.is_none() && args.state_dir.is_none() && args.threads.is_none() {
         return Ok(config);
     }
-    let mut table: Table = toml::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|error| Failure::new(Exit::Invalid, format!("{name}: {}", error.message())))?;
+    let mut table: Table = toml::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+        let (file, key, what) = (name.to_owned(), String::new(), error.message().to_owned());
+        vec![ConfigError { file, line: None, key, what }]
+    })?;
     put_over(&mut table, args);
-    load(&name, &table, args, port)
+    load(name, &table.to_string(), args, port)
 }
 
-fn of_urls(args: &RunArgs, port: Option<&str>, state_dir: &Path) -> Result<Config, Failure> {
+fn of_urls(args: &RunArgs, port: Option<String>, state_dir: &Path) -> Result<(Config, Source), Failure> {
     if args.primary.is_empty() || args.secondary.is_empty() {
         let error = "run needs --config FILE, or --primary URL and --secondary URL";
         return Err(Failure::new(Exit::Usage, error)
             .with_hint("dualgate run --primary http://127.0.0.1:3000 --secondary http://127.0.0.1:3001"));
     }
-    load(COMMAND_LINE, &table_of_urls(args, state_dir), args, port)
+    let (text, args) = (table_of_urls(args, state_dir).to_string(), args.clone());
+    begin(Source::new(None, text, move |text| load(COMMAND_LINE, text, &args, port.as_deref())))
+}
+
+fn begin(source: Source) -> Result<(Config, Source), Failure> {
+    let config = source.read(&source.text).map_err(|errors| Failure::of_config(&errors))?;
+    Ok((config, source))
 }
 
 /// A port that is written on the command line is meant more than one that is lying in the environment.
-fn load(name: &str, table: &Table, args: &RunArgs, port: Option<&str>) -> Result<Config, Failure> {
+fn load(name: &str, text: &str, args: &RunArgs, port: Option<&str>) -> Result<Config, Vec<ConfigError>> {
     let port = port.filter(|_| args.listen.is_none());
-    config::load(name, &table.to_string(), port).map_err(|errors| {
-        let errors: Vec<ConfigError> = errors.into_iter().map(|error| by_flag(error, args)).collect();
-        Failure::of_config(&errors)
-    })
+    config::load(name, text, port).map_err(|errors| errors.into_iter().map(|error| by_flag(error, args)).collect())
 }
 
 /// Names the flag that an error came from. Its line is one of a text that nobody has seen.
@@ -246,14 +256,14 @@ dir = "/s"
     fn two_urls_make_a_whole_configuration() {
         let args = RunArgs { split: Some(Split::parse("87.5:12.5").unwrap()), threads: Some(2), ..urls() };
         assert_eq!(table_of_urls(&args, Path::new("/s")).to_string(), TEXT);
-        let config = of_urls(&args, Some("7000"), Path::new("/s")).unwrap();
+        let config = of_urls(&args, Some("7000".into()), Path::new("/s")).unwrap().0;
         assert_eq!(
             (config.listen.port(), config.threads, config.services[0].rules.split.to_string()),
             (7000, 2, "87.5:12.5".into())
         );
         let listen = RunArgs { listen: Some("127.0.0.1:0".into()), ..urls() };
         assert_eq!(
-            of_urls(&listen, Some("7000"), Path::new("/s")).unwrap().listen.port(),
+            of_urls(&listen, Some("7000".into()), Path::new("/s")).unwrap().0.listen.port(),
             0,
             "what is written counts more than PORT"
         );
@@ -267,7 +277,7 @@ dir = "/s"
         let admin = RunArgs { admin: Some("0.0.0.0:9900".into()), ..urls() };
         assert!(said(&admin).starts_with("command line: --admin: 0.0.0.0:9900 is not a loopback address"), "{}", said(&admin));
         let quote = RunArgs { primary_version: Some("1\"\n[x]".into()), ..urls() };
-        assert_eq!(of_urls(&quote, None, Path::new("/s")).unwrap().services[0].rules.entries.primary.version, "1\"\n[x]");
+        assert_eq!(of_urls(&quote, None, Path::new("/s")).unwrap().0.services[0].rules.entries.primary.version, "1\"\n[x]");
     }
 
     #[test]
@@ -289,7 +299,7 @@ dir = "/s"
         fs::write(&file, TEXT).unwrap();
         let with = |args: RunArgs| of_file(&file, &RunArgs { config: Some(file.clone()), ..args }, None);
         let args = RunArgs { listen: Some("127.0.0.1:8081".into()), state_dir: Some("/t".into()), ..RunArgs::default() };
-        let config = with(args).unwrap();
+        let (config, _) = with(args).unwrap();
         assert_eq!((config.listen.port(), config.state_dir.unwrap(), config.threads), (8081, PathBuf::from("/t"), 2));
         let open = with(RunArgs { admin: Some("0.0.0.0:9900".into()), ..RunArgs::default() }).unwrap_err();
         let looping = with(RunArgs { listen: Some("127.0.0.1:3000".into()), ..RunArgs::default() }).unwrap_err();

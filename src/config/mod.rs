@@ -13,6 +13,7 @@ mod expand;
 mod listeners;
 mod place;
 mod raw;
+mod source;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -20,6 +21,7 @@ mod value;
 pub use check::load;
 pub use endpoint::{Authority as EndpointAuthority, endpoints, endpoints_beside};
 pub use place::{ConfigError, nearest};
+pub use source::Source;
 pub use value::{EndpointText, Span, parse_duration};
 
 /// A whole configuration.

@@ -35,6 +35,8 @@ pub(super) struct Charge {
     births: (u64, Arc<Births>),
     before: PerEntry<(u64, u64)>,
     offered_modern: Option<bool>,
+    /// Checks are to be made in another way than so far.
+    checks_anew: bool,
 }
 
 struct Kept {
@@ -68,13 +70,42 @@ impl Charge {
             journal: Journal::default(),
             before: PerEntry::default(),
             offered_modern: None,
+            checks_anew: false,
         }
+    }
+
+    /// Another configuration; the machine is told apart.
+    pub(super) fn reconfigure(&mut self, service: config::Service, connector: Arc<Connector>) {
+        let before = std::mem::replace(&mut self.config, Arc::new(service));
+        self.checks_anew |= before.health != self.config.health;
+        if before.health.resolve_interval != self.config.health.resolve_interval {
+            self.lookups = Lookups::default();
+        }
+        self.connector = connector;
+    }
+
+    /// It is configured no more: checks and look-ups end. Gives the endpoints, to be closed after the publish.
+    pub(super) fn dismiss(&mut self) -> Vec<Arc<Endpoint>> {
+        self.lookups = Lookups::default();
+        let kept = Entry::BOTH.into_iter().flat_map(|entry| std::mem::take(&mut self.endpoints[entry]));
+        let gone = kept.map(|kept| {
+            kept.prober.abort();
+            kept.endpoint
+        });
+        gone.collect()
+    }
+
+    /// Whether an endpoint is as it would be made now.
+    fn is_as_wanted(&self, kept: &Kept, spec: &EndpointSpec) -> bool {
+        let endpoint = &kept.endpoint;
+        kept.spec == *spec && (!endpoint.authority.secure || Arc::ptr_eq(&endpoint.connector, &self.connector))
     }
 
     /// Brings the endpoints in line with the machine: known ones are kept with all their counts,
     /// new ones made and checked at once. Gives those that went, to be closed after the publish.
     pub(super) fn reconcile(&mut self, probe: impl Fn(Entry, &Arc<Endpoint>) -> AbortHandle) -> Vec<Arc<Endpoint>> {
         let mut gone = Vec::new();
+        let checks_anew = std::mem::take(&mut self.checks_anew);
         for entry in Entry::BOTH {
             let version = &self.machine.entry(entry).version;
             let is_new = *version != self.versions[entry];
@@ -86,13 +117,15 @@ impl Charge {
             }
             let wanted = self.machine.endpoints(entry);
             let mut known = std::mem::take(&mut self.endpoints[entry]);
-            for kept in known.iter_mut().filter(|_| is_new) {
-                // Another server under the same address: what was learnt of the last one says nothing of it.
-                kept.serves = Eras::default();
+            for kept in known.iter_mut().filter(|_| is_new || checks_anew) {
+                if is_new {
+                    // Another server under the same address: what was learnt of the last one says nothing of it.
+                    kept.serves = Eras::default();
+                }
                 std::mem::replace(&mut kept.prober, probe(entry, &kept.endpoint)).abort();
             }
             for spec in wanted {
-                let found = known.iter().position(|kept| kept.spec == spec);
+                let found = known.iter().position(|kept| self.is_as_wanted(kept, &spec));
                 let kept = match found {
                     Some(at) => Some(known.swap_remove(at)),
                     // What is deployed has been checked; an endpoint that cannot be made is a bug,

@@ -10,10 +10,11 @@ use tokio::task::AbortHandle;
 
 use super::charge::Charge;
 use super::keeping::Writing;
+use super::reload::Wanted;
 use super::resolve::{self, Resolver};
 use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
 use crate::config;
-use crate::domain::machine::{Change, Command, Durable, Effect, EndpointSpec, Event, Machine, Note, Order, Ticket};
+use crate::domain::machine::{Change, Command, Effect, EndpointSpec, Event, Note, Order, Ticket};
 use crate::domain::{Entry, Moment, Phase};
 use crate::live::{Publisher, ServiceView, Snapshot, Store, StoreError, cell};
 use crate::mcp::SealKeys;
@@ -54,6 +55,8 @@ pub(super) enum Mail {
     Braked { service: usize, revision: u64, written: bool },
     /// A batch of pins was written, or not.
     PinsKept { service: usize, failure: Option<StoreError>, writing: Writing },
+    /// There is another configuration.
+    Configure { services: Vec<Wanted>, reply: oneshot::Sender<Result<(), StoreError>> },
     /// What has not been written yet should be now.
     KeepPins { reply: oneshot::Sender<()> },
 }
@@ -82,9 +85,14 @@ pub struct Setup {
 pub struct Conductor {
     pub(super) charges: Vec<Charge>,
     views: Vec<Arc<ServiceView>>,
+    /// The places of those that are served, as the configuration has them. One that is configured no more keeps its
+    /// place, since what is on its way there goes by it, and its counts, should it come back.
+    pub(super) order: Vec<usize>,
     publisher: Publisher,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
+    pub(super) keys: Arc<SealKeys>,
+    pub(super) phase: Phase,
     audit: Audit,
     resolver: Resolver,
     events: Arc<EventLog>,
@@ -107,9 +115,12 @@ impl Conductor {
         let mut conductor = Self {
             charges: Vec::new(),
             views: Vec::new(),
+            order: Vec::new(),
             publisher,
             store: setup.store,
             clock: setup.clock,
+            keys: setup.keys,
+            phase: setup.phase,
             audit: setup.audit,
             resolver: setup.resolver,
             events,
@@ -118,39 +129,14 @@ impl Conductor {
             tickets: 0,
             writing: Arc::new(writing),
         };
-        for (service, connector) in setup.services {
-            conductor.take_charge(service, connector, &setup.keys, setup.phase)?;
-        }
+        conductor.configure(setup.services)?;
         Ok((conductor, handle, reader))
     }
 
-    fn take_charge(
-        &mut self,
-        service: config::Service,
-        connector: Arc<Connector>,
-        keys: &SealKeys,
-        phase: Phase,
-    ) -> Result<(), StoreError> {
-        let found = self.store.load(&service.name)?;
-        let stored = self.store.stored_revision(&service.name);
-        let fresh = Durable::first(service.rules.split, 1, keys.salt(&service.name, 1));
-        let (machine, effects) = Machine::start(self.clock.now(), service.rules.clone(), found, fresh, phase);
-        for drift in machine.drift() {
-            tracing::warn!(service = service.name, drift, "the state differs from the configuration");
-        }
-        let at = self.charges.len();
-        let warning = self.store.warning(&service.name);
-        let mut charge = Charge::new(Arc::new(service), machine, stored, connector);
-        charge.warning = warning;
-        match self.store.pins(&charge.config.name) {
-            Ok(journal) => charge.pins.restore(journal, self.clock.now().since(Moment::default())),
-            // Without them words go by their client's key: no reason not to start.
-            Err(error) => tracing::error!(%error, "the journal of pins cannot be read"),
-        }
+    /// One more, at the next place; it is served once that is in the order.
+    pub(super) fn take(&mut self, mut charge: Charge) {
         self.views.push(Arc::new(charge.view()));
         self.charges.push(charge);
-        self.carry_out(at, effects);
-        Ok(())
     }
 
     /// Runs until every handle is gone.
@@ -222,6 +208,9 @@ impl Conductor {
                 self.step(service, Event::Braked { revision, written });
             }
             Mail::PinsKept { service, failure, writing: _counted } => self.pins_kept(service, failure),
+            Mail::Configure { services, reply } => {
+                let _ = reply.send(self.configure(services));
+            }
             Mail::KeepPins { reply } => {
                 (0..self.charges.len()).for_each(|at| self.keep_pins_at_last(at));
                 let _ = reply.send(());
@@ -242,7 +231,7 @@ impl Conductor {
     }
 
     fn place(&self, service: &str) -> Option<usize> {
-        self.charges.iter().position(|charge| charge.config.name == service)
+        self.order.iter().copied().find(|at| self.charges[*at].config.name == service)
     }
 
     /// Whether it published.
@@ -254,7 +243,7 @@ impl Conductor {
     }
 
     /// In the order of the list: a rollback is in force before anything else is begun.
-    fn carry_out(&mut self, at: usize, effects: Vec<Effect>) {
+    pub(super) fn carry_out(&mut self, at: usize, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Publish => self.publish(at),
@@ -267,21 +256,34 @@ impl Conductor {
     }
 
     fn publish(&mut self, at: usize) {
+        if self.order.contains(&at) {
+            let gone = self.refresh(at);
+            self.publish_all(&gone);
+        }
+    }
+
+    /// Makes the view of a service anew; gives the endpoints that went.
+    pub(super) fn refresh(&mut self, at: usize) -> Vec<Arc<Endpoint>> {
         let own_box = self.own_box.clone();
         let config = self.charges[at].config.clone();
         let probe = |entry, endpoint: &Arc<Endpoint>| check_for_ever(at, entry, endpoint.clone(), &config, own_box.clone());
         let gone = self.charges[at].reconcile(probe);
         self.look_up(at);
         self.views[at] = Arc::new(self.charges[at].view());
-        let services = self.views.clone();
-        let number = self.publisher.publish(|number| Snapshot { number, services });
-        // After the publish: who finds a gate closed must find a snapshot without it.
-        gone.iter().for_each(|endpoint| endpoint.gate.close());
         let state = self.charges[at].machine.state();
         tracing::info!(
-            service = self.charges[at].config.name, snapshot = number, revision = state.revision,
+            service = self.charges[at].config.name, revision = state.revision,
             split = %state.split, stable = %state.stable, "in force",
         );
+        gone
+    }
+
+    /// Puts all views in force.
+    pub(super) fn publish_all(&mut self, gone: &[Arc<Endpoint>]) {
+        let services = self.order.iter().map(|at| self.views[*at].clone()).collect();
+        self.publisher.publish(|number| Snapshot { number, services });
+        // After the publish: who finds a gate closed must find a snapshot without it.
+        gone.iter().for_each(|endpoint| endpoint.gate.close());
     }
 
     fn look_up(&mut self, at: usize) {

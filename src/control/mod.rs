@@ -16,13 +16,17 @@ use crate::upstream::probe::Finding;
 mod audit;
 mod charge;
 mod conductor;
+mod configuration;
 mod events;
 mod keeping;
+mod reload;
 pub mod resolve;
 
 pub use audit::{Audit, Denied};
 pub use conductor::{Conductor, Setup};
+pub use configuration::{Applied, Beginning, Configuration, ConfigureError, Failure, KEPT, Standing, Wish};
 pub use events::{EventLog, Happening};
+pub use reload::Wanted;
 pub use resolve::Resolver;
 
 use conductor::Mail;
@@ -90,6 +94,15 @@ impl Handle {
         let mail = Mail::Order { service: service.to_owned(), command, by, reply };
         self.mailbox.send(mail).await.map_err(|_| OrderError::Stopping)?;
         answer.await.map_err(|_| OrderError::Stopping)?
+    }
+
+    /// Serves these services and no others from now on, in this order: all of it, or nothing where one of them cannot
+    /// be loaded. What stays keeps its state, its counts, and its streams.
+    pub async fn configure(&self, services: Vec<Wanted>) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = || OrderError::Stopping.to_string();
+        self.mailbox.send(Mail::Configure { services, reply }).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?.map_err(|error| error.to_string())
     }
 
     /// How a service stands.

@@ -58,6 +58,12 @@ impl Lookups {
     }
 }
 
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        Entry::BOTH.into_iter().flat_map(|entry| &self.0[entry]).for_each(|(_, task)| task.abort());
+    }
+}
+
 /// Looks a host up every interval until aborted; the first time at once, and never twice at a time.
 pub(super) fn look_up_for_ever(
     endpoint: &EndpointSpec,

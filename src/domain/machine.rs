@@ -27,11 +27,13 @@ mod disk;
 mod durable;
 mod instances;
 mod orders;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 use instances::Looked;
+use reload::Dropped;
 use watch::Watched;
 
 pub use command::{Change, Command, Deploy, Note, Order, Refusal, Ticket};
@@ -111,6 +113,10 @@ pub enum Event {
         /// Whether it is on the disk.
         written: bool,
     },
+    /// The configuration was read anew.
+    Configured(Box<Rules>),
+    /// The service is configured no more: whoever waits is told so, and what is owed to the disk is handed over.
+    Dismissed,
     /// Time passes.
     Tick,
 }
@@ -149,6 +155,7 @@ pub struct Machine {
     line: VecDeque<Order>,
     checks: PerEntry<Vec<Watched>>,
     looked: PerEntry<Vec<Looked>>,
+    dropped: PerEntry<Vec<Dropped>>,
     full_since: Option<(Entry, Moment)>,
     started: Moment,
     starting: bool,
@@ -190,6 +197,7 @@ impl Machine {
             line: VecDeque::new(),
             checks: PerEntry::default(),
             looked: PerEntry::default(),
+            dropped: PerEntry::default(),
             full_since: None,
             started: now,
             starting: true,
@@ -215,6 +223,8 @@ impl Machine {
             Event::Resolved { entry, endpoint, answer } => self.resolved(now, entry, &endpoint, answer, &mut effects),
             Event::Saved { revision, failure } => self.saved(now, revision, failure, &mut effects),
             Event::Braked { revision, written } => self.braked(now, revision, written, &mut effects),
+            Event::Configured(rules) => self.configured(now, *rules, &mut effects),
+            Event::Dismissed => self.dismissed(&mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }
         self.align(now, &mut effects);

@@ -6,6 +6,7 @@
 //! services/NAME.json    state, with a checksum; NAME.json.prev is the one before
 //! brake/NAME            two slots of 32 KiB, written in place, the older one first
 //! pins/NAME             hashes of the modern era's words and where they belong, appended twice a second
+//! config/000007.json    configurations that were in force, the last 20
 //! audit.jsonl           one line per change and denied attempt; .1 to .3 were put aside at 16 MiB
 //! ```
 //!
@@ -26,10 +27,11 @@ use serde_json::value::RawValue;
 
 use self::audit::AuditFile;
 use super::pins::{PinBatch, PinJournal};
-use super::store::{Store, StoreError};
+use super::store::{Generation, Store, StoreError};
 use crate::domain::machine::{Brake, Durable, Found};
 
 mod audit;
+mod generations;
 mod pins;
 
 const FORMAT: u32 = 1;
@@ -62,7 +64,7 @@ struct Document<'a> {
 impl Directory {
     /// Opens a directory, makes it where it is missing, and locks it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for folder in [root.to_path_buf(), root.join("services"), root.join("brake"), root.join("pins")] {
+        for folder in [root.to_path_buf(), root.join("services"), root.join("brake"), root.join("pins"), root.join("config")] {
             make_folder(&folder).map_err(|error| io_error(&folder, error))?;
         }
         let lock = lock_folder(root)?;
@@ -204,6 +206,14 @@ impl Store for Directory {
     fn keep_pins(&self, service: &str, batch: &PinBatch) -> Result<(), StoreError> {
         let path = self.pins_path(service);
         pins::write(&path, batch).map_err(|error| io_error(&path, error))
+    }
+
+    fn configs(&self) -> Result<Vec<Generation>, StoreError> {
+        generations::read(&self.root.join("config"))
+    }
+
+    fn keep_config(&self, generation: &Generation, most: usize) -> Result<(), StoreError> {
+        generations::keep(&self.root.join("config"), generation, most)
     }
 
     fn is_durable(&self) -> bool {

@@ -10,4 +10,4 @@ pub use cell::{Publisher, Reader};
 pub use directory::Directory;
 pub use pins::{Handle, Pin, PinBatch, PinJournal, PinRecord, Pins};
 pub use snapshot::{Births, EndpointView, EntryView, ServiceView, Snapshot};
-pub use store::{Memory, Store, StoreError};
+pub use store::{Generation, Memory, Store, StoreError};

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::pins::{PinBatch, PinJournal};
@@ -41,6 +42,16 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// The configurations that were kept, oldest first.
+    fn configs(&self) -> Result<Vec<Generation>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Keeps a configuration that is in force now, and no more than `most` altogether.
+    fn keep_config(&self, _generation: &Generation, _most: usize) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// What an operator should know about the state that was loaded last.
     fn warning(&self, _service: &str) -> Option<String> {
         None
@@ -48,6 +59,22 @@ pub trait Store: Send + Sync {
 
     /// Whether what is stored survives the process.
     fn is_durable(&self) -> bool;
+}
+
+/// A configuration that was in force.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Counts them, from 1.
+    pub number: u64,
+    /// Since when.
+    pub time: String,
+    /// Who put it in force: `start`, `file`, or whoever used the admin API.
+    pub actor: String,
+    /// SHA-256 of the text, in hex.
+    #[serde(rename = "sha256")]
+    pub digest: String,
+    /// As it was written: what stands for secrets and the environment is not filled in.
+    pub text: String,
 }
 
 /// Why the store did not do it.

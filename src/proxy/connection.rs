@@ -63,7 +63,7 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         Err(error) => return tracing::debug!(%error, "connection lost at once"),
     };
     let connection = Connection {
-        peer: Peer::new(address, &door, &worker.site.limits),
+        peer: Peer::new(address, &door, &worker.site.tuning().limits),
         stage: worker.site.stage.clone(),
         watched: Watched::new(stream),
         worker,
@@ -94,7 +94,7 @@ impl Connection {
         let mut stage = self.stage.clone();
         tokio::select! {
             biased;
-            opening = self.watched.opening(MOST_IDLE, self.worker.site.limits.header_timeout) => opening,
+            opening = self.watched.opening(MOST_IDLE, self.worker.site.tuning().limits.header_timeout) => opening,
             _ = stage.wait_for(|stage| *stage >= Stage::Draining) => None,
         }
     }
@@ -125,7 +125,7 @@ impl Connection {
     }
 
     async fn http1(mut self, stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin) {
-        let header_timeout = self.worker.site.limits.header_timeout;
+        let header_timeout = self.worker.site.tuning().limits.header_timeout;
         let socket = Socket::new(stream, self.watched.clone());
         let mut connection = pin!(
             http1::Builder::new()
@@ -174,7 +174,7 @@ impl Connection {
                 }
                 () = self.watched.left() => return tracing::debug!("a client has left"),
                 // It has been asked to leave, and had the time of a head to say that it has heard.
-                () = self.watched.idle(MOST_IDLE + self.worker.site.limits.header_timeout), if leaving => return,
+                () = self.watched.idle(MOST_IDLE + self.worker.site.tuning().limits.header_timeout), if leaving => return,
                 () = self.watched.idle(MOST_IDLE), if !leaving => {
                     connection.as_mut().graceful_shutdown();
                     leaving = true;

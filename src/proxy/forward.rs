@@ -71,7 +71,7 @@ impl Worker {
         asker.witness = Witness::begin(&self.site, &service.config, &head.headers, begun);
         rim::guard(&head, &host, &service.config, peer)?;
         asker.origin = head.headers.get(ORIGIN).cloned();
-        let pause = self.site.limits.body_timeout;
+        let pause = self.site.tuning().limits.body_timeout;
         let body = room.look(&head, body, &service, pause).await?;
         let facts = facts::read(&head, &body, &service, peer, &self.site, asker)?;
         headers::prepare(&mut head, &service.config, &host, peer, &self.site, asker.is_mcp())?;

@@ -36,7 +36,7 @@ pub(super) fn prepare(
     site: &Site,
     is_mcp: bool,
 ) -> Result<(), ProxyError> {
-    let client = peer.client(&head.headers, &site.limits);
+    let client = peer.client(&head.headers, &site.tuning().limits);
     // The authority of an absolute target replaces the Host field (RFC 9112, 3.2.2), also where it
     // would be passed on.
     if let Some(authority) = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {

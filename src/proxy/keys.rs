@@ -30,7 +30,7 @@ pub(super) fn client_key(
 
 /// The key of a client that shows nothing else.
 pub(super) fn address_key(head: &request::Parts, peer: &Peer, site: &Site) -> ClientKey {
-    ClientKey::new(&KeySource::Address, peer.client(&head.headers, &site.limits).to_string().as_bytes())
+    ClientKey::new(&KeySource::Address, peer.client(&head.headers, &site.tuning().limits).to_string().as_bytes())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {

@@ -111,7 +111,7 @@ fn accept(
             let accepted = tokio::select! {
                 biased;
                 _ = stage.wait_for(|stage| *stage >= Stage::Draining) => return,
-                accepted = accept_below_limit(&listener, load, site.limits.connections) => accepted,
+                accepted = accept_below_limit(&listener, load, site.tuning().limits.connections) => accepted,
             };
             match accepted {
                 Ok((stream, address)) => {

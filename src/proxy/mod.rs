@@ -15,10 +15,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use arc_swap::{ArcSwap, Guard};
 use http::{HeaderValue, Version};
 use tokio::sync::watch;
 
-use crate::config::{Limits, Log};
+use crate::config::{Config, Limits, Log, Shutdown};
 use crate::live::Reader;
 use crate::mcp::SealKeys;
 use crate::telemetry::clock::Clock;
@@ -75,8 +76,8 @@ pub struct Site {
     pub reader: Reader,
     /// Opens and makes session ids.
     pub keys: Arc<SealKeys>,
-    /// Bounds on what clients may do.
-    pub limits: Limits,
+    /// What a reload may change.
+    pub tuning: ArcSwap<Tuning>,
     /// What is put into `Via`, and by which a loop is known.
     pub via: Via,
     /// How far the process is with stopping.
@@ -89,14 +90,37 @@ pub struct Site {
     pub refusing: Arc<AtomicUsize>,
     /// The clock of session counts.
     pub clock: Clock,
-    /// What is logged of traffic.
-    pub log: Log,
     /// Whether answers are read for their outcome as they pass. They are; a bench measures what that costs.
     pub reads_answers: bool,
     /// The open streams of HTTP+SSE sessions.
     pub channels: Channels,
     /// Calls whose answer is to come on another stream than began.
     pub interrupted: Interrupted,
+}
+
+/// What a reload may change of the process as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuning {
+    /// Bounds on what clients may do.
+    pub limits: Limits,
+    /// What is logged of traffic.
+    pub log: Log,
+    /// How to stop.
+    pub shutdown: Shutdown,
+}
+
+impl Tuning {
+    /// As a configuration has it.
+    pub fn of(config: &Config) -> Self {
+        Self { limits: config.limits.clone(), log: config.log, shutdown: config.shutdown }
+    }
+}
+
+impl Site {
+    /// As it stands now.
+    pub fn tuning(&self) -> Guard<Arc<Tuning>> {
+        self.tuning.load()
+    }
 }
 
 /// Our name in `Via`, with the version of what came (RFC 9110, 7.6.3).

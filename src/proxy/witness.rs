@@ -46,7 +46,7 @@ struct Place {
 impl Witness {
     /// Somebody to watch a request, where the log is to tell of it.
     pub(super) fn begin(site: &Site, service: &Arc<Service>, headers: &HeaderMap, begun: Instant) -> Option<Box<Self>> {
-        let log = site.log;
+        let log = site.tuning().log;
         if !(log.tool_calls || log.tool_errors || tracing::enabled!(Level::DEBUG)) {
             return None;
         }

@@ -49,6 +49,9 @@ metrics! {
     TLS_HANDSHAKES = "dualgate_tls_handshakes" ["listener", "result"] "TLS handshakes of clients: done, failed, timeout";
     TLS_RELOADS = "dualgate_tls_reloads" ["scope", "result"] "Changed files of TLS by listener and service: done, when something new was taken; failed, when something of it was not in order and its old one stays";
     TLS_EXPIRY = "dualgate_tls_certificate_expiry_seconds" ["listener", "name"] "Unix time when a listener's certificate ends, by its file";
+    CONFIG_GENERATION = "dualgate_config_generation" [] "Number of the configuration in force";
+    CONFIG_RELOADS = "dualgate_config_reloads" ["result"] "Configurations since the start that were put in force (done) or refused";
+    CONFIG_REFUSED = "dualgate_config_last_reload_failed" [] "1 while the last configuration that was wanted is not the one in force, being refused; needs attention";
     AUDIT_BEHIND = "dualgate_audit_behind" [] "Audit lines that are not on the disk yet or were lost; more than a few need attention";
     LOG_DROPPED = "dualgate_log_lines_dropped" [] "Log lines that were dropped because nobody read the log";
     MEMORY = "process_resident_memory_bytes" [] "Resident memory";

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 use super::TlsError;
 
@@ -32,22 +32,25 @@ pub trait Reload: Send + Sync {
     fn reloads(&self) -> [u64; 2];
 }
 
-/// Looks at all of them, again and again: each for itself, since its files may be on a disk that hangs.
-pub async fn watch(all: Vec<Arc<dyn Reload>>) {
-    let mut watches = JoinSet::new();
-    for one in all {
-        watches.spawn(watch_one(one));
-    }
-    while watches.join_next().await.is_some() {}
-}
-
-async fn watch_one(one: Arc<dyn Reload>) {
+/// Looks at all of them that there are now, again and again: each for itself, since its files may be on a disk that
+/// hangs.
+pub async fn watch(all: impl Fn() -> Vec<Arc<dyn Reload>>) {
+    let mut looks: Vec<(Arc<dyn Reload>, JoinHandle<()>)> = Vec::new();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let looking = one.clone();
-        if tokio::task::spawn_blocking(move || looking.look()).await.is_err() {
-            tracing::error!(scope = one.scope(), "looking at the files of TLS panicked");
+        looks.retain(|(_, look)| !look.is_finished());
+        for one in all() {
+            if looks.iter().all(|(other, _)| !Arc::ptr_eq(other, &one)) {
+                looks.push((one.clone(), tokio::spawn(look(one))));
+            }
         }
+    }
+}
+
+async fn look(one: Arc<dyn Reload>) {
+    let looking = one.clone();
+    if tokio::task::spawn_blocking(move || looking.look()).await.is_err() {
+        tracing::error!(scope = one.scope(), "looking at the files of TLS panicked");
     }
 }
 
@@ -255,7 +258,8 @@ mod tests {
             let _ = let_go.1.recv();
         });
         held.1.await.unwrap();
-        let watched = tokio::spawn(watch(vec![hangs.clone(), well.clone()]));
+        let all: Vec<Arc<dyn Reload>> = vec![hangs.clone(), well.clone()];
+        let watched = tokio::spawn(watch(move || all.clone()));
         while well.1.load(Ordering::Relaxed) < 2 {
             tokio::time::sleep(SETTLE).await;
         }

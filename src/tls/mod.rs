@@ -20,7 +20,7 @@ pub use client::{Connector, Stream};
 pub use handshake::{Handshakes, Peek, Places};
 pub use kept::{Reload, watch};
 pub use server::{Expiry, Protocols, Server};
-pub use shown::Shown;
+pub use shown::{Shown, files};
 pub use words::SPEAKS_NO_TLS;
 
 /// What is wrong with a file, and what would be right.

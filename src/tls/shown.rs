@@ -34,26 +34,34 @@ impl Shown {
         });
         let mut connectors = Vec::with_capacity(config.services.len());
         for service in &config.services {
-            let connector = Connector::new(format!("service/{}", service.name), &service.tls);
-            if needs_files(service)
-                && let Err(error) = connector.ready()
-            {
-                note(format!("service[{}].tls", service.name), error);
+            match Connector::open(service) {
+                Ok(connector) => connectors.push(connector),
+                Err(error) => note(format!("service[{}].tls", service.name), error),
             }
-            connectors.push(connector);
         }
         if errors.is_empty() { Ok(Self { traffic, admin, connectors }) } else { Err(errors) }
-    }
-
-    /// All that is read again when it changes.
-    pub fn reloads(&self) -> Vec<Arc<dyn Reload>> {
-        let servers = self.servers().into_iter().map(|server| server as Arc<dyn Reload>);
-        servers.chain(self.connectors.iter().cloned().map(|connector| connector as Arc<dyn Reload>)).collect()
     }
 
     /// The listeners that speak TLS.
     pub fn servers(&self) -> Vec<Arc<Server>> {
         self.traffic.iter().chain(&self.admin).cloned().collect()
+    }
+}
+
+/// All that is read again when it changes.
+pub fn files(servers: &[Arc<Server>], connectors: Vec<Arc<Connector>>) -> Vec<Arc<dyn Reload>> {
+    let servers = servers.iter().cloned().map(|server| server as Arc<dyn Reload>);
+    servers.chain(connectors.into_iter().map(|connector| connector as Arc<dyn Reload>)).collect()
+}
+
+impl Connector {
+    /// Of a service, with its files read where they are needed from the start.
+    pub fn open(service: &Service) -> Result<Arc<Self>, TlsError> {
+        let connector = Self::new(format!("service/{}", service.name), &service.tls);
+        if needs_files(service) {
+            connector.ready()?;
+        }
+        Ok(connector)
     }
 }
 

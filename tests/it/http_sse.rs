@@ -348,7 +348,7 @@ async fn a_post_that_cannot_be_delivered_is_accepted_and_fails_on_the_stream() {
 }
 
 #[tokio::test]
-async fn a_session_whose_server_is_configured_no_more_hears_of_it_on_its_stream() {
+async fn a_session_whose_server_is_configured_no_more_goes_on_there_until_it_is_gone() {
     let (v1, v2) = pair().await;
     let v3 = Fake::start("v3", Options::default()).await;
     let app = TestApp::start(&v1, &v2, "100:0", "").await;
@@ -358,11 +358,16 @@ async fn a_session_whose_server_is_configured_no_more_hears_of_it_on_its_stream(
     let body = json!({ "version": "3.0", "endpoints": [v3.url()] });
     let (status, answer) = app.admin.send("PUT", "/v1/services/notes/entries/secondary", Some(body)).await;
     assert_eq!(status, 200, "{answer}");
-    let answer = channel.call(1, "echo").await;
-    assert!(answer["error"]["message"].as_str().unwrap().contains("is gone"), "{answer}");
-    assert!(v3.calls().is_empty() && v2.calls().is_empty());
+    assert_eq!(channel.who().await, "v2");
     v2.say_on_channels(b"event: message\ndata: {\"method\":\"x\"}\n\n");
     assert_eq!(channel.message().await["method"], "x", "what its server says still comes");
+    v2.stop_accepting();
+    let gone = async || {
+        let answer = channel.call(1, "echo").await;
+        answer["error"]["message"].as_str().is_some_and(|message| message.contains("is gone")).then_some(())
+    };
+    eventually("it hears of its end on its stream", gone).await;
+    assert!(v3.calls().is_empty());
 }
 
 #[tokio::test]

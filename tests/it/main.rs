@@ -17,6 +17,7 @@ mod logs;
 mod modern;
 mod oauth;
 mod outcomes;
+mod reload;
 mod restart;
 mod resumed;
 mod rollback;

@@ -156,11 +156,10 @@ async fn a_hang_up_is_answered_and_kills_nobody() {
     let mut process = Stalled::start(&v1, &v2).await;
     process.signal("HUP");
     process.signal("HUP");
-    tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(process.ready().await);
     process.signal("TERM");
     assert_eq!(process.ended().await.code(), Some(0));
     let mut log = String::new();
     std::io::Read::read_to_string(&mut process.process.stderr.take().unwrap(), &mut log).unwrap();
-    assert!(log.contains("reload is not served by this version; restart to apply a changed file"), "{log}");
+    assert!(log.contains("the configuration is in force already") || log.contains("without a configuration file"), "{log}");
 }

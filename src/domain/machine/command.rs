@@ -83,8 +83,10 @@ pub enum Refusal {
         /// The split in force.
         split: Split,
     },
-    /// A rollback or a lowering came while the command waited for the disk.
-    #[error("a rollback or a lower share (revision {revision}) came while this change waited for the disk: it was not made")]
+    /// A rollback, a lowering or another configuration came while the command waited for the disk.
+    #[error(
+        "a rollback, a lower share or a reload (revision {revision}) came while this change waited for the disk: it was not made"
+    )]
     Overtaken {
         /// The revision that overtook it.
         revision: u64,

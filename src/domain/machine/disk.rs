@@ -67,7 +67,10 @@ impl Machine {
             self.owe_a_save();
             return effects.push(Effect::Answer(ticket, Err(Refusal::NotStored { reason })));
         }
-        let entries_change = Entry::BOTH.map(|entry| next.overlay[entry] != self.state.overlay[entry]);
+        let entries_change = Entry::BOTH.map(|entry| {
+            let is_other = next.overlay[entry] != self.state.overlay[entry];
+            is_other.then(|| self.entry(entry).clone())
+        });
         // A brake may have been handed out while this was being saved: what is saved again, under a higher
         // number, wins over it.
         let behind = self.state.sequence > next.sequence;
@@ -76,9 +79,8 @@ impl Machine {
         self.state.sequence = sequence;
         (self.save_owed, self.stable_owed) = (behind, false);
         for (entry, changed) in Entry::BOTH.into_iter().zip(entries_change) {
-            if changed {
-                self.look_anew(entry);
-                self.checks[entry] = self.fresh_checks(entry);
+            if let Some(before) = changed {
+                self.replace(now, entry, &before);
             }
         }
         self.note_full(now);
@@ -107,7 +109,7 @@ impl Machine {
         }
     }
 
-    fn brake(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn brake(&mut self, effects: &mut Vec<Effect>) {
         self.brake_running = true;
         self.state.sequence += 1;
         effects.push(Effect::Brake(self.state.brake()));

@@ -164,29 +164,41 @@ impl Machine {
     /// Watches what is there now, and publishes where that has changed. Called after every event, since
     /// what is there hangs on answers, deploys, time, checks, and which entry is stable.
     pub(super) fn align(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if Entry::BOTH.into_iter().all(|entry| self.looked[entry].is_empty()) {
+        if Entry::BOTH.into_iter().all(|entry| self.looked[entry].is_empty() && self.dropped[entry].is_empty()) {
             return;
         }
         let mut changed = false;
         for entry in Entry::BOTH {
             self.part(now, entry, effects);
-            let mut watched = self.fresh_checks(entry);
-            let known = &mut self.checks[entry];
-            if watched.iter().map(Watched::place).eq(known.iter().map(Watched::place)) {
+            self.let_go(now, entry, effects);
+            if self.fresh_checks(entry).iter().map(Watched::place).eq(self.checks[entry].iter().map(Watched::place)) {
                 continue;
             }
-            for one in &mut watched {
-                if let Some(at) = known.iter().position(|known| known.name == one.name) {
-                    let leaving = std::mem::replace(one, known.swap_remove(at)).leaving;
-                    one.leaving = leaving;
-                }
-            }
-            *known = watched;
+            let known = std::mem::take(&mut self.checks[entry]);
+            self.checks[entry] = self.with_known(entry, known);
             changed = true;
         }
         if changed {
             effects.insert(0, Effect::Publish);
         }
+    }
+
+    /// What there is to watch now, with all that is known of it.
+    pub(super) fn with_known(&self, entry: Entry, mut known: Vec<Watched>) -> Vec<Watched> {
+        let mut watched = self.fresh_checks(entry);
+        for one in &mut watched {
+            if let Some(at) = known.iter().position(|known| known.name == one.name) {
+                let leaving = std::mem::replace(one, known.swap_remove(at)).leaving;
+                one.leaving = leaving;
+            }
+        }
+        watched
+    }
+
+    /// The instances of a host as they were found last.
+    pub(super) fn instances_of(&self, entry: Entry, host: &EndpointSpec) -> Vec<EndpointSpec> {
+        let looked = self.looked[entry].iter().filter(|looked| looked.of == *host);
+        looked.flat_map(|looked| looked.addresses.iter().filter_map(|address| instance(host, address.ip))).collect()
     }
 
     /// Lets go of those that have been leaving for long enough, or serve nobody any more.
@@ -219,7 +231,9 @@ impl Machine {
             addresses.iter().filter_map(wanted).collect::<Vec<_>>()
         };
         let specs = self.entry(entry).endpoints.iter();
-        specs.flat_map(|spec| if spec.resolve.is_some() { instances(spec) } else { vec![(spec.clone(), false)] }).collect()
+        let configured =
+            specs.flat_map(|spec| if spec.resolve.is_some() { instances(spec) } else { vec![(spec.clone(), false)] });
+        configured.chain(self.kept(entry).map(|spec| (spec.clone(), true))).collect()
     }
 }
 

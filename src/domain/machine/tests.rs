@@ -3,6 +3,7 @@ use crate::domain::Salt;
 use proptest::prelude::*;
 
 mod instances;
+mod reload;
 
 fn spec(version: &str, port: u16) -> EntrySpec {
     let url = format!("http://127.0.0.1:{port}");
@@ -293,6 +294,8 @@ enum Act {
     BrakeEnds(bool),
     Tick,
     Crash,
+    /// The port of the secondary.
+    Reload(u16),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -303,6 +306,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => prop::bool::weighted(0.8).prop_map(Act::BrakeEnds),
         1 => Just(Act::Tick),
         1 => Just(Act::Crash),
+        1 => (0u16..3).prop_map(Act::Reload),
     ];
     prop::collection::vec(act, 1..60)
 }
@@ -347,6 +351,11 @@ proptest! {
                     machine.step(at(0), Event::Braked { revision, written })
                 }
                 Act::Tick => machine.step(at(0), Event::Tick),
+                Act::Reload(port) => {
+                    let mut rules = rules();
+                    rules.entries.secondary = spec("2.0", 4000 + port);
+                    machine.step(at(0), Event::Configured(Box::new(rules)))
+                }
                 Act::Crash => {
                     machine = restart(&disk);
                     (saving, braking) = (None, VecDeque::new());

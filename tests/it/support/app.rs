@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use dualgate::app::{App, Seams};
-use dualgate::config;
+use dualgate::config::{self, Source};
 use serde_json::Value;
 
 use super::{Fake, Folder, eventually};
@@ -74,6 +74,19 @@ impl TestApp {
         }
         let config = config::load("test", &text, None).unwrap_or_else(|errors| panic!("{errors:?}"));
         let app = tokio::task::spawn_blocking(move || App::start_with(config, seams)).await.unwrap().unwrap();
+        Self::started(app).await
+    }
+
+    /// From a file, which may change.
+    pub async fn from_file(path: &std::path::Path) -> Self {
+        let (name, text) = (path.display().to_string(), std::fs::read_to_string(path).unwrap());
+        let source = Source::new(Some(path.to_owned()), text, move |text| config::load(&name, text, None));
+        let config = source.read(&source.text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let app = tokio::task::spawn_blocking(move || App::start_from(config, source)).await.unwrap().unwrap();
+        Self::started(app).await
+    }
+
+    async fn started(app: App) -> Self {
         let bound = app.bound().clone();
         let admin = Admin { url: format!("http://{}", bound.admin), token: bound.token, http: reqwest::Client::new() };
         let started = Self {
@@ -91,6 +104,11 @@ impl TestApp {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// As by SIGHUP.
+    pub fn hang_up(&self) {
+        self.app.as_ref().unwrap().reload();
     }
 
     /// Asks for a stop, without waiting for it.

@@ -199,10 +199,11 @@ fn a_deploy_asks_anew_for_another_name_and_keeps_what_is_known_of_the_same() {
     assert_eq!(names(&machine, Entry::Secondary), ["a@10.0.0.7"]);
     let effects = machine.step(at(1), deploy("three", "2.2"));
     settle(&mut machine, effects);
-    assert_eq!(names(&machine, Entry::Secondary), Vec::<String>::new());
+    assert_eq!(names(&machine, Entry::Secondary), ["a@10.0.0.7"]);
+    assert!(machine.is_leaving(Entry::Secondary, "a@10.0.0.7"), "kept for those who are bound to it");
     machine
         .step(at(1), Event::Resolved { entry: Entry::Secondary, endpoint: stale, answer: Ok(vec!["10.0.0.1".parse().unwrap()]) });
-    assert_eq!(names(&machine, Entry::Secondary), Vec::<String>::new(), "an answer about the old name counts no more");
+    assert_eq!(names(&machine, Entry::Secondary), ["a@10.0.0.7"], "an answer about the old name counts no more");
     assert_eq!(machine.standing(Entry::Secondary), Standing::Unknown);
 }
 

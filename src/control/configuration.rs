@@ -1,0 +1,367 @@
+//! The configuration in force, and the way to another one: whole, or not at all.
+//!
+//! A text is read, checked, and everything fallible is done (certificates, the state of services that are new) before
+//! the first thing changes. What was refused is said in the log, in the audit, in a metric and to whoever looks at the
+//! status; what runs goes on.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Audit, Handle, Wanted};
+use crate::config::{Config, Source};
+use crate::live::{Generation, Store};
+use crate::telemetry::clock::wall_time;
+use crate::tls::Connector;
+
+mod fixed;
+
+/// Applied configurations that are kept.
+pub const KEPT: usize = 20;
+
+/// From one look at the file to the next. Its content is compared: a mounted file is swapped by a link.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The way to it.
+#[derive(Clone)]
+pub struct Configuration(Arc<Shared>);
+
+struct Shared {
+    source: Source,
+    control: Handle,
+    audit: Audit,
+    store: Arc<dyn Store>,
+    /// Puts in force what is no service's.
+    tune: Box<dyn Fn(&mut Config) + Send + Sync>,
+    /// One change at a time.
+    turn: tokio::sync::Mutex<()>,
+    now: Mutex<Now>,
+}
+
+struct Now {
+    config: Config,
+    connectors: Vec<Arc<Connector>>,
+    generations: VecDeque<Generation>,
+    /// The text of the file that was looked at last, as its digest.
+    seen: String,
+    applied: u64,
+    refused: u64,
+    failure: Option<Failure>,
+}
+
+/// A configuration that was refused.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Failure {
+    /// When.
+    pub time: String,
+    /// Who wanted it.
+    pub actor: String,
+    /// All that was wrong.
+    pub errors: Vec<String>,
+}
+
+/// Who wants another configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// Who, for the audit.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl Wish {
+    /// Without a reason.
+    pub fn of(actor: &str) -> Self {
+        Self { actor: actor.to_owned(), reason: None }
+    }
+}
+
+/// What became of a change that was wanted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Applied {
+    /// The number of the configuration in force.
+    pub generation: u64,
+    /// Whether it is another one than before.
+    pub changed: bool,
+    /// What is legal but deserves a word.
+    pub warnings: Vec<String>,
+}
+
+/// Why nothing changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ConfigureError {
+    /// It is wrong, and this is all that is.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+    /// It was made from flags: there is nothing to read again.
+    #[error("this process was started without a configuration file, so there is none to read again")]
+    NoFile,
+    /// No such number.
+    #[error("configuration {0} is not kept: the last {KEPT} are")]
+    NotKept(u64),
+}
+
+/// How it stands, for looking at.
+#[derive(Clone, Debug, Serialize)]
+pub struct Standing {
+    /// The file; none where it was made from flags.
+    pub path: Option<PathBuf>,
+    /// What is in force.
+    pub generation: Generation,
+    /// The last refusal since it was put in force.
+    pub failure: Option<Failure>,
+    /// How often another one was put in force, since the start.
+    pub applied: u64,
+    /// How often one was refused, since the start.
+    pub refused: u64,
+}
+
+/// What the first configuration of a process brings.
+pub struct Beginning {
+    /// Where it is from.
+    pub source: Source,
+    /// What it means.
+    pub config: Config,
+    /// What makes TLS of connections to endpoints, in the order of the services.
+    pub connectors: Vec<Arc<Connector>>,
+    /// What survives.
+    pub store: Arc<dyn Store>,
+    /// The audit.
+    pub audit: Audit,
+    /// The way to the actor.
+    pub control: Handle,
+    /// Puts in force what is no service's.
+    pub tune: Box<dyn Fn(&mut Config) + Send + Sync>,
+}
+
+impl Configuration {
+    /// With what the process starts with. May block on the disk.
+    pub fn begin(beginning: Beginning) -> Self {
+        let Beginning { source, config, connectors, store, audit, control, tune } = beginning;
+        let seen = sum(&source.text);
+        let kept = store.configs().unwrap_or_else(|error| {
+            tracing::error!(%error, "the configurations of before cannot be read");
+            Vec::new()
+        });
+        let mut now =
+            Now { config, connectors, generations: kept.into(), seen: seen.clone(), applied: 0, refused: 0, failure: None };
+        if now.generations.back().is_none_or(|last| last.digest != seen) {
+            let generation = now.next(&source.text, "start");
+            if let Err(error) = store.keep_config(&generation, KEPT) {
+                tracing::error!(%error, "the configuration is not kept for later");
+            }
+            now.take(generation);
+        }
+        Self(Arc::new(Shared { source, control, audit, store, tune, turn: Default::default(), now: Mutex::new(now) }))
+    }
+
+    /// Reads the file again and puts in force what it says.
+    pub async fn reload(&self, wish: &Wish) -> Result<Applied, ConfigureError> {
+        let _turn = self.0.turn.lock().await;
+        let text = match self.file().await? {
+            Ok(text) => text,
+            Err(error) => return Err(self.refuse(wish, vec![error])),
+        };
+        self.0.now().seen = sum(&text);
+        self.put_in_force(&text, wish).await
+    }
+
+    /// Puts a configuration of before in force again. The file stays as it is, and counts when it changes, or at the
+    /// next start.
+    pub async fn revert(&self, number: u64, wish: &Wish) -> Result<Applied, ConfigureError> {
+        let _turn = self.0.turn.lock().await;
+        let found = self.0.now().generations.iter().find(|kept| kept.number == number).map(|kept| kept.text.clone());
+        let text = found.ok_or(ConfigureError::NotKept(number))?;
+        self.put_in_force(&text, wish).await
+    }
+
+    /// What would be wrong with a text, and what deserves a word.
+    pub async fn validate(&self, text: &str) -> Result<Vec<String>, ConfigureError> {
+        let (shared, text) = (self.0.clone(), text.to_owned());
+        let task = tokio::task::spawn_blocking(move || shared.check(&text).map(|(config, _)| config.warnings));
+        task.await.unwrap_or_else(|error| Err(vec![error.to_string()])).map_err(ConfigureError::Invalid)
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        let now = self.0.now();
+        Standing {
+            path: self.0.source.path.clone(),
+            generation: now.current(),
+            failure: now.failure.clone(),
+            applied: now.applied,
+            refused: now.refused,
+        }
+    }
+
+    /// The text of the file as it is now, where there is one; or why it cannot be read.
+    pub async fn file(&self) -> Result<Result<String, String>, ConfigureError> {
+        let path = self.0.source.path.clone().ok_or(ConfigureError::NoFile)?;
+        let read = tokio::task::spawn_blocking(move || {
+            let cannot = |what: String| format!("cannot read {}: {what}", path.display());
+            let bytes = std::fs::read(&path).map_err(|error| cannot(error.to_string()))?;
+            String::from_utf8(bytes).map_err(|_| cannot("it is not text in UTF-8".to_owned()))
+        });
+        Ok(read.await.unwrap_or_else(|error| Err(error.to_string())))
+    }
+
+    /// Those that were applied, oldest first.
+    pub fn history(&self) -> Vec<Generation> {
+        self.0.now().generations.iter().cloned().collect()
+    }
+
+    /// What makes TLS of connections to the endpoints of what is in force.
+    pub fn connectors(&self) -> Vec<Arc<Connector>> {
+        self.0.now().connectors.clone()
+    }
+
+    /// What an operator should know about it.
+    pub fn warnings(&self) -> Vec<String> {
+        let failure = self.0.now().failure.clone();
+        let said = |failure: Failure| {
+            let more = failure.errors.len() - 1;
+            let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+            let first = failure.errors.into_iter().next().unwrap_or_default();
+            format!("the configuration was refused at {}, and the one before stays in force: {first}{more}", failure.time)
+        };
+        failure.map(said).into_iter().collect()
+    }
+
+    /// Reloads when the content of the file changes. Runs for ever.
+    pub async fn watch(self) {
+        let mut missing = false;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let text = match self.file().await {
+                Err(_) => return,
+                Ok(Ok(text)) => text,
+                Ok(Err(error)) => {
+                    // Between two files of an atomic swap there may be none; what is in force does not need one.
+                    if !std::mem::replace(&mut missing, true) {
+                        tracing::warn!(error, "the configuration file cannot be read; what is in force stays");
+                    }
+                    continue;
+                }
+            };
+            missing = false;
+            if sum(&text) != self.0.now().seen {
+                let _ = self.reload(&Wish::of("file")).await;
+            }
+        }
+    }
+
+    async fn put_in_force(&self, text: &str, wish: &Wish) -> Result<Applied, ConfigureError> {
+        let (shared, own) = (self.0.clone(), text.to_owned());
+        let checked = tokio::task::spawn_blocking(move || shared.check(&own));
+        let (mut config, connectors) = match checked.await {
+            Ok(Ok(checked)) => checked,
+            Ok(Err(errors)) => return Err(self.refuse(wish, errors)),
+            Err(error) => return Err(self.refuse(wish, vec![error.to_string()])),
+        };
+        let generation = {
+            let mut now = self.0.now();
+            let current = now.current();
+            if current.digest == sum(text) {
+                now.failure = None;
+                return Ok(Applied { generation: current.number, changed: false, warnings: config.warnings });
+            }
+            now.next(text, &wish.actor)
+        };
+        let services: Vec<Wanted> = config.services.iter().cloned().zip(connectors.iter().cloned()).collect();
+        if let Err(error) = self.0.control.configure(services).await {
+            return Err(self.refuse(wish, vec![error]));
+        }
+        (self.0.tune)(&mut config);
+        let mut applied = Applied { generation: generation.number, changed: true, warnings: config.warnings.clone() };
+        let (store, kept) = (self.0.store.clone(), generation.clone());
+        let keeping = tokio::task::spawn_blocking(move || store.keep_config(&kept, KEPT)).await;
+        if let Some(error) =
+            keeping.map_or_else(|error| Some(error.to_string()), |kept| kept.err().map(|error| error.to_string()))
+        {
+            tracing::error!(error, "the configuration is in force, and not kept for later");
+            applied.warnings.push(format!("it is in force, and not kept for later: {error}"));
+        }
+        for warning in &applied.warnings {
+            tracing::warn!(warning, "configuration");
+        }
+        tracing::info!(generation = generation.number, actor = wish.actor, "configuration in force");
+        self.0.audit.write(json!({
+            "type": "configuration", "actor": wish.actor, "reason": wish.reason, "result": "done",
+            "before": self.0.now().current().number, "after": generation.number, "sha256": generation.digest,
+        }));
+        let mut now = self.0.now();
+        (now.config, now.connectors, now.failure) = (config, connectors, None);
+        now.applied += 1;
+        now.take(generation);
+        Ok(applied)
+    }
+
+    fn refuse(&self, wish: &Wish, errors: Vec<String>) -> ConfigureError {
+        for error in &errors {
+            tracing::error!(error, actor = wish.actor, "the configuration is refused; the one before stays in force");
+        }
+        self.0.audit.write(json!({
+            "type": "configuration", "actor": wish.actor, "reason": wish.reason, "result": "refused", "errors": errors,
+        }));
+        let mut now = self.0.now();
+        now.refused += 1;
+        now.failure = Some(Failure { time: wall_time(), actor: wish.actor.clone(), errors: errors.clone() });
+        ConfigureError::Invalid(errors)
+    }
+}
+
+impl Shared {
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a text means beside what runs, with what its services need. Reads files.
+    fn check(&self, text: &str) -> Result<(Config, Vec<Arc<Connector>>), Vec<String>> {
+        let config = self.source.read(text).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let (running, known) = {
+            let now = self.now();
+            (now.config.clone(), now.connectors.clone())
+        };
+        let name = self.source.name();
+        let mut errors: Vec<String> = fixed::changes(&running, &config).iter().map(|what| format!("{name}: {what}")).collect();
+        let mut connectors = Vec::with_capacity(config.services.len());
+        for service in &config.services {
+            let same = |(old, _): &(&crate::config::Service, _)| old.name == service.name && old.tls == service.tls;
+            let connector = running.services.iter().zip(&known).find(same).map(|(_, connector)| connector.clone());
+            let opened = connector.map_or_else(|| Connector::open(service), Ok);
+            match opened {
+                Ok(connector) => connectors.push(connector),
+                Err(error) => errors.push(format!("{name}: service[{}].tls: {error}", service.name)),
+            }
+        }
+        if errors.is_empty() { Ok((config, connectors)) } else { Err(errors) }
+    }
+}
+
+impl Now {
+    fn current(&self) -> Generation {
+        self.generations.back().cloned().unwrap_or_default()
+    }
+
+    fn next(&self, text: &str, actor: &str) -> Generation {
+        let number = self.current().number + 1;
+        Generation { number, time: wall_time(), actor: actor.to_owned(), digest: sum(text), text: text.to_owned() }
+    }
+
+    fn take(&mut self, generation: Generation) {
+        self.generations.push_back(generation);
+        while self.generations.len() > KEPT {
+            self.generations.pop_front();
+        }
+    }
+}
+
+fn sum(text: &str) -> String {
+    let sum = digest::digest(&digest::SHA256, text.as_bytes());
+    sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

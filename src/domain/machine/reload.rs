@@ -1,0 +1,129 @@
+//! A configuration that is read anew while the service runs.
+//!
+//! What stays is kept as it is: standings, ejections, addresses that were found, the split where the state is the
+//! authority. What goes is kept for those who are bound to it, for a while, and gets no new clients.
+
+use std::time::Duration;
+
+use super::watch::Watched;
+use super::{Effect, EndpointSpec, EntrySpec, Machine, Note, Rules};
+use crate::domain::clock::Moment;
+use crate::domain::entry::{Entry, PerEntry};
+use crate::domain::health::Standing;
+use crate::domain::split::Share;
+
+/// An endpoint that is configured no more is kept for so long at most, and only while its checks pass.
+const DRAIN: Duration = Duration::from_secs(600);
+
+/// So many endpoints of an entry are kept at a time; beyond, those that were dropped first go.
+const MOST: usize = 64;
+
+/// Who is named in the audit where the file changes something by itself.
+const ACTOR: &str = "configuration";
+
+/// An endpoint that is configured no more.
+#[derive(Clone, Debug)]
+pub(super) struct Dropped {
+    pub(super) spec: EndpointSpec,
+    since: Moment,
+}
+
+impl Machine {
+    /// Follows the rules of a configuration that has been checked.
+    pub(super) fn configured(&mut self, now: Moment, rules: Rules, effects: &mut Vec<Effect>) {
+        let before = (self.state.clone(), PerEntry::from_fn(|entry| self.entry(entry).clone()));
+        self.rules = rules;
+        let next = self.next_state();
+        let overtakes = self.waiting.is_some();
+        self.state.follow(&self.rules);
+        let (old, old_entries) = before;
+        let changed = PerEntry::from_fn(|entry| *self.entry(entry) != old_entries[entry]);
+        let is_changed = changed.primary || changed.secondary || self.state.split != old.split;
+        let is_other = is_changed || self.state != old;
+        let candidate = old.stable.other();
+        let lowers = self.state.split.share(candidate) < old.split.share(candidate);
+        if is_other {
+            // Above whatever waits for the disk: that was made for rules which are gone.
+            (self.state.revision, self.state.sequence) = (next.revision, next.sequence);
+            self.owe_a_save();
+            self.overtake(effects);
+        }
+        for entry in Entry::BOTH.into_iter().filter(|entry| changed[*entry]) {
+            self.replace(now, entry, &old_entries[entry]);
+        }
+        self.note_full(now);
+        effects.push(Effect::Publish);
+        if lowers || (is_other && overtakes) {
+            // What was overtaken may be on the disk already.
+            self.brake(effects);
+        }
+        let revision = self.state.revision;
+        for entry in Entry::BOTH.into_iter().filter(|entry| changed[*entry]) {
+            let (before, after) = (old_entries[entry].clone(), self.entry(entry).clone());
+            let (actor, reason) = (ACTOR.to_owned(), None);
+            effects.push(Effect::Tell(Note::Deploy { actor, reason, entry, before, after, revision }));
+        }
+        if self.state.split != old.split {
+            let (actor, reason) = (ACTOR.to_owned(), None);
+            let (before, after) = (old.split.to_string(), self.state.split.to_string());
+            effects.push(Effect::Tell(Note::Split { actor, reason, before, after, revision }));
+        }
+        self.save_if_owed(effects);
+    }
+
+    /// What a service that is taken out of the configuration leaves: nobody waits for its disk any more.
+    pub(super) fn dismissed(&mut self, effects: &mut Vec<Effect>) {
+        self.state.revision = self.next_state().revision;
+        self.overtake(effects);
+        self.owe_a_save();
+        self.save_if_owed(effects);
+    }
+
+    /// Another version, or other endpoints, in a slot that may have clients: what stays is kept with all that is
+    /// known of it, and what goes is kept for those who are bound to it.
+    pub(super) fn replace(&mut self, now: Moment, entry: Entry, before: &EntrySpec) {
+        let after = self.entry(entry).endpoints.clone();
+        let stays = |spec: &EndpointSpec| after.contains(spec);
+        let known: Vec<Watched> = std::mem::take(&mut self.checks[entry]);
+        let gone = before.endpoints.iter().filter(|spec| !stays(spec));
+        let leaving =
+            gone.flat_map(|spec| if spec.resolve.is_some() { self.instances_of(entry, spec) } else { vec![spec.clone()] });
+        let dropped: Vec<Dropped> = leaving.map(|spec| Dropped { spec, since: now }).collect();
+        self.look_anew(entry);
+        self.dropped[entry].extend(dropped);
+        self.dropped[entry].retain(|dropped| !after.iter().any(|spec| spec.name == dropped.spec.name));
+        let beyond = self.dropped[entry].len().saturating_sub(MOST);
+        self.dropped[entry].drain(..beyond);
+        let renamed = |watched: &&Watched| {
+            let was = before.endpoints.iter().find(|spec| spec.name == watched.name);
+            was.is_some_and(|was| !stays(was)) && after.iter().any(|spec| spec.name == watched.name)
+        };
+        // Another address under a known name is another server, and so is another version in a slot without clients.
+        let is_unproven = before.version != self.entry(entry).version && self.state.split.share(entry) == Share::NONE;
+        let is_another =
+            |watched: &&Watched| renamed(watched) || (is_unproven && after.iter().any(|spec| spec.name == watched.name));
+        let known: Vec<Watched> = known.iter().filter(|watched| !is_another(watched)).cloned().collect();
+        self.checks[entry] = self.with_known(entry, known);
+    }
+
+    /// Lets go of dropped endpoints that were kept for long enough, or serve nobody any more.
+    pub(super) fn let_go(&mut self, now: Moment, entry: Entry, effects: &mut Vec<Effect>) {
+        let checks = &self.checks[entry];
+        let is_down = |name: &str| checks.iter().any(|watched| watched.name == name && watched.standing() == Standing::Down);
+        self.dropped[entry].retain(|dropped| {
+            let stays = now.since(dropped.since) < DRAIN && !is_down(&dropped.spec.name);
+            if !stays {
+                let (endpoint, gone) = (dropped.spec.name.clone(), vec![dropped.spec.name.clone()]);
+                effects.push(Effect::Tell(Note::Instances { entry, endpoint, joined: vec![], left: vec![], gone }));
+            }
+            stays
+        });
+    }
+
+    /// Endpoints that are kept although configured no more; not those that the other entry has now.
+    pub(super) fn kept(&self, entry: Entry) -> impl Iterator<Item = &EndpointSpec> {
+        let others = &self.entry(entry.other()).endpoints;
+        let own = self.dropped[entry].iter().map(|dropped| &dropped.spec);
+        own.filter(|spec| !others.iter().any(|other| other.url == spec.url && other.resolve == spec.resolve))
+    }
+}
