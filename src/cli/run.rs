@@ -69,7 +69,7 @@ fn secrets(name: &str, config: &Config) -> Result<Vec<String>, Failure> {
 fn read(file: &Path) -> Result<String, Failure> {
     fs::read(file)
         .map_err(|error| plain_io(&error))
-        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not text in UTF-8".to_owned()))
+        .and_then(config::text)
         .map_err(|what| Failure::new(Exit::Invalid, format!("cannot read {}: {what}", file.display())))
 }
 

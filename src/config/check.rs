@@ -14,6 +14,7 @@ use super::{
 use crate::domain::machine::{Authority, EntrySpec, Rules};
 use crate::domain::{Entry, KeySource, PerEntry, Share, Split, Thresholds};
 
+mod foolish;
 mod tls;
 
 /// Reads a configuration. `file` names it in errors; `port` is the environment's `PORT`.
@@ -142,7 +143,7 @@ impl Checker<'_> {
         let tls = self.client_tls(at, &raw.tls);
         let rules = self.rules(at, raw, listeners);
         self.tls_for_no_one(at, &tls, [&rules.entries.primary, &rules.entries.secondary]);
-        Service {
+        let service = Service {
             name: raw.name.clone(),
             hosts: raw.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             path: path.trim_end_matches('/').to_owned(),
@@ -152,7 +153,9 @@ impl Checker<'_> {
             traffic: self.traffic(at, &raw.traffic),
             health: self.health(at, &raw.health),
             tls,
-        }
+        };
+        self.foolish(at, &service);
+        service
     }
 
     /// What is read for its form only; wrong all the same it would surprise when it is served.

@@ -20,6 +20,7 @@ mod value;
 
 pub use check::load;
 pub use endpoint::{Authority as EndpointAuthority, endpoints, endpoints_beside};
+pub use place::text;
 pub use place::{ConfigError, nearest};
 pub use source::Source;
 pub use value::{EndpointText, Span, parse_duration};

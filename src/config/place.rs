@@ -71,12 +71,29 @@ impl<'a> Places<'a> {
     /// What the TOML reader has to say, with the key it speaks of.
     pub(super) fn of_toml(&self, error: &toml::de::Error) -> ConfigError {
         let span = error.span().unwrap_or_default();
+        let is_double = error.message().starts_with("duplicate key");
         ConfigError {
             file: self.file.to_owned(),
             line: error.span().map(|span| self.line(span.start)),
             key: self.innermost(span.start).unwrap_or_default(),
-            what: in_other_words(error.message()),
+            what: if is_double { self.double(span) } else { in_other_words(error.message()) },
         }
+    }
+
+    /// Names a key that is there twice, and the line of the first.
+    fn double(&self, span: Range<usize>) -> String {
+        let name = self.text.get(span.clone()).unwrap_or_default().trim();
+        let is_key = |line: &str| line.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='));
+        let is_header = |line: &str| {
+            line.trim_start().starts_with('[') && line.split('#').next().is_some_and(|line| line.trim_end().ends_with(']'))
+        };
+        let before: Vec<&str> = self.text[..span.start].lines().collect();
+        let of_table = before.iter().rposition(|line| is_header(line)).map_or(0, |at| at + 1);
+        let of_this_table = before.iter().enumerate().skip(of_table).find(|(_, line)| is_key(line));
+        // A table that is opened a second time has its first line further up.
+        let first = of_this_table.or_else(|| before.iter().enumerate().find(|(_, line)| is_header(line) && line.contains(name)));
+        let there = first.map_or(String::new(), |(at, _)| format!(", first on line {}", at + 1));
+        format!("`{name}` is there twice{there} (every service begins with [[service]], in double brackets)")
     }
 
     /// The innermost key whose text or value holds the place; tables hold their members.
@@ -122,9 +139,6 @@ fn in_other_words(message: &str) -> String {
             "written twice or with single brackets: every service begins with [[service]]".to_owned()
         }
         "invalid type: string, expected a sequence" => "write a list: [\"http://…\"]".to_owned(),
-        _ if message.starts_with("duplicate key") => {
-            format!("{message} (every service begins with [[service]], in double brackets)")
-        }
         _ if message.starts_with("invalid float") || message.starts_with("string values must be quoted") => {
             format!("{message} (a text needs quotes: \"notes\")")
         }
@@ -143,6 +157,15 @@ fn with_guess(message: &str) -> String {
         Some(guess) => format!("unknown key `{unknown}`, did you mean `{guess}`?"),
         None => format!("unknown key `{unknown}`; known here: {}", known.join(", ")),
     }
+}
+
+/// Bytes as text; where they are none, the line that is not.
+pub fn text(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not text in UTF-8")
+    })
 }
 
 /// The candidate within two edits of a word, if there is one.

@@ -285,3 +285,70 @@ fn blocks_of_addresses_hold_what_they_should() {
     assert!(contains("0.0.0.0/0", "1.2.3.4") && contains("fd00::/8", "fd12::1"));
     assert!(Network::parse("10.0.0.0/33").is_none() && Network::parse("x").is_none());
 }
+
+/// Every key of the example, with a value of no use: the error names the key and its line.
+#[test]
+fn every_key_names_itself_and_its_line_when_its_value_is_of_another_kind() {
+    let example = include_str!("../../config/example.toml");
+    let uncommented: Vec<String> = example
+        .lines()
+        .enumerate()
+        .map(|(at, line)| match line.strip_prefix("# ") {
+            Some(rest) if at > 4 && (rest.starts_with('[') || rest.contains(" = ")) => rest.to_owned(),
+            _ => line.to_owned(),
+        })
+        .collect();
+    let (mut header, mut seen) = (String::new(), 0);
+    for (at, line) in uncommented.iter().enumerate() {
+        let line = line.split('#').next().unwrap().trim();
+        if line.starts_with('[') {
+            header = line.trim_matches(['[', ']']).replacen("service", "service[0]", 1);
+            continue;
+        }
+        let Some((name, _)) = line.split_once(" = ") else { continue };
+        let mut wrong = uncommented.clone();
+        wrong[at] = format!("{name} = [[[]]]");
+        let key = if header.is_empty() { name.to_owned() } else { format!("{header}.{name}") };
+        let errors = said(&wrong.join("\n"));
+        let expected = format!("dualgate.toml:{}: {key}", at + 1);
+        assert!(errors[0].starts_with(&expected), "wanted {expected}, got {errors:?}");
+        seen += 1;
+    }
+    assert!(seen > 60, "{seen} keys");
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_named_with_both_its_lines() {
+    let twice = SMALLEST.replace("name = \"notes\"", "name = \"notes\"\nhosts = []\nname = \"x\"");
+    let words = "is there twice, first on line 3 (every service begins with [[service]], in double brackets)";
+    assert_eq!(said(&twice), [format!("dualgate.toml:5: `name` {words}")]);
+    let tables = format!("[limits]\nrequests = 1\n[limits]\n{SMALLEST}");
+    assert!(said(&tables)[0].starts_with("dualgate.toml:3: `limits` is there twice, first on line 1"), "{:?}", said(&tables));
+}
+
+#[test]
+fn bytes_that_are_no_text_have_their_line() {
+    assert_eq!(text(b"a = 1\n# \xff".to_vec()), Err("line 2 is not text in UTF-8".to_owned()));
+    assert_eq!(text("a = \"\u{e9}\"".into()), Ok("a = \"\u{e9}\"".to_owned()));
+}
+
+#[test]
+fn what_is_legal_and_foolish_gets_a_word() {
+    let cases = [
+        (SMALLEST.replace("\"2\"", "\"1\""), "service[0].secondary.version: both entries are `1`"),
+        (
+            format!("{SMALLEST}[service.split]\nprimary = 50\nsecondary = 50\n[service.traffic]\nfailover = false"),
+            "service[0].traffic.failover: ",
+        ),
+        (format!("{SMALLEST}[service.traffic]\nerror_shape = \"http\""), "service[0].traffic.error_shape: "),
+        (format!("{SMALLEST}[service.traffic]\nkeep_alive = \"0s\""), "service[0].traffic.keep_alive: "),
+        (format!("{SMALLEST}[service.traffic]\npeek_limit = \"100B\""), "service[0].traffic.peek_limit: "),
+        (format!("{SMALLEST}[service.health]\nkind = \"tcp\""), "service[0].health.kind: "),
+        (format!("{SMALLEST}[service.health]\nfall = 1"), "service[0].health.fall: "),
+    ];
+    assert_eq!(said(SMALLEST), Vec::<String>::new());
+    for (text, expected) in cases {
+        let said = said(&text);
+        assert!(said.len() == 1 && said[0].starts_with(expected), "{expected}: {said:?}");
+    }
+}

@@ -205,7 +205,7 @@ impl Configuration {
         let read = tokio::task::spawn_blocking(move || {
             let cannot = |what: String| format!("cannot read {}: {what}", path.display());
             let bytes = std::fs::read(&path).map_err(|error| cannot(error.to_string()))?;
-            String::from_utf8(bytes).map_err(|_| cannot("it is not text in UTF-8".to_owned()))
+            crate::config::text(bytes).map_err(cannot)
         });
         Ok(read.await.unwrap_or_else(|error| Err(error.to_string())))
     }
