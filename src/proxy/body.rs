@@ -22,8 +22,9 @@ use super::stream::{EventStream, LooksCut, Saying};
 use super::table::Phase;
 use crate::upstream::{Lease, Ticket};
 
-/// An endpoint that has answered, and takes nothing for so long of an upload that goes on, takes no more.
-const WIND_UP: Duration = Duration::from_secs(1);
+/// An endpoint that has answered, and takes nothing for so long of an upload that goes on, takes no more. The kernel
+/// tells of room only where there is a lot, megabytes of it: of a server that reads slowly nothing is seen for seconds.
+const WIND_UP: Duration = Duration::from_secs(15);
 
 /// A client's body on its way to an endpoint.
 pub(super) enum ToEntry {
@@ -41,10 +42,11 @@ pub(super) struct Upload {
     /// Armed when the endpoint first asks for the body: before, the client is not to blame.
     alarm: Option<Pin<Box<Sleep>>>,
     progress: Rc<Progress>,
+    _exchange: Rc<Exchange>,
 }
 
 impl ToEntry {
-    pub(super) fn new(peeked: Peeked, pause: Duration) -> (Self, Rc<Progress>) {
+    pub(super) fn new(peeked: Peeked, pause: Duration, exchange: Rc<Exchange>) -> (Self, Rc<Progress>) {
         let progress = Rc::<Progress>::default();
         let body = match peeked {
             Peeked::Whole(bytes) => {
@@ -52,7 +54,8 @@ impl ToEntry {
                 Self::Whole(bytes)
             }
             Peeked::Running { prefix, rest, .. } => {
-                Self::Running(Box::new(Upload { prefix, rest, pause, alarm: None, progress: progress.clone() }))
+                let (progress, _exchange) = (progress.clone(), exchange);
+                Self::Running(Box::new(Upload { prefix, rest, pause, alarm: None, progress, _exchange }))
             }
         };
         (body, progress)
@@ -150,7 +153,7 @@ impl Upload {
 /// An answer on its way to the client, and the exchange that it ends.
 pub(super) struct ToClient {
     answer: Answer,
-    _exchange: Option<Exchange>,
+    _exchange: Option<Rc<Exchange>>,
 }
 
 enum Answer {
@@ -170,6 +173,8 @@ pub(super) struct Held {
     pub(super) ledger: Ledger,
     pub(super) finished: bool,
     pub(super) progress: Rc<Progress>,
+    /// How long the endpoint may take nothing of an upload.
+    pub(super) patience: Duration,
     pub(super) _ticket: Ticket,
     pub(super) _permit: Permit,
 }
@@ -184,7 +189,7 @@ impl ToClient {
     }
 
     /// The same, ending this exchange.
-    pub(super) fn ending(self, exchange: Exchange) -> Self {
+    pub(super) fn ending(self, exchange: Rc<Exchange>) -> Self {
         Self { _exchange: Some(exchange), ..self }
     }
 }
@@ -321,8 +326,8 @@ impl Held {
             return lease.give_back();
         }
         // The server has answered before the upload was over: its connection is wound up, not parked.
-        let progress = self.progress.clone();
-        lease.wind_up(async move { progress.rests(WIND_UP).await });
+        let (progress, patience) = (self.progress.clone(), self.patience.min(WIND_UP));
+        lease.wind_up(async move { progress.rests(patience).await });
     }
 }
 

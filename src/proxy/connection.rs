@@ -112,13 +112,13 @@ impl Connection {
         }
     }
 
-    /// Answers requests, each of them watched from its head to the end of its answer.
+    /// Answers requests, each of them watched from its head to the end of its answer and of its own body.
     fn service(&self) -> impl HttpService<Incoming, ResBody = ToClient, Error = Infallible, Future: 'static> + use<> {
         let (worker, watched, peer) = (self.worker.clone(), self.watched.clone(), self.peer);
         service_fn(move |request: Request<Incoming>| {
-            let (worker, exchange) = (worker.clone(), watched.begin());
+            let (worker, exchange) = (worker.clone(), Rc::new(watched.begin()));
             async move {
-                let answer: Response<ToClient> = worker.serve(peer, request).await;
+                let answer: Response<ToClient> = worker.serve(peer, request, exchange.clone()).await;
                 Ok::<_, Infallible>(answer.map(|body| body.ending(exchange)))
             }
         })

@@ -20,6 +20,7 @@ use super::peer::Peer;
 use super::progress::Progress;
 use super::rim::{self, Permit, Room};
 use super::seat::{Search, Seat};
+use super::socket::Exchange;
 use super::stream::EventStream;
 use super::table::Case;
 use super::witness::Witness;
@@ -39,10 +40,15 @@ type Sent = Result<Reply<ToEntry>, Trouble<ToEntry>>;
 
 impl Worker {
     /// Answers a request, whatever happens.
-    pub(super) async fn serve(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Response<ToClient> {
+    pub(super) async fn serve(
+        self: Rc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+        exchange: Rc<Exchange>,
+    ) -> Response<ToClient> {
         let mut asker = Asker::default();
         let version = request.version();
-        let answer = self.forward(&peer, request, &mut asker).await;
+        let answer = self.forward(&peer, request, exchange, &mut asker).await;
         asker.is_settled = true;
         let mut response = match answer {
             Ok(response) => response,
@@ -59,6 +65,7 @@ impl Worker {
         &self,
         peer: &Peer,
         request: Request<Incoming>,
+        exchange: Rc<Exchange>,
         asker: &mut Asker,
     ) -> Result<Response<ToClient>, ProxyError> {
         let begun = Instant::now();
@@ -83,7 +90,7 @@ impl Worker {
             posted.claim(&mut asker.pending, begun, trace);
         }
         let permit = room.permit()?;
-        let (body, progress) = ToEntry::new(body, pause);
+        let (body, progress) = ToEntry::new(body, pause, exchange);
         headers::frame(&mut head, &body);
         let parcel = Request::from_parts(head, body);
         let (seat, reply) = self.deliver(service, &facts, parcel, &progress, asker).await?;
@@ -209,6 +216,7 @@ impl Worker {
             ledger,
             finished: false,
             progress,
+            patience: seat.service.config.traffic.first_byte_timeout,
             _ticket: seat.ticket,
             _permit: permit,
         };

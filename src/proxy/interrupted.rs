@@ -2,7 +2,7 @@
 //! (2025-03-26, resumability and redelivery; 2025-11-25, where a server ends a stream that it goes on with). The
 //! answer comes there, and is booked there: as this call, of this tool, once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Calls that may wait at a time, over all sessions. What goes beyond is booked as if nobody came back.
 const MOST: usize = 10_000;
 
+/// Early answers of a session that are remembered; the last ones.
+const MOST_EARLY: usize = 64;
+
 /// What is remembered of one, in bytes; the same.
 const MOST_REMEMBERED: usize = 1024;
 
@@ -44,7 +47,12 @@ struct State {
 
 struct Left {
     since: Instant,
+    /// Streams on which answers may come.
+    listening: usize,
     calls: Vec<Call>,
+    /// Answers that came before their call was left, as where a client has come back before its first stream was felt
+    /// to have ended; and those that were only said again.
+    early: VecDeque<(u64, Outcome)>,
 }
 
 /// A call whose answer is to come on another stream.
@@ -61,6 +69,7 @@ pub(super) struct Call {
 pub(super) struct Thread {
     site: Arc<Site>,
     session: HeaderValue,
+    listens: bool,
 }
 
 impl Interrupted {
@@ -84,44 +93,64 @@ impl Interrupted {
 
     fn give_up(&self, now: Instant) {
         let mut state = self.state();
-        let gone: Vec<Left> =
-            state.sessions.extract_if(|_, left| now.duration_since(left.since) >= PATIENCE).map(|(_, left)| left).collect();
+        let is_over = |left: &Left| left.listening == 0 && now.duration_since(left.since) >= PATIENCE;
+        let gone: Vec<Left> = state.sessions.extract_if(|_, left| is_over(left)).map(|(_, left)| left).collect();
         state.calls -= gone.iter().map(|left| left.calls.len()).sum::<usize>();
         drop(state);
         gone.iter().flat_map(|left| &left.calls).for_each(|call| call.book(call.otherwise));
     }
 
-    fn touch(&self, session: &[u8]) {
-        if let Some(left) = self.state().sessions.get_mut(&self.hasher.hash_one(session)) {
-            left.since = Instant::now();
-        }
+    fn listen(&self, session: &[u8]) {
+        self.state().sessions.entry(self.hasher.hash_one(session)).or_default().listening += 1;
+    }
+
+    fn listen_no_more(&self, session: &[u8]) {
+        let session = self.hasher.hash_one(session);
+        let mut state = self.state();
+        let Some(left) = state.sessions.get_mut(&session) else { return };
+        left.listening = left.listening.saturating_sub(1);
+        left.since = Instant::now();
+        state.forget_if_empty(session);
     }
 
     fn leave(&self, session: &[u8], calls: Vec<Call>) {
         let session = self.hasher.hash_one(session);
         let mut state = self.state();
-        let room = MOST.saturating_sub(state.calls);
-        let (kept, others): (Vec<_>, Vec<_>) =
-            calls.into_iter().enumerate().partition(|(at, call)| *at < room && call.request.size() <= MOST_REMEMBERED);
-        state.calls += kept.len();
-        if !kept.is_empty() {
-            let left = state.sessions.entry(session).or_insert_with(|| Left { since: Instant::now(), calls: Vec::new() });
-            left.since = Instant::now();
-            left.calls.extend(kept.into_iter().map(|(_, call)| call));
+        let mut room = MOST.saturating_sub(state.calls);
+        let left = state.sessions.entry(session).or_default();
+        left.since = Instant::now();
+        let (mut over, mut kept) = (Vec::new(), 0);
+        for call in calls {
+            let early = left.early.iter().position(|(id, _)| Some(*id) == call.request.hash());
+            if let Some((_, outcome)) = early.and_then(|at| left.early.remove(at)) {
+                over.push((call, outcome));
+            } else if room > 0 && call.request.size() <= MOST_REMEMBERED {
+                left.calls.push(call);
+                (room, kept) = (room - 1, kept + 1);
+            } else {
+                let otherwise = call.otherwise;
+                over.push((call, otherwise));
+            }
         }
+        state.calls += kept;
+        state.forget_if_empty(session);
         drop(state);
-        others.iter().for_each(|(_, call)| call.book(call.otherwise));
+        over.iter().for_each(|(call, outcome)| call.book(*outcome));
     }
 
-    fn take(&self, session: &[u8], id: u64) -> Option<Call> {
+    /// The call that was left and has this answer; where there is none yet, the answer is remembered.
+    fn answered(&self, session: &[u8], id: u64, outcome: Outcome) -> Option<Call> {
         let session = self.hasher.hash_one(session);
         let mut state = self.state();
         let left = state.sessions.get_mut(&session)?;
-        let at = left.calls.iter().position(|call| call.request.hash() == Some(id))?;
+        let Some(at) = left.calls.iter().position(|call| call.request.hash() == Some(id)) else {
+            left.early.push_back((id, outcome));
+            if left.early.len() > MOST_EARLY {
+                left.early.pop_front();
+            }
+            return None;
+        };
         let call = left.calls.swap_remove(at);
-        if left.calls.is_empty() {
-            state.sessions.remove(&session);
-        }
         state.calls -= 1;
         Some(call)
     }
@@ -131,13 +160,29 @@ impl Interrupted {
     }
 }
 
+impl State {
+    fn forget_if_empty(&mut self, session: u64) {
+        let is_empty = |left: &Left| left.listening == 0 && left.calls.is_empty() && left.early.is_empty();
+        if self.sessions.get(&session).is_some_and(is_empty) {
+            self.sessions.remove(&session);
+        }
+    }
+}
+
+impl Default for Left {
+    fn default() -> Self {
+        Self { since: Instant::now(), listening: 0, calls: Vec::new(), early: VecDeque::new() }
+    }
+}
+
 impl Thread {
     /// One that has an event stream open now; where it listens, it may have come back to its calls.
     pub(super) fn of(site: &Arc<Site>, session: &HeaderValue, kind: StreamKind) -> Self {
-        if kind == StreamKind::Listen {
-            site.interrupted.touch(session.as_bytes());
+        let listens = kind == StreamKind::Listen;
+        if listens {
+            site.interrupted.listen(session.as_bytes());
         }
-        Self { site: site.clone(), session: session.clone() }
+        Self { site: site.clone(), session: session.clone(), listens }
     }
 
     /// Its stream has ended before these.
@@ -145,15 +190,23 @@ impl Thread {
         self.site.interrupted.leave(self.session.as_bytes(), calls);
     }
 
-    /// Books an answer on another stream of the session. Whether one was left that it is to.
-    pub(super) fn book(&self, books: Books<'_>, message: &Message) -> bool {
-        let id = message.id.filter(|_| message.is_answer());
-        let call = id.and_then(|id| self.site.interrupted.take(self.session.as_bytes(), id));
-        if let Some(call) = &call {
+    /// Books an answer on another stream of the session, where it is to a call that was left. Any other has been booked
+    /// where it came first, or will be.
+    pub(super) fn book(&self, books: Books<'_>, message: &Message) {
+        let Some(id) = message.id.filter(|_| message.is_answer()) else { return };
+        let outcome = message.outcome();
+        if let Some(call) = self.site.interrupted.answered(self.session.as_bytes(), id, outcome) {
             books.tally.note_result(call.begun.elapsed());
-            books.note(call.request.tool(), message.outcome(), call.begun.elapsed());
+            books.note(call.request.tool(), outcome, call.begun.elapsed());
         }
-        call.is_some()
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if self.listens {
+            self.site.interrupted.listen_no_more(self.session.as_bytes());
+        }
     }
 }
 

@@ -205,10 +205,10 @@ impl Ledger {
                 scribe.note(&message);
             }
             let resumed = thread.as_ref().filter(|_| *waited_for == 0);
-            match channel {
-                Some(channel) => channel.book(books, &message),
-                None if resumed.is_some_and(|thread| thread.book(books, &message)) => {}
-                None => book(books, *begun, *waited_for, pending, &message),
+            match (&*channel, resumed) {
+                (Some(channel), _) => channel.book(books, &message),
+                (None, Some(thread)) => thread.book(books, &message),
+                (None, None) => book(books, *begun, *waited_for, pending, &message),
             }
         };
         match &mut self.scan {

@@ -72,6 +72,7 @@ pub(super) async fn look_to_refuse(
     head: &request::Parts,
     body: Incoming,
     service: &ServiceView,
+    pause: Duration,
     within: Duration,
 ) -> Result<Peeked, ProxyError> {
     let limit = service.config.traffic.peek_limit;
@@ -83,8 +84,8 @@ pub(super) async fn look_to_refuse(
     if !is_json || is_long {
         return Ok(Peeked::Running { prefix: Bytes::new(), rest: body, over_limit: is_json });
     }
-    let gathered = tokio::time::timeout(within, gather(body, limit, within)).await;
-    gathered.unwrap_or(Err(ProxyError::ClientBodySlow))
+    // Slow is what is slower than it may be at other times; what takes longer than now can be waited for is not.
+    tokio::time::timeout(within, gather(body, limit, pause)).await.unwrap_or(Err(ProxyError::Overloaded))
 }
 
 /// Whether the headers say all that a decision needs (2026-07-28): no word is to be looked for that only

@@ -70,7 +70,7 @@ impl Room {
     ) -> Result<Peeked, ProxyError> {
         match self {
             Self::Free(_) => peek::look(head, body, service, pause).await,
-            Self::Full { .. } => peek::look_to_refuse(head, body, service, pause.min(REFUSING)).await,
+            Self::Full { .. } => peek::look_to_refuse(head, body, service, pause, REFUSING).await,
         }
     }
 

@@ -51,7 +51,8 @@ pub(super) struct Watched {
     fell_idle: Notify,
 }
 
-/// A request in progress, to the end of its answer's body.
+/// A request in progress, to the end of its answer's body and of its own, which may come later: what is read of an
+/// upload after its answer is no head.
 pub(super) struct Exchange(Rc<Watched>);
 
 impl Watched {

@@ -123,12 +123,8 @@ where
     /// Closes connections that have been idle for too long; to be called every second or so.
     pub fn sweep(&self) {
         self.parked.borrow_mut().retain(|_, parked| {
-            for one in parked.extract_if(.., |one| one.connection.is_dead() || one.since.elapsed() >= IDLE) {
-                // The end of an upload still waits to be written, and nobody waits for that.
-                if !one.connection.sender.is_ready() {
-                    one.connection.task.abort();
-                }
-            }
+            let over = parked.extract_if(.., |one| one.connection.is_dead() || one.since.elapsed() >= IDLE);
+            over.for_each(|one| one.connection.close());
             !parked.is_empty()
         });
     }
@@ -143,7 +139,7 @@ where
             at -= 1;
             let one = &parked[at];
             if one.connection.is_dead() || one.since.elapsed() >= IDLE {
-                parked.swap_remove(at);
+                parked.swap_remove(at).connection.close();
             } else if one.connection.sender.is_ready() {
                 return Some(parked.swap_remove(at).connection);
             }
@@ -189,6 +185,8 @@ impl<B> Lease<B> {
         let parked = parked.entry(self.endpoint).or_default();
         if parked.len() < MOST_PARKED {
             parked.push(Parked { connection, since: Instant::now() });
+        } else {
+            connection.close();
         }
     }
 }
@@ -202,6 +200,13 @@ impl<B> Drop for Lease<B> {
 }
 
 impl<B> Connection<B> {
+    /// Nobody needs it any more; nor the end of an upload that still waits to be written.
+    fn close(self) {
+        if !self.sender.is_ready() {
+            self.task.abort();
+        }
+    }
+
     fn is_dead(&self) -> bool {
         self.sender.is_closed() || self.line.broken.get()
     }

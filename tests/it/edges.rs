@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::support::scripted;
 use crate::support::{
     Authority, Client, Fake, Folder, Http2, Options, TestApp, at_rest, call, connections, eventually, initialize, narrow_listener,
 };
@@ -200,7 +201,8 @@ async fn a_client_that_leaves_an_upload_which_nobody_takes_leaves_no_connection_
 async fn an_upload_that_nobody_takes_after_its_answer_is_given_up() {
     let other = Fake::start("other", Options::default()).await;
     let address = deaf_server(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n", None);
-    let app = in_front_of(address, &other).await;
+    let more = "traffic = { first_byte_timeout = \"1s\" }";
+    let app = scripted::in_front_of(address, &other, more).await;
     let http2 = Http2::plain(app.address).await;
     let answer = http2.send(http2.builder("PUT", "/plain"), vec![b'x'; 32 << 20]).await.unwrap();
     assert_eq!(answer.status(), 413);
@@ -456,4 +458,84 @@ async fn during_a_start_only_clients_of_the_unknown_entry_wait() {
     app.stop();
     app.stop();
     tokio::task::spawn_blocking(move || app.join()).await.unwrap().unwrap();
+}
+
+/// A server that answers a connection's first bytes, and then takes `step` bytes each `pace` until `most`
+/// have come or there are no more; tells how many came.
+async fn early(step: usize, pace: Duration, most: usize) -> (std::net::SocketAddr, tokio::sync::oneshot::Receiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (all, taken) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut all = Some(all);
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = vec![0; step];
+            let Ok(mut read @ 1..) = stream.read(&mut buffer).await else { continue };
+            while !String::from_utf8_lossy(&buffer[..read.min(step)]).contains("\r\n\r\n") {
+                read += stream.read(&mut buffer).await.unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            let mut body = 0;
+            while body < most {
+                match stream.read(&mut buffer).await {
+                    Ok(more @ 1..) => body += more,
+                    _ => break,
+                }
+                tokio::time::sleep(pace).await;
+            }
+            let _ = all.take().unwrap().send(body);
+            std::future::pending::<()>().await;
+        }
+    });
+    (address, taken)
+}
+
+async fn with_limits(address: std::net::SocketAddr, other: &Fake, limits: &str) -> TestApp {
+    let folder = Folder::new();
+    let more = "health = { kind = \"tcp\", interval = \"60s\" }";
+    let text = TestApp::file(folder.path(), &[other], &[other], "100:0", more);
+    let text = text.replacen(&other.url(), &format!("http://{address}"), 1);
+    TestApp::from_text(format!("{limits}\n{text}")).await
+}
+
+async fn answered(socket: &mut TcpStream) {
+    let (mut answer, mut buffer) = (Vec::new(), [0; 1000]);
+    while !answer.ends_with(b"\r\n\r\nok") {
+        let read = socket.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&buffer[..read]);
+    }
+}
+
+/// What comes of it is no head that does not come to its end.
+#[tokio::test]
+async fn an_upload_that_goes_on_after_its_answer_is_no_slow_head() {
+    let other = Fake::start("other", Options::default()).await;
+    let (address, taken) = early(1 << 16, Duration::ZERO, 20_000).await;
+    let app = with_limits(address, &other, "limits = { header_timeout = \"300ms\" }").await;
+    let mut socket = TcpStream::connect(app.address).await.unwrap();
+    socket.write_all(b"PUT /plain HTTP/1.1\r\nhost: x\r\ncontent-length: 20001\r\n\r\nx").await.unwrap();
+    answered(&mut socket).await;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        socket.write_all(&[b'x'; 1000]).await.unwrap();
+    }
+    let taken = tokio::time::timeout(Duration::from_secs(5), taken).await.expect("in time").unwrap();
+    assert!(taken >= 20_000, "{taken} of 20000 bytes reached the server");
+}
+
+/// The same where the upload ends well within the time: the connection is idle then, and has 75 s.
+#[tokio::test]
+async fn a_connection_is_kept_after_an_upload_that_went_on_after_its_answer() {
+    let other = Fake::start("other", Options::default()).await;
+    let (address, taken) = early(1 << 16, Duration::ZERO, 1_000).await;
+    let app = with_limits(address, &other, "limits = { header_timeout = \"300ms\" }").await;
+    let mut socket = TcpStream::connect(app.address).await.unwrap();
+    socket.write_all(b"PUT /plain HTTP/1.1\r\nhost: x\r\ncontent-length: 1001\r\n\r\nx").await.unwrap();
+    answered(&mut socket).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    socket.write_all(&[b'x'; 1000]).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), taken).await.expect("in time").unwrap();
+    let end = tokio::time::timeout(Duration::from_millis(1_000), socket.read(&mut [0; 10])).await;
+    assert!(end.is_err(), "the idle connection was closed: {end:?}");
 }

@@ -110,3 +110,78 @@ async fn a_call_that_is_left_with_its_session_is_its_clients_doing() {
     let booked = eventually("all is booked", async || Some(requests(&app).await).filter(|booked| all(booked) >= 3)).await;
     assert_eq!((all(&booked), &booked["client_fault"]), (3, &1.into()), "{booked}");
 }
+
+/// What was taken of a call's answer before its client left, the server says again where the client resumes.
+#[derive(Clone, Copy, PartialEq)]
+enum First {
+    /// The POST's stream has the answer.
+    Answers,
+    /// It stays open and says nothing more.
+    Hangs,
+}
+async fn replaying(first: First) -> (TestApp, Fake) {
+    let other = Fake::start("other", Options::default()).await;
+    let kept: Arc<Mutex<Vec<Sender>>> = Arc::default();
+    let server = scripted(move |head, message| {
+        let kept = kept.clone();
+        async move {
+            let events = [("content-type", "text/event-stream"), ("mcp-session-id", "s1")];
+            let answer = "id: 2\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n\n";
+            if head.method == "GET" {
+                return whole(200, &events, answer);
+            }
+            if head.method == "DELETE" {
+                return whole(200, &[], "");
+            }
+            if message["method"] == "initialize" {
+                return whole(200, &[("content-type", "application/json"), ("mcp-session-id", "s1")], &result(&message));
+            }
+            let begin = "id: 1\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n";
+            let begin = if first == First::Answers { format!("{begin}{answer}") } else { begin.to_owned() };
+            let (response, sender) = running(200, &events, &begin).await;
+            kept.lock().unwrap().push(sender);
+            response
+        }
+    })
+    .await;
+    (in_front_of(server, &other, "").await, other)
+}
+
+/// initialize, GET, DELETE; and the call: once.
+async fn all_booked(app: &TestApp) -> u64 {
+    // The DELETE is the last: what the call is booked by comes before it.
+    let booked = eventually("all is booked", async || Some(requests(app).await).filter(|booked| all(booked) >= 4)).await;
+    all(&booked)
+}
+
+#[tokio::test]
+async fn an_answer_that_is_said_again_to_a_client_that_resumes_is_booked_once() {
+    let (app, _other) = replaying(First::Answers).await;
+    let session = Client::new(&app).open().await;
+    let mut running = session.post(&call(7, "echo")).await;
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("result") {
+        seen.extend_from_slice(&running.chunk().await.unwrap().unwrap());
+    }
+    drop(running);
+    nothing_in_flight(&app).await;
+    session.listen().await.bytes().await.unwrap();
+    session.delete().await;
+    assert_eq!(all_booked(&app).await, 4);
+}
+
+#[tokio::test]
+async fn a_call_resumed_before_its_first_stream_is_felt_to_have_ended_is_booked_once() {
+    let (app, _other) = replaying(First::Hangs).await;
+    let session = Client::new(&app).open().await;
+    let mut running = session.post(&call(7, "echo")).await;
+    running.chunk().await.unwrap().unwrap();
+    // The client has lost its network, and comes back by another connection: the first is not felt to be dead.
+    session.listen().await.bytes().await.unwrap();
+    eventually("the stream is booked", async || (all(&requests(&app).await) >= 2).then_some(())).await;
+    drop(running);
+    nothing_in_flight(&app).await;
+    session.delete().await;
+    assert_eq!(all_booked(&app).await, 4);
+    assert_eq!(tools(&app).await, [("echo ok".to_owned(), 1)].into());
+}

@@ -204,7 +204,7 @@ impl Machine {
     /// Lets go of those that have been leaving for long enough, or serve nobody any more.
     fn part(&mut self, now: Moment, entry: Entry, effects: &mut Vec<Effect>) {
         let checks = &self.checks[entry];
-        let is_down = |name: &str| checks.iter().any(|watched| watched.name == name && watched.standing() == Standing::Down);
+        let is_down = |name: &str| checks.iter().any(|watched| watched.name == name && watched.checked() == Standing::Down);
         for Looked { of, addresses, .. } in &mut self.looked[entry] {
             let mut gone = Vec::new();
             addresses.retain(|address| {

@@ -109,7 +109,7 @@ impl Machine {
     /// Lets go of dropped endpoints that were kept for long enough, or serve nobody any more.
     pub(super) fn let_go(&mut self, now: Moment, entry: Entry, effects: &mut Vec<Effect>) {
         let checks = &self.checks[entry];
-        let is_down = |name: &str| checks.iter().any(|watched| watched.name == name && watched.standing() == Standing::Down);
+        let is_down = |name: &str| checks.iter().any(|watched| watched.name == name && watched.checked() == Standing::Down);
         self.dropped[entry].retain(|dropped| {
             let stays = now.since(dropped.since) < DRAIN && !is_down(&dropped.spec.name);
             if !stays {

@@ -65,6 +65,11 @@ impl Watched {
         self.doubted && self.good >= rise
     }
 
+    /// What the checks alone say.
+    pub(super) fn checked(&self) -> Standing {
+        self.streak.standing()
+    }
+
     /// Down while ejected, whatever the checks say: a green health path does not bring back what fails
     /// its clients.
     pub(super) fn standing(&self) -> Standing {

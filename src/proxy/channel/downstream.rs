@@ -155,6 +155,7 @@ impl Downstream {
         match is_between_events {
             true => open.channel.poll_words(context).map(Ok),
             false if fails => Poll::Ready(Err(Stuck)),
+            false if open.channel.awaits_words(context) && *self.endpoint.silent.borrow() => Poll::Ready(Err(Stuck)),
             false => Poll::Pending,
         }
     }

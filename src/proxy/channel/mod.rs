@@ -180,6 +180,13 @@ impl Channel {
         }
     }
 
+    /// Whether there are words that wait; where there are none, who waits for them is woken in time.
+    fn awaits_words(&self, context: &mut Context<'_>) -> bool {
+        let mut state = self.state();
+        state.waker = Some(context.waker().clone());
+        !state.words.is_empty()
+    }
+
     /// The last words: what has not been said yet, and an error for everything that waits. Nothing is
     /// taken from now on.
     pub(super) fn last_words(&self, what: &str) -> Vec<u8> {

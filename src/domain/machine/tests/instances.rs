@@ -216,3 +216,18 @@ fn what_is_stored_names_the_host_and_no_address() {
     let old: EndpointSpec = serde_json::from_str(r#"{"name":"a","url":"http://one:3000"}"#).unwrap();
     assert_eq!(old, EndpointSpec::new("a", "http://one:3000"));
 }
+
+/// "Kept for so long at most, and only while its checks pass": an ejection is no check.
+#[test]
+fn an_instance_that_is_leaving_and_ejected_keeps_those_that_are_bound_to_it() {
+    let mut machine = named();
+    answer(&mut machine, Entry::Primary, Ok(&["10.0.0.7", "10.0.0.8"]));
+    for _ in 0..5 {
+        prove(&mut machine, Entry::Primary, "a@10.0.0.7");
+        prove(&mut machine, Entry::Primary, "a@10.0.0.8");
+    }
+    answer(&mut machine, Entry::Primary, Ok(&["10.0.0.8"]));
+    assert_eq!(names(&machine, Entry::Primary), ["a@10.0.0.8", "a@10.0.0.7"]);
+    machine.step(at(0), Event::Suspected { entry: Entry::Primary, endpoint: "a@10.0.0.7".to_owned() });
+    assert_eq!(names(&machine, Entry::Primary), ["a@10.0.0.8", "a@10.0.0.7"]);
+}
