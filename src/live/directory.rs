@@ -7,7 +7,8 @@
 //! brake/NAME            two slots of 32 KiB, written in place, the older one first
 //! pins/NAME             hashes of the modern era's words and where they belong, appended twice a second
 //! config/000007.json    configurations that were in force, the last 20
-//! audit.jsonl           one line per change and denied attempt; .1 to .3 were put aside at 16 MiB
+//! audit.jsonl           one line per change and denied attempt, chained; .1 to .3 were put aside at 16 MiB
+//! audit.anchor          both ends of that chain
 //! ```
 //!
 //! A save is temp file, fsync, link to `.prev`, rename, fsync of the folder, and only then an acknowledgement. The
@@ -26,10 +27,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use self::audit::AuditFile;
+use super::chain::Report;
 use super::pins::{PinBatch, PinJournal};
 use super::store::{Generation, Store, StoreError};
 use crate::domain::machine::{Brake, Durable, Found};
 
+mod anchor;
 mod audit;
 mod generations;
 mod pins;
@@ -194,6 +197,14 @@ impl Store for Directory {
         audit::tail(&self.root, most).map_err(|error| io_error(&AuditFile::path(&self.root), error))
     }
 
+    fn audit_after(&self, seq: u64, most: usize) -> Result<Vec<String>, StoreError> {
+        audit::after(&self.root, seq, most).map_err(|error| io_error(&AuditFile::path(&self.root), error))
+    }
+
+    fn audit_verify(&self) -> Result<Report, StoreError> {
+        verify_audit(&self.root).map(Option::unwrap_or_default)
+    }
+
     fn warning(&self, service: &str) -> Option<String> {
         lock(&self.fallen_back).get(service).cloned()
     }
@@ -219,6 +230,11 @@ impl Store for Directory {
     fn is_durable(&self) -> bool {
         true
     }
+}
+
+/// Looks through the whole audit of a state directory, whether a dualgate runs on it or not. Nothing, where there is none.
+pub fn verify_audit(root: &Path) -> Result<Option<Report>, StoreError> {
+    audit::verify(root).map_err(|error| io_error(&AuditFile::path(root), error))
 }
 
 fn lock_folder(root: &Path) -> Result<File, StoreError> {

@@ -1,12 +1,13 @@
 //! The door to what must survive: compare-and-set by revision. A directory is behind it now;
 //! a store that replicas share can be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::chain::{Anchor, Checker, Report, Stamp};
 use super::pins::{PinBatch, PinJournal};
 use crate::domain::machine::{Brake, Durable, Found};
 
@@ -26,11 +27,18 @@ pub trait Store: Send + Sync {
     /// survives a loss of power.
     fn brake(&self, service: &str, brake: &Brake) -> Result<(), StoreError>;
 
-    /// Appends a line to the audit, whole or not at all.
-    fn audit(&self, line: &str) -> Result<(), StoreError>;
+    /// Appends a line with the members of this JSON object to the audit, whole or not at all. It becomes the next of the
+    /// chain ([`super::chain`]).
+    fn audit(&self, members: &str) -> Result<(), StoreError>;
 
     /// The last lines of the audit, oldest first.
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError>;
+
+    /// Lines of the audit after the one of this number, oldest first: so many at most, and fewer where they are long.
+    fn audit_after(&self, seq: u64, most: usize) -> Result<Vec<String>, StoreError>;
+
+    /// Whether the whole audit is as it was written.
+    fn audit_verify(&self) -> Result<Report, StoreError>;
 
     /// The pins of the modern era that were kept. They are hints: what cannot be read is left out.
     fn pins(&self, _service: &str) -> Result<PinJournal, StoreError> {
@@ -125,7 +133,13 @@ impl StoreError {
 #[derive(Default)]
 pub struct Memory {
     states: Mutex<HashMap<String, Durable>>,
-    audit: Mutex<Vec<String>>,
+    audit: Mutex<Lines>,
+}
+
+#[derive(Default)]
+struct Lines {
+    lines: VecDeque<String>,
+    anchor: Anchor,
 }
 
 /// Lines of audit kept in memory.
@@ -154,18 +168,38 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn audit(&self, line: &str) -> Result<(), StoreError> {
+    fn audit(&self, members: &str) -> Result<(), StoreError> {
         let mut audit = lock(&self.audit);
-        if audit.len() >= MOST_LINES {
-            audit.remove(0);
+        let (line, link) = audit.anchor.last.next(members);
+        audit.lines.push_back(line);
+        audit.anchor.last = link;
+        if audit.lines.len() > MOST_LINES {
+            audit.lines.pop_front();
+            // The first that stays says what the last that went was.
+            if let Some(stamp) = audit.lines.front().and_then(|line| Stamp::of(line.as_bytes())) {
+                audit.anchor.dropped = stamp.before();
+            }
         }
-        audit.push(line.to_owned());
         Ok(())
     }
 
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError> {
+        let lines = &lock(&self.audit).lines;
+        Ok(lines.iter().skip(lines.len().saturating_sub(most)).cloned().collect())
+    }
+
+    fn audit_after(&self, seq: u64, most: usize) -> Result<Vec<String>, StoreError> {
         let audit = lock(&self.audit);
-        Ok(audit[audit.len().saturating_sub(most)..].to_vec())
+        let skipped = usize::try_from(seq.saturating_sub(audit.anchor.dropped.seq)).unwrap_or(usize::MAX);
+        Ok(audit.lines.iter().skip(skipped).take(most).cloned().collect())
+    }
+
+    fn audit_verify(&self) -> Result<Report, StoreError> {
+        let audit = lock(&self.audit);
+        let mut checker = Checker::new(Ok(audit.anchor.clone()));
+        checker.file("memory");
+        let _ = audit.lines.iter().all(|line| checker.line(line.as_bytes()));
+        Ok(checker.end())
     }
 
     fn is_durable(&self) -> bool {

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::domain::machine::{Brake, Durable, Found};
-use crate::live::{Memory, StoreError};
+use crate::live::{Memory, Report, StoreError};
 
 /// A disk that refuses so many lines first.
 #[derive(Default)]
@@ -41,6 +41,14 @@ impl Store for Refusing {
 
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError> {
         self.memory.audit_tail(most)
+    }
+
+    fn audit_after(&self, seq: u64, most: usize) -> Result<Vec<String>, StoreError> {
+        self.memory.audit_after(seq, most)
+    }
+
+    fn audit_verify(&self) -> Result<Report, StoreError> {
+        self.memory.audit_verify()
     }
 
     fn is_durable(&self) -> bool {

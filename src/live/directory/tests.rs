@@ -125,20 +125,6 @@ fn secrets_are_generated_once_and_for_the_owner_alone() {
 }
 
 #[test]
-fn the_audit_survives_a_line_cut_short() {
-    let root = folder("audit");
-    let store = Directory::open(&root).unwrap();
-    store.audit("{\"n\":1}").unwrap();
-    drop(store);
-    OpenOptions::new().append(true).open(root.join("audit.jsonl")).unwrap().write_all(b"{\"n\":").unwrap();
-    let store = Directory::open(&root).unwrap();
-    store.audit("{\"n\":2}").unwrap();
-    assert_eq!(store.audit_tail(10).unwrap(), ["{\"n\":1}", "{\"n\":", "{\"n\":2}"]);
-    assert_eq!(store.audit_tail(1).unwrap(), ["{\"n\":2}"]);
-    fs::remove_dir_all(root).unwrap();
-}
-
-#[test]
 fn a_state_that_is_gone_beside_the_one_before_is_no_first_start() {
     let root = folder("gone");
     let store = Directory::open(&root).unwrap();
