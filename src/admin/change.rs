@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::look::with_etag;
 use super::problem::Problem;
 use super::wire::{DeployBody, RollbackBody, SplitBody};
-use super::{Caller, Office, wire};
+use super::{Caller, Office, who, wire};
 use crate::config;
 use crate::control::By;
 use crate::domain::machine::{Command, Deploy, EntrySpec};
@@ -95,7 +95,7 @@ pub(super) fn reason(reason: Option<String>) -> Result<Option<String>, Problem> 
 }
 
 fn by(caller: Caller, headers: &HeaderMap, options: &Options, why: Option<String>) -> Result<By, Problem> {
-    Ok(By { actor: caller.name(), reason: reason(why)?, if_match: if_match(headers)?, dry_run: options.dry_run })
+    Ok(By { actor: who::actor(caller, headers)?, reason: reason(why)?, if_match: if_match(headers)?, dry_run: options.dry_run })
 }
 
 /// `If-Match` with the one revision that the caller saw; `*` is any.

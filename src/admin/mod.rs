@@ -26,6 +26,7 @@ use crate::live::Reader;
 use crate::proxy::{Load, Site, Stage};
 use crate::tls;
 
+mod audit;
 mod change;
 mod configuration;
 mod events;
@@ -34,6 +35,7 @@ mod health;
 mod look;
 mod metrics;
 mod problem;
+mod who;
 mod wire;
 
 /// Bodies of changes are small; more is refused with 413.
@@ -108,7 +110,8 @@ pub fn admin_routes(office: Arc<Office>) -> Router {
         .route("/v1/config/history/{number}", get(configuration::generation))
         .route("/v1/config/revert", post(configuration::revert))
         .route("/v1/events", get(events::events))
-        .route("/v1/audit", get(look::audit))
+        .route("/v1/audit", get(audit::entries))
+        .route("/v1/audit/verify", get(audit::verify))
         .layer(middleware::from_fn(whole_body))
         .layer(middleware::from_fn_with_state(office.clone(), guard::want_token));
     guarded
@@ -212,9 +215,3 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite, address: SocketAd
 /// Who calls; an extension of every request.
 #[derive(Clone, Copy, Debug)]
 struct Caller(SocketAddr);
-
-impl Caller {
-    fn name(self) -> String {
-        format!("token@{}", self.0.ip())
-    }
-}

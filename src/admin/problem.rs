@@ -53,6 +53,10 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, slug, "The value is not valid", detail)
     }
 
+    pub(super) fn slug(&self) -> &'static str {
+        self.slug
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }

@@ -13,7 +13,7 @@ use crate::domain::{Entry, Split};
 
 const EXITS: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 invalid configuration, 4 not found, 5 conflict or stale, 6 denied,
-7 unhealthy, 8 rolled back or aborted, 9 timed out, 10 admin API unreachable.";
+7 unhealthy or not valid, 8 rolled back or aborted, 9 timed out, 10 admin API unreachable.";
 
 /// Traffic-splitting reverse proxy for dual-entry deploys of MCP servers.
 #[derive(Debug, Parser)]
@@ -191,10 +191,39 @@ pub struct EventsArgs {
 
 /// `audit`.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct AuditArgs {
-    /// At most so many entries, the newest.
+    /// Something else than to read it.
+    #[command(subcommand)]
+    pub command: Option<AuditCommand>,
+    /// At most so many entries: the newest, or with --after the next.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
+    /// Entries after the one of this number, to read on.
+    #[arg(long, value_name = "SEQ")]
+    pub after: Option<u64>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see StatusArgs")]
+    pub common: Common,
+}
+
+/// The commands about the audit.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Whether every line is there, in its place and as it was written: exit 0, or 7 with file, line and what is wrong.
+    ///
+    /// 7 is the code of every check that did not pass; 1 says that there was no answer. It is the chain of the lines that
+    /// is looked at: whoever can write all its files, audit.anchor included, can make another whole one. Keep the last
+    /// number and its SHA-256 elsewhere against that.
+    Verify(AuditVerifyArgs),
+}
+
+/// `audit verify`.
+#[derive(Args, Clone, Debug)]
+pub struct AuditVerifyArgs {
+    /// Read the files of this state directory, whether a dualgate runs on it or not [default: ask the running one].
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see StatusArgs")]
     pub common: Common,
@@ -292,6 +321,9 @@ pub struct Common {
     /// Changes: why, for the audit.
     #[arg(long, value_name = "TEXT", env = "DUALGATE_REASON")]
     pub reason: Option<String>,
+    /// Changes: who, for the audit, beside the address [default: the user's name].
+    #[arg(long, value_name = "NAME", env = "DUALGATE_ACTOR", value_parser = actor)]
+    actor: Option<String>,
     /// Changes: only if this is still the revision.
     #[arg(long, value_name = "REV", env = "DUALGATE_IF_MATCH", value_parser = revision)]
     pub if_match: Option<u64>,
@@ -309,6 +341,11 @@ impl Common {
         self.service.as_deref().filter(|name| !name.is_empty())
     }
 
+    /// Who says so: the one who is named, or whose shell this is.
+    pub fn actor(&self) -> Option<String> {
+        self.actor.clone().or_else(|| ["USER", "LOGNAME"].into_iter().find_map(|name| actor(&std::env::var(name).ok()?).ok()))
+    }
+
     /// Whether programs read what is printed.
     pub fn json(&self) -> bool {
         self.output == Output::Json
@@ -320,6 +357,11 @@ fn timeout(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be longer than 0".to_owned()),
         timeout => Ok(timeout),
     }
+}
+
+fn actor(text: &str) -> Result<String, String> {
+    let is_name = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_name { Ok(text.to_owned()) } else { Err("a name is 1 to 64 visible ASCII characters, without spaces".to_owned()) }
 }
 
 /// A revision as `status` prints it, or as an ETag has it, in quotes.

@@ -108,6 +108,9 @@ impl Admin {
         let path = if change.common.dry_run { format!("{}?dry_run=true", change.path) } else { change.path.clone() };
         let request = || {
             let mut request = self.request(change.method.clone(), &path).header(CONTENT_TYPE, "application/json");
+            if let Some(actor) = change.common.actor() {
+                request = request.header("dualgate-actor", actor);
+            }
             if let Some(revision) = change.common.if_match {
                 request = request.header(IF_MATCH, format!("\"{revision}\""));
             }

@@ -4,6 +4,7 @@
 
 mod answers;
 mod args;
+mod audit;
 mod change;
 mod client;
 mod configuration;
@@ -21,8 +22,7 @@ mod tests;
 mod token;
 
 pub use args::{
-    AuditArgs, CheckArgs, Cli, Command, Common, ConfigArgs, ConfigCommand, DemoArgs, DeployArgs, EventsArgs, HealthArgs, Output,
-    RevertArgs, RollbackArgs, RunArgs, SplitArgs, StatusArgs, TokenArgs, TokenCommand,
+    AuditArgs, AuditCommand, AuditVerifyArgs, CheckArgs, Cli, Command, Common, ConfigArgs, ConfigCommand, DemoArgs, DeployArgs, EventsArgs, HealthArgs, Output, RevertArgs, RollbackArgs, RunArgs, SplitArgs, StatusArgs, TokenArgs, TokenCommand,
 };
 pub use failure::{Exit, Failure};
 pub use run::config_of;
@@ -53,8 +53,8 @@ async fn carry_out(command: &Command) -> Result<Exit, Failure> {
         Command::Deploy(args) => deploy::deploy(args).await,
         Command::HealthCheck(args) => health::health_check(args).await,
         Command::Events(args) => events::events(args).await,
-        Command::Audit(args) => events::audit(args).await,
         Command::Config(args) => configuration::config(args).await,
+        Command::Audit(args) => audit::audit(args).await,
         Command::Token(TokenArgs { command: TokenCommand::New }) => token::print_new(),
     }
 }

@@ -111,7 +111,7 @@ impl Conductor {
         let (publisher, reader) = cell::cell(Snapshot { number: 0, services: Vec::new() });
         let events = EventLog::new(setup.run.clone());
         let (writing, seen) = watch::channel(0);
-        let handle = Handle { mailbox: own_box.clone(), events: events.clone(), writing: seen };
+        let handle = Handle { mailbox: own_box.clone(), events: events.clone(), audit: setup.audit.clone(), writing: seen };
         let mut conductor = Self {
             charges: Vec::new(),
             views: Vec::new(),
@@ -313,10 +313,7 @@ impl Conductor {
         let service = self.charges[at].config.name.clone();
         self.charges[at].rollbacks += u64::from(matches!(note, Note::Rollback { .. }));
         if note.is_change() {
-            let mut line = json!(note);
-            line["service"] = json!(service);
-            line["result"] = json!("done");
-            self.audit.write(line);
+            self.audit.change(&service, &note);
         } else if note.is_trouble() {
             tracing::warn!(service, note = %json!(note), "control");
         } else {

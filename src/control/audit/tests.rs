@@ -57,7 +57,7 @@ impl Store for Refusing {
 }
 
 fn attempt(path: &str) -> Denied<'_> {
-    Denied { address: Some("127.0.0.1".to_owned()), method: "GET", path, status: 401 }
+    Denied { actor: None, address: Some("127.0.0.1".to_owned()), method: "GET", path, why: "no-valid-token", status: 401 }
 }
 
 fn kinds(audit: &Audit) -> Vec<String> {

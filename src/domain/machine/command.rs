@@ -40,6 +40,26 @@ pub enum Command {
     Deploy(Deploy),
 }
 
+impl Command {
+    /// As the audit and the command line name it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Split(_) => "split",
+            Self::Rollback => "rollback",
+            Self::Deploy(_) => "deploy",
+        }
+    }
+
+    /// What it wants, in words.
+    pub fn wanted(&self) -> String {
+        match self {
+            Self::Split(split) => split.to_string(),
+            Self::Rollback => "the candidate at 0".to_owned(),
+            Self::Deploy(deploy) => format!("{}: {}", deploy.entry, deploy.spec),
+        }
+    }
+}
+
 /// A version to put in a slot.
 #[derive(Clone, Debug)]
 pub struct Deploy {
@@ -183,6 +203,8 @@ pub enum Note {
     Stable {
         /// The entry.
         entry: Entry,
+        /// The one that was in charge before.
+        before: Entry,
         /// The revision, which this does not change.
         revision: u64,
     },
@@ -266,8 +288,8 @@ impl Note {
         matches!(self, Self::Unresolved { .. } | Self::Ejected { .. })
     }
 
-    /// Whether somebody did this, so that the audit must have it.
+    /// Whether the durable state is another now, so that the audit must have it.
     pub fn is_change(&self) -> bool {
-        matches!(self, Self::Split { .. } | Self::Rollback { .. } | Self::Deploy { .. })
+        matches!(self, Self::Split { .. } | Self::Rollback { .. } | Self::Deploy { .. } | Self::Stable { .. })
     }
 }

@@ -68,6 +68,7 @@ pub(super) fn read(root: &Path) -> io::Result<Option<Result<Anchor, Damage>>> {
     let record = bytes.get(..LENGTH).and_then(|bytes| serde_json::from_slice::<Record>(bytes.trim_ascii_end()).ok());
     // To the byte: what is read is what would be written.
     let anchor = record.map(|record| record.anchor).filter(|anchor| bytes_of(anchor).is_ok_and(|written| written == bytes));
-    let damage = || Damage { file: NAME.to_owned(), line: 0, what: "not as it was written: its checksum does not fit".to_owned() };
+    let damage =
+        || Damage { file: NAME.to_owned(), line: 0, what: "not as it was written: its checksum does not fit".to_owned() };
     Ok(Some(anchor.ok_or_else(damage)))
 }

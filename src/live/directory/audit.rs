@@ -206,7 +206,8 @@ fn go_on(root: &Path, found: Option<Result<Anchor, Damage>>, end: &End, began: b
             // All of it but the line feed.
             anchor.last = Link { seq: anchor.last.seq + 1, sha256: sha256(&end.rest) };
         } else {
-            let closing = json!({ "type": TORN, "whole_sha256": anchor.last.sha256, "bytes": end.rest.len(), "time": wall_time() });
+            let closing =
+                json!({ "type": TORN, "whole_sha256": anchor.last.sha256, "bytes": end.rest.len(), "time": wall_time() });
             let (line, link) = anchor.last.next_after(&sha256(&end.rest), &closing.to_string());
             owed.push_str(&format!("{line}\n"));
             anchor.last = link;

@@ -111,9 +111,17 @@ fn what_was_done_to_the_files_is_found_and_named() {
     let cases: [Deed<'_>; 7] = [
         (second, &changed, "audit.jsonl.1:4: line 8 was changed, or the `prev` of line 9: they do not fit"),
         (second, &|text| without(text, 2), "audit.jsonl.1:3: line 8 is missing before line 9"),
-        (second, &|text| format!("{text}{}\n", text.lines().next().unwrap()), "audit.jsonl.1:6: line 6 stands where line 11 belongs"),
+        (
+            second,
+            &|text| format!("{text}{}\n", text.lines().next().unwrap()),
+            "audit.jsonl.1:6: line 6 stands where line 11 belongs",
+        ),
         (second, &swapped, "audit.jsonl.1:3: line 8 is missing before line 9"),
-        (second, &|text| text.replacen("{\"seq\":7", "[\"seq\":7", 1), "audit.jsonl.1:2: not a line of the audit: it was changed, or written by somebody else"),
+        (
+            second,
+            &|text| text.replacen("{\"seq\":7", "[\"seq\":7", 1),
+            "audit.jsonl.1:2: not a line of the audit: it was changed, or written by somebody else",
+        ),
         ("audit.jsonl", &cut, "audit.jsonl: line 14 is missing from the end"),
         ("audit.jsonl", &|text| without(&without(text, 3), 2), "audit.jsonl: lines 13 to 14 are missing from the end"),
     ];
