@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use crate::control::{Audit, Configuration, Handle};
+use crate::control::{Audit, Configuration, Handle, Rotation};
 use crate::live::Reader;
 use crate::proxy::{Load, Site, Stage};
 use crate::tls;
@@ -34,7 +34,9 @@ mod guard;
 mod health;
 mod look;
 mod metrics;
+mod operate;
 mod problem;
+mod sessions;
 mod who;
 mod wire;
 
@@ -79,6 +81,8 @@ pub struct Office {
     pub tls: Vec<Arc<tls::Server>>,
     /// The configuration in force.
     pub configuration: Configuration,
+    /// Rotates the seal keys.
+    pub rotation: Rotation,
     /// Whether the admin listener speaks TLS.
     pub is_secure: bool,
     /// Whether the process is about to stop and should get no new traffic.
@@ -109,6 +113,10 @@ pub fn admin_routes(office: Arc<Office>) -> Router {
         .route("/v1/config/history", get(configuration::history))
         .route("/v1/config/history/{number}", get(configuration::generation))
         .route("/v1/config/revert", post(configuration::revert))
+        .route("/v1/services/{service}/sessions", get(sessions::sessions))
+        .route("/v1/services/{service}/entries/{entry}/drain", post(sessions::drain))
+        .route("/v1/state", get(operate::export_state).put(operate::import_state))
+        .route("/v1/keys/rotate", post(operate::rotate_keys))
         .route("/v1/events", get(events::events))
         .route("/v1/audit", get(audit::entries))
         .route("/v1/audit/verify", get(audit::verify))

@@ -11,6 +11,13 @@ use super::failure::{Exit, Failure};
 use crate::config;
 use crate::domain::{Entry, Split};
 
+mod operate;
+
+pub use operate::{
+    CompletionsArgs, DrainArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs, SessionsArgs, SessionsCommand, StateArgs,
+    StateCommand,
+};
+
 const EXITS: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 invalid configuration, 4 not found, 5 conflict or stale, 6 denied,
 7 unhealthy or not valid, 8 rolled back or aborted, 9 timed out, 10 admin API unreachable.";
@@ -50,8 +57,23 @@ pub enum Command {
     Audit(AuditArgs),
     /// The configuration in force, and those before it.
     Config(ConfigArgs),
+    /// Where sessions live.
+    Sessions(SessionsArgs),
+    /// What an entry at 0 % still holds; with --wait until it holds nothing, exit 9 with what is left.
+    ///
+    /// Nothing is ended by force: sessions end when their clients end them or stay away for half an hour, streams and
+    /// calls when they are done. New clients come only while the other entry is down.
+    Drain(DrainArgs),
+    /// The durable state, to take along.
+    State(StateArgs),
+    /// The keys that session ids are sealed with.
+    Keys(KeysArgs),
     /// Tokens for the admin API.
     Token(TokenArgs),
+    /// Completions for a shell, to be sourced.
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a folder.
+    Man(ManArgs),
 }
 
 /// `run`.
@@ -268,6 +290,9 @@ pub struct TokenArgs {
     /// What about tokens.
     #[command(subcommand)]
     pub command: TokenCommand,
+    /// Form of the data on stdout.
+    #[arg(short, long, env = "DUALGATE_OUTPUT", value_enum, default_value = "table", global = true)]
+    pub output: Output,
 }
 
 /// The commands about tokens.

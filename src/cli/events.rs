@@ -38,9 +38,7 @@ async fn open_first(admin: &Admin, common: &Common) -> Result<Response<Incoming>
     let deadline = tokio::time::Instant::now() + common.timeout;
     loop {
         match admin.events(None).await {
-            Err(failure) if common.wait && failure.exit == Exit::Unreachable && tokio::time::Instant::now() < deadline => {
-                sleep(POLL).await
-            }
+            Err(failure) if common.wait && failure.may_pass && tokio::time::Instant::now() < deadline => sleep(POLL).await,
             answer => return answer,
         }
     }

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::OrderError;
 use crate::domain::machine::{Command, Note};
 use crate::live::{Report, Store};
 use crate::telemetry::clock::wall_time;
@@ -141,7 +140,7 @@ impl Audit {
     }
 
     /// Notes an order that was refused, as [`Self::deny`] does.
-    pub(super) fn refuse(&self, refused: &Refused, error: &OrderError) {
+    pub(super) fn refuse(&self, refused: &Refused, error: &impl std::fmt::Display) {
         self.write_denied(|| {
             json!({
                 "type": "refused",

@@ -1,5 +1,6 @@
 //! The actor: mailbox and ticks in, effects out.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::charge::Charge;
+use super::import::{AllStates, Imported};
 use super::keeping::Writing;
 use super::reload::Wanted;
 use super::resolve::{self, Resolver};
 use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
 use crate::config;
-use crate::domain::machine::{Change, Command, Effect, EndpointSpec, Event, Note, Order, Ticket};
+use crate::domain::machine::{Change, Command, Durable, Effect, EndpointSpec, Event, Note, Order, Ticket};
 use crate::domain::{Entry, Moment, Phase};
 use crate::live::{Publisher, ServiceView, Snapshot, Store, StoreError, cell};
 use crate::mcp::SealKeys;
@@ -41,6 +43,10 @@ const SWEEP_EVERY: u64 = 240;
 pub(super) enum Mail {
     /// Somebody wants a change.
     Order { service: String, command: Command, by: By, reply: oneshot::Sender<Result<Change, OrderError>> },
+    /// Somebody wants the states of all services,
+    Export { reply: oneshot::Sender<AllStates> },
+    /// or to put such states in force.
+    Import { states: BTreeMap<String, Durable>, by: By, reply: oneshot::Sender<Imported> },
     /// Somebody wants to know.
     Look { service: String, reply: oneshot::Sender<Option<Box<Status>>> },
     /// A check ended.
@@ -169,6 +175,8 @@ impl Conductor {
     fn receive(&mut self, mail: Mail) {
         match mail {
             Mail::Order { service, command, by, reply } => self.order(&service, command, by, reply),
+            Mail::Export { reply } => drop(reply.send(self.export())),
+            Mail::Import { states, by, reply } => self.import(states, by, reply),
             Mail::Look { service, reply } => {
                 let status = self.place(&service).map(|at| Box::new(self.charges[at].status()));
                 let _ = reply.send(status);
@@ -223,15 +231,19 @@ impl Conductor {
             let _ = reply.send(Err(OrderError::NoService(service.to_owned())));
             return;
         };
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
+        let ticket = self.next_ticket();
         self.charges[at].waiting.insert(ticket, reply);
         let By { actor, reason, if_match, dry_run } = by;
         self.step(at, Event::Ordered(Order { ticket, actor, reason, if_match, dry_run, command }));
     }
 
-    fn place(&self, service: &str) -> Option<usize> {
+    pub(super) fn place(&self, service: &str) -> Option<usize> {
         self.order.iter().copied().find(|at| self.charges[*at].config.name == service)
+    }
+
+    pub(super) fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
     }
 
     /// Whether it published.

@@ -18,16 +18,20 @@ mod charge;
 mod conductor;
 mod configuration;
 mod events;
+mod import;
 mod keeping;
 mod reload;
 pub mod resolve;
+mod rotation;
 
 pub use audit::{Audit, Denied};
 pub use conductor::{Conductor, Setup};
 pub use configuration::{Applied, Beginning, Configuration, ConfigureError, Failure, KEPT, Standing, Wish};
 pub use events::{EventLog, Happening};
+pub use import::{AllStates, ImportError, Imported};
 pub use reload::Wanted;
 pub use resolve::Resolver;
+pub use rotation::{KEY_FILE, Rotated, Rotation, RotationError};
 
 use audit::Refused;
 use conductor::Mail;

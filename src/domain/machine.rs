@@ -28,6 +28,7 @@ mod durable;
 mod instances;
 mod orders;
 mod reload;
+mod restore;
 #[cfg(test)]
 mod tests;
 mod watch;

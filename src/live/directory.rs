@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! lock                  held with flock; says who holds it
-//! seal.key admin-token  generated secrets, mode 0600
+//! seal.key admin-token  generated secrets, mode 0600; of the seal keys the first seals, all open
 //! services/NAME.json    state, with a checksum; NAME.json.prev is the one before
 //! brake/NAME            two slots of 32 KiB, written in place, the older one first
 //! pins/NAME             hashes of the modern era's words and where they belong, appended twice a second
 //! config/000007.json    configurations that were in force, the last 20
+//! services/import       the names of states that were stored together, while they are put in their places
 //! audit.jsonl           one line per change and denied attempt, chained; .1 to .3 were put aside at 16 MiB
 //! audit.anchor          both ends of that chain
 //! ```
@@ -29,13 +30,14 @@ use serde_json::value::RawValue;
 use self::audit::AuditFile;
 use super::chain::Report;
 use super::pins::{PinBatch, PinJournal};
-use super::store::{Generation, Store, StoreError};
+use super::store::{Generation, Saving, Store, StoreError};
 use crate::domain::machine::{Brake, Durable, Found};
 
 mod anchor;
 mod audit;
 mod generations;
 mod pins;
+mod together;
 
 const FORMAT: u32 = 1;
 const SLOT: usize = 32 << 10;
@@ -71,6 +73,7 @@ impl Directory {
             make_folder(&folder).map_err(|error| io_error(&folder, error))?;
         }
         let lock = lock_folder(root)?;
+        together::finish(&root.join("services"))?;
         let audit = AuditFile::open(root).map_err(|error| io_error(&AuditFile::path(root), error))?;
         Ok(Self {
             root: root.to_path_buf(),
@@ -94,6 +97,11 @@ impl Directory {
             }
             Err(error) => Err(io_error(&path, error)),
         }
+    }
+
+    /// Writes a secret file anew, with mode 0600: under its name is the old content or the new.
+    pub fn replace_secret(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        write_new(&self.secret_path(name), text.as_bytes(), |_| Ok(()))
     }
 
     /// Where a secret is.
@@ -170,6 +178,19 @@ impl Store for Directory {
         let text = write_state(state).map_err(|error| io_error(&path, error.into()))?;
         write_new(&path, text.as_bytes(), |path| keep_previous(path, |from, to| fs::hard_link(from, to)))?;
         revisions.insert(service.to_owned(), state.revision);
+        Ok(())
+    }
+
+    fn save_all(&self, saves: &[Saving]) -> Result<(), StoreError> {
+        let mut revisions = lock(&self.revisions);
+        for Saving { service, expected, .. } in saves {
+            let (expected, found) = (*expected, revisions.get(service).copied().unwrap_or(0));
+            if found != expected {
+                return Err(StoreError::Conflict { expected, found });
+            }
+        }
+        together::save(&self.root.join("services"), saves)?;
+        revisions.extend(saves.iter().map(|saving| (saving.service.clone(), saving.state.revision)));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 pub mod cell;
 pub mod chain;
 pub mod directory;
+pub mod export;
 pub mod pins;
 pub mod snapshot;
 pub mod store;
@@ -12,4 +13,4 @@ pub use chain::{Damage, Report};
 pub use directory::{Directory, verify_audit};
 pub use pins::{Handle, Pin, PinBatch, PinJournal, PinRecord, Pins};
 pub use snapshot::{Births, EndpointView, EntryView, ServiceView, Snapshot};
-pub use store::{Generation, Memory, Store, StoreError};
+pub use store::{Generation, Memory, Saving, Store, StoreError};

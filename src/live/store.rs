@@ -23,6 +23,9 @@ pub trait Store: Send + Sync {
     /// returns, the state survives a loss of power.
     fn save(&self, service: &str, state: &Durable, expected: u64) -> Result<(), StoreError>;
 
+    /// Stores several states as [`Self::save`] does one: a loss of power leaves all of them or none.
+    fn save_all(&self, saves: &[Saving]) -> Result<(), StoreError>;
+
     /// Records a rollback in place, without needing new room. When it returns, the rollback
     /// survives a loss of power.
     fn brake(&self, service: &str, brake: &Brake) -> Result<(), StoreError>;
@@ -83,6 +86,17 @@ pub struct Generation {
     pub digest: String,
     /// As it was written: what stands for secrets and the environment is not filled in.
     pub text: String,
+}
+
+/// One of several states to store.
+#[derive(Clone, Debug)]
+pub struct Saving {
+    /// The service.
+    pub service: String,
+    /// Its state.
+    pub state: Durable,
+    /// The revision that is stored, 0 where none is.
+    pub expected: u64,
 }
 
 /// Why the store did not do it.
@@ -161,6 +175,18 @@ impl Store for Memory {
             return Err(StoreError::Conflict { expected, found });
         }
         states.insert(service.to_owned(), state.clone());
+        Ok(())
+    }
+
+    fn save_all(&self, saves: &[Saving]) -> Result<(), StoreError> {
+        let mut states = lock(&self.states);
+        for Saving { service, expected, .. } in saves {
+            let (expected, found) = (*expected, states.get(service).map_or(0, |state| state.revision));
+            if found != expected {
+                return Err(StoreError::Conflict { expected, found });
+            }
+        }
+        states.extend(saves.iter().map(|saving| (saving.service.clone(), saving.state.clone())));
         Ok(())
     }
 

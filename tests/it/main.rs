@@ -17,6 +17,7 @@ mod instances;
 mod logs;
 mod modern;
 mod oauth;
+mod operate;
 mod outcomes;
 mod reload;
 mod restart;

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::domain::machine::{Brake, Durable, Found};
-use crate::live::{Memory, Report, StoreError};
+use crate::live::{Memory, Report, Saving, StoreError};
 
 /// A disk that refuses so many lines first.
 #[derive(Default)]
@@ -22,6 +22,10 @@ impl Store for Refusing {
 
     fn save(&self, service: &str, state: &Durable, expected: u64) -> Result<(), StoreError> {
         self.memory.save(service, state, expected)
+    }
+
+    fn save_all(&self, saves: &[Saving]) -> Result<(), StoreError> {
+        self.memory.save_all(saves)
     }
 
     fn brake(&self, service: &str, brake: &Brake) -> Result<(), StoreError> {

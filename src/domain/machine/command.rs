@@ -3,7 +3,7 @@
 use serde::Serialize;
 use thiserror::Error;
 
-use super::durable::EntrySpec;
+use super::durable::{Durable, EntrySpec};
 use crate::domain::entry::Entry;
 use crate::domain::health::Standing;
 use crate::domain::split::{Share, Split};
@@ -38,6 +38,8 @@ pub enum Command {
     Rollback,
     /// Fill a slot.
     Deploy(Deploy),
+    /// Put a state in force that was exported before; its sequence and revision do not count.
+    Restore(Box<Durable>),
 }
 
 impl Command {
@@ -47,6 +49,7 @@ impl Command {
             Self::Split(_) => "split",
             Self::Rollback => "rollback",
             Self::Deploy(_) => "deploy",
+            Self::Restore(_) => "import",
         }
     }
 
@@ -56,6 +59,7 @@ impl Command {
             Self::Split(split) => split.to_string(),
             Self::Rollback => "the candidate at 0".to_owned(),
             Self::Deploy(deploy) => format!("{}: {}", deploy.entry, deploy.spec),
+            Self::Restore(state) => format!("split {}, stable {}", state.split, state.stable),
         }
     }
 }
@@ -199,6 +203,19 @@ pub enum Note {
         /// The new revision.
         revision: u64,
     },
+    /// A state that was exported before was put in force.
+    Restored {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+        /// The state before, in words.
+        before: String,
+        /// and after.
+        after: String,
+        /// The new revision.
+        revision: u64,
+    },
     /// An entry was at 100 % for long enough and is in charge now.
     Stable {
         /// The entry.
@@ -290,6 +307,9 @@ impl Note {
 
     /// Whether the durable state is another now, so that the audit must have it.
     pub fn is_change(&self) -> bool {
-        matches!(self, Self::Split { .. } | Self::Rollback { .. } | Self::Deploy { .. } | Self::Stable { .. })
+        matches!(
+            self,
+            Self::Split { .. } | Self::Rollback { .. } | Self::Deploy { .. } | Self::Stable { .. } | Self::Restored { .. }
+        )
     }
 }

@@ -2,13 +2,13 @@ use super::*;
 use crate::domain::machine::Condemned;
 use crate::domain::{Salt, Split};
 
-fn folder(name: &str) -> PathBuf {
+pub(super) fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("dualgate-store-{}-{name}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
     folder
 }
 
-fn state(revision: u64, split: &str) -> Durable {
+pub(super) fn state(revision: u64, split: &str) -> Durable {
     let first = Durable::first(Split::parse(split).unwrap(), 1, Salt::new([9; 16]));
     Durable { revision, sequence: revision, ..first }
 }
