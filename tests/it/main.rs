@@ -6,6 +6,7 @@ mod admin;
 mod answers;
 mod audit;
 mod books;
+mod cli;
 mod codings;
 mod edges;
 mod eras;
