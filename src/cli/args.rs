@@ -219,10 +219,10 @@ pub struct AuditArgs {
     #[command(subcommand)]
     pub command: Option<AuditCommand>,
     /// At most so many entries: the newest, or with --after the next.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub limit: usize,
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
+    pub limit: u64,
     /// Entries after the one of this number, to read on.
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = count)]
     pub after: Option<u64>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see StatusArgs")]
@@ -382,6 +382,10 @@ fn timeout(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be longer than 0".to_owned()),
         timeout => Ok(timeout),
     }
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "write a whole number".to_owned())
 }
 
 fn actor(text: &str) -> Result<String, String> {

@@ -167,9 +167,20 @@ impl Admin {
             let answer = timeout_at(deadline, call).await.unwrap_or_else(|_| Err(self.too_late()));
             match answer {
                 Err(failure) if self.wait && failure.may_pass && Instant::now() + POLL < deadline => sleep(POLL).await,
+                Err(failure) if failure.exit == Exit::Denied && self.finds_a_token_now() => {}
                 answer => return answer,
             }
         }
+    }
+
+    /// Whether a dualgate that has just started made its token after this side looked for one.
+    fn finds_a_token_now(&self) -> bool {
+        let mut token = self.token.borrow_mut();
+        let had_none = matches!(*token, Token::Nowhere(_));
+        if had_none {
+            *token = Token::look();
+        }
+        had_none && matches!(*token, Token::Found(..))
     }
 
     async fn within<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use crate::support::{Fake, Folder, Options, Said, TestApp, dualgate};
+use crate::support::{Fake, Folder, Options, Said, TestApp, dualgate, eventually};
 
 /// Without a proxy: it is the command line itself that is wrong.
 const USAGE: &[&str] = &[
@@ -181,6 +181,8 @@ async fn a_proxy_that_is_not_there_yet_is_waited_for() {
 #[tokio::test]
 async fn every_command_that_prints_ends_quietly_when_its_reader_goes_away() {
     let (_v1, _v2, app) = app().await;
+    // Until then `split` has something to say.
+    eventually("the start is on the disk", async || (app.admin.service().await["durable"] == true).then_some(())).await;
     let folder = Folder::new();
     let token = folder.path().join("token");
     std::fs::write(&token, &app.admin.token).unwrap();
@@ -199,7 +201,6 @@ async fn every_command_that_prints_ends_quietly_when_its_reader_goes_away() {
     for line in lines {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dualgate"));
         command.args(line.split(' ')).env("DUALGATE_ADMIN_URL", &app.admin.url).env("DUALGATE_TOKEN_FILE", &token);
-        let admin = app.admin.clone();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let ended = tokio::task::spawn_blocking(move || {
@@ -207,15 +208,13 @@ async fn every_command_that_prints_ends_quietly_when_its_reader_goes_away() {
             child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
             (child.wait().unwrap().code(), err)
         });
-        // Something for `events` to print.
-        let changing = tokio::spawn(async move {
-            for at in 0.. {
-                admin.split(if at % 2 == 0 { "80:20" } else { "90:10" }).await;
-                tokio::task::yield_now().await;
-            }
-        });
+        let mut at = 0;
+        // Something to print.
+        while line == "events" && !ended.is_finished() {
+            app.admin.split(if at % 2 == 0 { "80:20" } else { "90:10" }).await;
+            at += 1;
+        }
         let (code, err) = ended.await.unwrap();
-        changing.abort();
         assert_eq!((code, err.as_str()), (Some(0), ""), "{line}");
     }
 }

@@ -24,6 +24,7 @@ mod reload;
 mod restart;
 mod resumed;
 mod rollback;
+mod scripts;
 mod sessions;
 mod split;
 mod stop;
