@@ -14,8 +14,8 @@ use crate::domain::{Entry, Split};
 mod operate;
 
 pub use operate::{
-    CompletionsArgs, DrainArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs, SessionsArgs, SessionsCommand, StateArgs,
-    StateCommand,
+    AuditArgs, AuditCommand, AuditVerifyArgs, CompletionsArgs, DrainArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs,
+    SessionsArgs, SessionsCommand, StateArgs, StateCommand,
 };
 
 const EXITS: &str = "\
@@ -54,7 +54,7 @@ pub enum Command {
     /// What happens, one line per event, until interrupted.
     Events(EventsArgs),
     /// Who changed what.
-    Audit(AuditArgs),
+    Audit(Box<AuditArgs>),
     /// The configuration in force, and those before it.
     Config(ConfigArgs),
     /// Where sessions live.
@@ -211,46 +211,6 @@ pub struct EventsArgs {
     pub common: Common,
 }
 
-/// `audit`.
-#[derive(Args, Clone, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct AuditArgs {
-    /// Something else than to read it.
-    #[command(subcommand)]
-    pub command: Option<AuditCommand>,
-    /// At most so many entries: the newest, or with --after the next.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
-    pub limit: u64,
-    /// Entries after the one of this number, to read on.
-    #[arg(long, value_name = "SEQ", value_parser = count)]
-    pub after: Option<u64>,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "see StatusArgs")]
-    pub common: Common,
-}
-
-/// The commands about the audit.
-#[derive(Clone, Debug, Subcommand)]
-pub enum AuditCommand {
-    /// Whether every line is there, in its place and as it was written: exit 0, or 7 with file, line and what is wrong.
-    ///
-    /// 7 is the code of every check that did not pass; 1 says that there was no answer. It is the chain of the lines that
-    /// is looked at: whoever can write all its files, audit.anchor included, can make another whole one. Keep the last
-    /// number and its SHA-256 elsewhere against that.
-    Verify(AuditVerifyArgs),
-}
-
-/// `audit verify`.
-#[derive(Args, Clone, Debug)]
-pub struct AuditVerifyArgs {
-    /// Read the files of this state directory, whether a dualgate runs on it or not [default: ask the running one].
-    #[arg(long, value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "see StatusArgs")]
-    pub common: Common,
-}
-
 /// `config`.
 #[derive(Args, Clone, Debug)]
 pub struct ConfigArgs {
@@ -382,10 +342,6 @@ fn timeout(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be longer than 0".to_owned()),
         timeout => Ok(timeout),
     }
-}
-
-fn count(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "write a whole number".to_owned())
 }
 
 fn actor(text: &str) -> Result<String, String> {

@@ -176,7 +176,7 @@ impl Conductor {
         match mail {
             Mail::Order { service, command, by, reply } => self.order(&service, command, by, reply),
             Mail::Export { reply } => drop(reply.send(self.export())),
-            Mail::Import { states, by, reply } => self.import(states, by, reply),
+            Mail::Import { states, by, reply } => self.import(states, &by, reply),
             Mail::Look { service, reply } => {
                 let status = self.place(&service).map(|at| Box::new(self.charges[at].status()));
                 let _ = reply.send(status);

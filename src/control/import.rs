@@ -95,8 +95,8 @@ impl Conductor {
         self.charges.iter().map(|charge| charge.machine.state().revision).sum()
     }
 
-    pub(super) fn import(&mut self, states: BTreeMap<String, Durable>, by: By, reply: oneshot::Sender<Imported>) {
-        if let Err(error) = self.may_import(&states, &by) {
+    pub(super) fn import(&mut self, states: BTreeMap<String, Durable>, by: &By, reply: oneshot::Sender<Imported>) {
+        if let Err(error) = self.may_import(&states, by) {
             let _ = reply.send(Err(error));
             return;
         }
@@ -107,7 +107,7 @@ impl Conductor {
             let (sender, answer) = oneshot::channel();
             self.charges[at].waiting.insert(ticket, sender);
             answers.push((service, answer));
-            let effects = self.charges[at].machine.step(self.clock.now(), Event::Ordered(restoring(ticket, &by, state)));
+            let effects = self.charges[at].machine.step(self.clock.now(), Event::Ordered(restoring(ticket, by, state)));
             let (saves, others): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| matches!(effect, Effect::Save(_)));
             group.extend(saves.into_iter().filter_map(|save| match save {
                 Effect::Save(state) => Some((at, state)),

@@ -1,4 +1,4 @@
-//! The commands of operations: sessions, drain, state, keys, and the shell's own.
+//! The commands of operations: audit, sessions, drain, state, keys, and the shell's own.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,46 @@ use clap_complete::Shell;
 
 use super::Common;
 use crate::domain::Entry;
+
+/// `audit`.
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct AuditArgs {
+    /// Something else than to read it.
+    #[command(subcommand)]
+    pub command: Option<AuditCommand>,
+    /// At most so many entries: the newest, or with --after the next.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
+    pub limit: u64,
+    /// Entries after the one of this number, to read on.
+    #[arg(long, value_name = "SEQ", value_parser = count)]
+    pub after: Option<u64>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub common: Common,
+}
+
+/// The commands about the audit.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Whether every line is there, in its place and as it was written: exit 0, or 7 with file, line and what is wrong.
+    ///
+    /// 7 is the code of every check that did not pass; 1 says that there was no answer. It is the chain of the lines that
+    /// is looked at: whoever can write all its files, audit.anchor included, can make another whole one. Keep the last
+    /// number and its SHA-256 elsewhere against that.
+    Verify(AuditVerifyArgs),
+}
+
+/// `audit verify`.
+#[derive(Args, Clone, Debug)]
+pub struct AuditVerifyArgs {
+    /// Read the files of this state directory, whether a dualgate runs on it or not [default: ask the running one].
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see AuditArgs")]
+    pub common: Common,
+}
 
 /// `sessions`.
 #[derive(Args, Clone, Debug)]
@@ -29,7 +69,7 @@ pub enum SessionsCommand {
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    #[allow(missing_docs, reason = "see AuditArgs")]
     pub common: Common,
 }
 
@@ -39,7 +79,7 @@ pub struct DrainArgs {
     /// The entry, primary or secondary; it must have a share of 0 [default: the one that has].
     pub entry: Option<Entry>,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "see ListArgs")]
+    #[allow(missing_docs, reason = "see AuditArgs")]
     pub common: Common,
 }
 
@@ -66,7 +106,7 @@ pub struct ImportArgs {
     /// What `state export` printed; `-` reads it from stdin.
     pub file: PathBuf,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "see ListArgs")]
+    #[allow(missing_docs, reason = "see AuditArgs")]
     pub common: Common,
 }
 
@@ -101,4 +141,8 @@ pub struct CompletionsArgs {
 pub struct ManArgs {
     /// Where the pages go; made where it is missing.
     pub dir: PathBuf,
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "write a whole number".to_owned())
 }
