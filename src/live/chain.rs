@@ -173,9 +173,9 @@ impl Checker {
         }
     }
 
-    /// What it all came to.
-    pub(super) fn end(mut self) -> Report {
-        self.report.damage = self.report.damage.take().or_else(|| self.wrong_at_the_end());
+    /// What it all came to; the anchor may have moved on to this number meanwhile.
+    pub(super) fn end(mut self, by_now: u64) -> Report {
+        self.report.damage = self.report.damage.take().or_else(|| self.wrong_at_the_end(by_now));
         self.report.intact = self.report.damage.is_none();
         self.report.last = self.last.as_ref().map(|link| link.seq);
         self.report.last_sha256 = self.last.map(|link| link.sha256);
@@ -250,7 +250,7 @@ impl Checker {
         Ok(())
     }
 
-    fn wrong_at_the_end(&mut self) -> Option<Damage> {
+    fn wrong_at_the_end(&mut self, by_now: u64) -> Option<Damage> {
         if let Some((place, _)) = &self.odd {
             return Some(place.damage(NO_LINE));
         }
@@ -266,8 +266,9 @@ impl Checker {
                 what: format!("{} missing from the end", lines(last + 1, anchor.last.seq)),
             });
         }
-        if last > anchor.last.seq {
-            let more = last - anchor.last.seq;
+        let anchored = by_now.max(anchor.last.seq);
+        if last > anchored {
+            let more = last - anchored;
             self.report.notes.push(format!("{more} written after the anchor: it follows at the next line or start"));
         }
         None

@@ -217,11 +217,11 @@ impl Store for Directory {
     }
 
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError> {
-        audit::tail(&self.root, most).map_err(|error| io_error(&AuditFile::path(&self.root), error))
+        audit::read::tail(&self.root, most).map_err(|error| io_error(&AuditFile::path(&self.root), error))
     }
 
     fn audit_after(&self, seq: u64, most: usize) -> Result<Vec<String>, StoreError> {
-        audit::after(&self.root, seq, most).map_err(|error| io_error(&AuditFile::path(&self.root), error))
+        audit::read::after(&self.root, seq, most).map_err(|error| io_error(&AuditFile::path(&self.root), error))
     }
 
     fn audit_verify(&self) -> Result<Report, StoreError> {
@@ -257,7 +257,7 @@ impl Store for Directory {
 
 /// Looks through the whole audit of a state directory, whether a dualgate runs on it or not. Nothing, where there is none.
 pub fn verify_audit(root: &Path) -> Result<Option<Report>, StoreError> {
-    audit::verify(root).map_err(|error| io_error(&AuditFile::path(root), error))
+    audit::read::verify(root).map_err(|error| io_error(&AuditFile::path(root), error))
 }
 
 fn lock_folder(root: &Path) -> Result<File, StoreError> {

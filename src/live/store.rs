@@ -225,7 +225,7 @@ impl Store for Memory {
         let mut checker = Checker::new(Ok(audit.anchor.clone()));
         checker.file("memory");
         let _ = audit.lines.iter().all(|line| checker.line(line.as_bytes()));
-        Ok(checker.end())
+        Ok(checker.end(0))
     }
 
     fn is_durable(&self) -> bool {

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::read::*;
 use super::*;
+use crate::live::Report;
 
 /// A folder of this test's own, gone with it.
 struct Folder(PathBuf);
@@ -254,6 +256,28 @@ fn a_crash_between_the_anchor_and_the_drop_breaks_nothing() {
     drop(audit);
     let report = folder.report();
     assert_eq!((report.intact, report.first, report.dropped), (true, Some(1), 5), "{report:?}");
+}
+
+#[test]
+fn who_looks_while_lines_are_written_and_dropped_finds_nothing_wrong() {
+    let folder = Folder::new("meanwhile");
+    let mut audit = folder.open();
+    audit.append(&members(1)).unwrap();
+    let root = folder.0.clone();
+    let looking = std::thread::spawn(move || {
+        let mut last = 0;
+        while last < 400 {
+            let report = verify(&root).unwrap().unwrap();
+            assert!(report.intact, "{report:?}");
+            last = report.last.unwrap();
+        }
+    });
+    let mut n = 1;
+    while !looking.is_finished() {
+        n += 1;
+        audit.append(&members(n)).unwrap();
+    }
+    looking.join().unwrap();
 }
 
 proptest! {
