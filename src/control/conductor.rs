@@ -181,21 +181,7 @@ impl Conductor {
                 let status = self.place(&service).map(|at| Box::new(self.charges[at].status()));
                 let _ = reply.send(status);
             }
-            Mail::Checked(Checked { service, entry, endpoint }, finding) => {
-                let Some((name, eras_changed)) = self.charges[service].note_check(entry, endpoint, &finding) else { return };
-                if !finding.success {
-                    tracing::debug!(%entry, endpoint = name, detail = finding.detail, "check failed");
-                }
-                if eras_changed {
-                    let (service, era) = (&self.charges[service].config.name, self.charges[service].era_of(entry, endpoint));
-                    tracing::info!(service, %entry, endpoint = name, era, "era seen");
-                }
-                let published = self.step(service, Event::Probed { entry, endpoint: name, success: finding.success });
-                if eras_changed && !published {
-                    self.publish(service);
-                }
-                self.charges[service].note_silence();
-            }
+            Mail::Checked(checked, finding) => self.checked(checked, &finding),
             // Counted until the step is done, which may begin the next save.
             Mail::Suspected(Checked { service, entry, endpoint }) => {
                 let Some(name) = self.charges[service].name_of(entry, endpoint) else { return };
@@ -224,6 +210,22 @@ impl Conductor {
                 let _ = reply.send(());
             }
         }
+    }
+
+    fn checked(&mut self, Checked { service, entry, endpoint }: Checked, finding: &Finding) {
+        let Some((name, eras_changed)) = self.charges[service].note_check(entry, endpoint, finding) else { return };
+        if !finding.success {
+            tracing::debug!(%entry, endpoint = name, detail = finding.detail, "check failed");
+        }
+        if eras_changed {
+            let (service, era) = (&self.charges[service].config.name, self.charges[service].era_of(entry, endpoint));
+            tracing::info!(service, %entry, endpoint = name, era, "era seen");
+        }
+        let published = self.step(service, Event::Probed { entry, endpoint: name, success: finding.success });
+        if eras_changed && !published {
+            self.publish(service);
+        }
+        self.charges[service].note_silence();
     }
 
     fn order(&mut self, service: &str, command: Command, by: By, reply: oneshot::Sender<Result<Change, OrderError>>) {
