@@ -328,7 +328,11 @@ impl Common {
 
     /// Who says so: the one who is named, or whose shell this is.
     pub fn actor(&self) -> Option<String> {
-        self.actor.clone().or_else(|| ["USER", "LOGNAME"].into_iter().find_map(|name| actor(&std::env::var(name).ok()?).ok()))
+        self.actor.clone().filter(|name| !name.is_empty()).or_else(|| {
+            ["USER", "LOGNAME"]
+                .into_iter()
+                .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty() && actor(name).is_ok()))
+        })
     }
 
     /// Whether programs read what is printed.
@@ -345,7 +349,8 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 fn actor(text: &str) -> Result<String, String> {
-    let is_name = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    // Nothing is what an empty variable says, and names nobody.
+    let is_name = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
     if is_name { Ok(text.to_owned()) } else { Err("a name is 1 to 64 visible ASCII characters, without spaces".to_owned()) }
 }
 
