@@ -130,6 +130,9 @@ pub struct CheckArgs {
     /// Ask every endpoint in it, too, as its health check would; exit 7 where one does not pass.
     #[arg(long)]
     pub probe: bool,
+    /// Form of the data on stdout: one document a line, the one of --probe second.
+    #[arg(short, long, env = "DUALGATE_OUTPUT", value_enum, default_value = "table")]
+    pub output: Output,
 }
 
 /// `status`.

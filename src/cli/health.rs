@@ -114,7 +114,7 @@ fn row(service: &Service, entry: Entry, version: &str, endpoint: &EndpointState)
 }
 
 /// `check --probe`: asks every endpoint of a configuration that need not run anywhere.
-pub(super) async fn probe(config: &Config) -> Result<Exit, Failure> {
+pub(super) async fn probe(config: &Config, json: bool) -> Result<Exit, Failure> {
     let mut checks = JoinSet::new();
     for service in &config.services {
         let connector = Connector::new(service.name.clone(), &service.tls);
@@ -137,8 +137,9 @@ pub(super) async fn probe(config: &Config) -> Result<Exit, Failure> {
     let mut rows = checks.join_all().await;
     rows.sort_by_key(|(at, _)| *at);
     let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
-    put(&page(&rows))?;
-    Ok(if rows.iter().all(|row| row.finding.success) { Exit::Done } else { Exit::Unhealthy })
+    let passed = rows.iter().all(|row| row.finding.success);
+    put(&if json { json_of(&rows, passed) } else { page(&rows) })?;
+    Ok(if passed { Exit::Done } else { Exit::Unhealthy })
 }
 
 async fn check(spec: &EndpointSpec, connector: &Arc<Connector>, health: Health) -> Finding {

@@ -237,3 +237,23 @@ async fn data_is_json_where_it_is_asked_for_and_nothing_is_coloured() {
         assert!(!said.out.contains('\u{1b}') && !said.err.contains('\u{1b}'), "{line}: {said:?}");
     }
 }
+
+#[tokio::test]
+async fn a_check_is_json_where_it_is_asked_for_whether_it_passes_or_not() {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let folder = Folder::new();
+    let path = folder.path().join("dualgate.toml");
+    let text = TestApp::file(&folder.path().join("state"), &[&v1], &[&v2], "90:10", "");
+    std::fs::write(&path, &text).unwrap();
+    let file = path.to_str().unwrap();
+    let documents =
+        |said: &Said| said.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect::<Vec<_>>();
+    let said = dualgate(&["check", file, "-o", "json", "--probe"], &[]).await;
+    let [valid, probe] = &documents(&said)[..] else { panic!("{said:?}") };
+    assert_eq!((said.code, &valid["valid"], &valid["services"], &probe["healthy"]), (0, &true.into(), &1.into(), &true.into()));
+    std::fs::write(&path, text.replace("secondary = 10", "secondary = 11")).unwrap();
+    let said = dualgate(&["check", file, "-o", "json"], &[]).await;
+    let [refused] = &documents(&said)[..] else { panic!("{said:?}") };
+    assert_eq!((said.code, &refused["valid"]), (3, &false.into()));
+    assert!(said.err.contains(refused["errors"][0].as_str().unwrap()), "{said:?}");
+}
