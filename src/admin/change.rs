@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::look::with_etag;
 use super::problem::Problem;
 use super::wire::{DeployBody, RollbackBody, SplitBody};
-use super::{Caller, Office, wire};
+use super::{Caller, Office, who, wire};
 use crate::config;
 use crate::control::By;
 use crate::domain::machine::{Command, Deploy, EntrySpec};
@@ -27,7 +27,7 @@ const MOST_REASON: usize = 1000;
 #[derive(Deserialize)]
 pub(super) struct Options {
     #[serde(default)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 type Asked = (Extension<Caller>, HeaderMap, Result<Query<Options>, QueryRejection>);
@@ -54,8 +54,7 @@ pub(super) async fn roll_back(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let query = query.map_err(|rejection| Problem::bad_query(&rejection))?;
-    let is_empty = body.as_ref().is_ok_and(Bytes::is_empty);
-    let body: RollbackBody = if is_empty { RollbackBody::default() } else { read(&headers, body)? };
+    let body: RollbackBody = read_or_default(&headers, body)?;
     let by = by(*caller, &headers, &query, body.reason)?;
     let change = office.control.order(&service, Command::Rollback, by).await?;
     Ok(with_etag(change.revision, wire::change(&service, &change, query.dry_run)))
@@ -94,8 +93,8 @@ pub(super) fn reason(reason: Option<String>) -> Result<Option<String>, Problem> 
     Ok(reason)
 }
 
-fn by(caller: Caller, headers: &HeaderMap, options: &Options, why: Option<String>) -> Result<By, Problem> {
-    Ok(By { actor: caller.name(), reason: reason(why)?, if_match: if_match(headers)?, dry_run: options.dry_run })
+pub(super) fn by(caller: Caller, headers: &HeaderMap, options: &Options, why: Option<String>) -> Result<By, Problem> {
+    Ok(By { actor: who::actor(caller, headers)?, reason: reason(why)?, if_match: if_match(headers)?, dry_run: options.dry_run })
 }
 
 /// `If-Match` with the one revision that the caller saw; `*` is any.
@@ -117,6 +116,14 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
         )
         .hint("If-Match: \"7\", as the ETag says")),
     }
+}
+
+/// The same, where an empty body says it all.
+pub(super) fn read_or_default<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Problem> {
+    if body.as_ref().is_ok_and(Bytes::is_empty) { Ok(T::default()) } else { read(headers, body) }
 }
 
 /// A strict body: JSON, no unknown members.

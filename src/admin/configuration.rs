@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::change::{self, reason};
 use super::problem::Problem;
-use super::{Caller, Office};
+use super::{Caller, Office, who};
 use crate::control::{Applied, ConfigureError, Wish};
 use crate::live::Generation;
 
@@ -89,7 +89,7 @@ pub(super) async fn reload(
 ) -> Result<Json<Applied>, Problem> {
     let is_empty = body.as_ref().is_ok_and(Bytes::is_empty);
     let body: ReloadBody = if is_empty { ReloadBody::default() } else { change::read(&headers, body)? };
-    let wish = Wish { actor: caller.name(), reason: reason(body.reason)? };
+    let wish = Wish { actor: who::actor(*caller, &headers)?, reason: reason(body.reason)? };
     Ok(Json(office.configuration.reload(&wish).await?))
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn revert(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Applied>, Problem> {
     let body: RevertBody = change::read(&headers, body)?;
-    let wish = Wish { actor: caller.name(), reason: reason(body.reason)? };
+    let wish = Wish { actor: who::actor(*caller, &headers)?, reason: reason(body.reason)? };
     Ok(Json(office.configuration.revert(body.generation, &wish).await?))
 }
 

@@ -21,11 +21,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use crate::control::{Audit, Configuration, Handle};
+use crate::control::{Audit, Configuration, Handle, Rotation};
 use crate::live::Reader;
 use crate::proxy::{Load, Site, Stage};
 use crate::tls;
 
+mod audit;
 mod change;
 mod configuration;
 mod events;
@@ -33,7 +34,10 @@ mod guard;
 mod health;
 mod look;
 mod metrics;
+mod operate;
 mod problem;
+mod sessions;
+mod who;
 mod wire;
 
 /// Bodies of changes are small; more is refused with 413.
@@ -77,6 +81,8 @@ pub struct Office {
     pub tls: Vec<Arc<tls::Server>>,
     /// The configuration in force.
     pub configuration: Configuration,
+    /// Rotates the seal keys.
+    pub rotation: Rotation,
     /// Whether the admin listener speaks TLS.
     pub is_secure: bool,
     /// Whether the process is about to stop and should get no new traffic.
@@ -107,8 +113,13 @@ pub fn admin_routes(office: Arc<Office>) -> Router {
         .route("/v1/config/history", get(configuration::history))
         .route("/v1/config/history/{number}", get(configuration::generation))
         .route("/v1/config/revert", post(configuration::revert))
+        .route("/v1/services/{service}/sessions", get(sessions::sessions))
+        .route("/v1/services/{service}/entries/{entry}/drain", post(sessions::drain))
+        .route("/v1/state", get(operate::export_state).put(operate::import_state))
+        .route("/v1/keys/rotate", post(operate::rotate_keys))
         .route("/v1/events", get(events::events))
-        .route("/v1/audit", get(look::audit))
+        .route("/v1/audit", get(audit::entries))
+        .route("/v1/audit/verify", get(audit::verify))
         .layer(middleware::from_fn(whole_body))
         .layer(middleware::from_fn_with_state(office.clone(), guard::want_token));
     guarded
@@ -212,9 +223,3 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite, address: SocketAd
 /// Who calls; an extension of every request.
 #[derive(Clone, Copy, Debug)]
 struct Caller(SocketAddr);
-
-impl Caller {
-    fn name(self) -> String {
-        format!("token@{}", self.0.ip())
-    }
-}

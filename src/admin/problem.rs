@@ -26,6 +26,12 @@ impl Problem {
         Self { status, slug, title, detail: detail.into(), hint: None, current: None, errors: Vec::new() }
     }
 
+    /// The same problem with other words about the case.
+    pub(super) fn detailed(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -51,6 +57,10 @@ impl Problem {
 
     pub(super) fn invalid(slug: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, slug, "The value is not valid", detail)
+    }
+
+    pub(super) fn slug(&self) -> &'static str {
+        self.slug
     }
 
     pub(super) fn status(&self) -> StatusCode {

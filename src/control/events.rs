@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_listener_that_comes_back_misses_nothing_and_hears_nothing_twice() {
         let log = EventLog::new("r".into());
-        let note = |revision| Note::Stable { entry: Entry::Primary, revision };
+        let note = |revision| Note::Stable { entry: Entry::Primary, before: Entry::Secondary, revision };
         log.tell("notes", note(1));
         log.tell("notes", note(2));
         let (missed, mut live) = log.listen(Some("r-1"));

@@ -4,7 +4,9 @@
 
 mod admin;
 mod answers;
+mod audit;
 mod books;
+mod cli;
 mod codings;
 mod edges;
 mod eras;
@@ -16,11 +18,13 @@ mod instances;
 mod logs;
 mod modern;
 mod oauth;
+mod operate;
 mod outcomes;
 mod reload;
 mod restart;
 mod resumed;
 mod rollback;
+mod scripts;
 mod sessions;
 mod split;
 mod stop;
