@@ -98,8 +98,13 @@ mod endpoint {
     fn entry(endpoints: usize) -> EntryView {
         let spec = |at: usize| EndpointSpec::new(format!("notes-{at}"), format!("http://127.0.0.1:{}", 3_000 + at));
         let connector = Connector::new("bench".to_owned(), &ClientTls::default());
-        let view =
-            |at| EndpointView { standing: Standing::Up, leaving: false, endpoint: Endpoint::new(&spec(at), &connector).unwrap() };
+        let view = |at| EndpointView {
+            standing: Standing::Up,
+            leaving: false,
+            endpoint: Endpoint::new(&spec(at), &connector).unwrap(),
+            version: "1".to_owned(),
+            tally: Arc::default(),
+        };
         EntryView {
             version: "1".to_owned(),
             endpoints: (0..endpoints).map(view).collect(),

@@ -234,6 +234,8 @@ async fn control(
     let bound = listeners.bound(&vault.token)?;
     let clock = Clock::start();
     let run = hex(random::<4>()?);
+    let scheme = if shown.admin.is_some() { "https" } else { "http" };
+    let (admin_url, token_file) = (format!("{scheme}://{}", bound.admin), vault.token_file.clone());
     let audit = Audit::start(vault.store.clone());
     let setup = Setup {
         services: config.services.iter().cloned().zip(shown.connectors.iter().cloned()).collect(),
@@ -310,7 +312,10 @@ async fn control(
     if let Some(metrics) = metrics {
         tokio::spawn(admin::serve(metrics, None, admin::metrics_routes(office), stage_seen));
     }
-    tracing::info!(traffic = %bound.traffic, tls = ?bound.tls, admin = %bound.admin, "dualgate serves");
+    let tls = bound.tls.map(|address| address.to_string());
+    tracing::info!(traffic = %bound.traffic, tls, admin = %bound.admin, "dualgate serves");
+    // With another address or directory than the default the command line has to be told.
+    tracing::info!(DUALGATE_ADMIN_URL = admin_url, DUALGATE_TOKEN_FILE = %token_file.display(), "for the command line");
     let _ = started.send((bound, reader));
     stop_gracefully(&tuning, asked, &stage, &leaving, front).await;
     // What was promised to the disk gets there, where the disk is alive.

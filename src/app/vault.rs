@@ -1,6 +1,6 @@
 //! What is kept and what is secret: the store, the seal keys, the admin token.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
@@ -22,6 +22,8 @@ pub(super) struct Vault {
     pub(super) keys: Arc<SealKeys>,
     pub(super) rotation: Rotation,
     pub(super) token: String,
+    /// Where the token is, for who looks for it.
+    pub(super) token_file: PathBuf,
 }
 
 impl Vault {
@@ -47,11 +49,12 @@ impl Vault {
         if secrets.is_empty() {
             return Err(AppError::config("seal.key_files: a key file is needed where there is no state directory"));
         }
-        let token = match (&config.admin.token_file, &directory) {
-            (Some(path), _) => read_secret(path)?,
+        let (token, token_file) = match (&config.admin.token_file, &directory) {
+            (Some(path), _) => (read_secret(path)?, path.clone()),
             (None, Some(directory)) => {
                 let fresh = new_token()?;
-                directory.secret("admin-token", || format!("{fresh}\n")).map_err(AppError::other)?
+                let token = directory.secret("admin-token", || format!("{fresh}\n")).map_err(AppError::other)?;
+                (token, directory.secret_path("admin-token"))
             }
             (None, None) => return Err(AppError::config("admin.token_file: needed where there is no state directory")),
         };
@@ -66,7 +69,7 @@ impl Vault {
             Some(directory) => directory,
             None => Arc::new(Memory::default()),
         };
-        Ok(Self { store, keys, rotation, token })
+        Ok(Self { store, keys, rotation, token, token_file })
     }
 }
 

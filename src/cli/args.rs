@@ -227,7 +227,7 @@ pub struct ConfigArgs {
 pub enum ConfigCommand {
     /// Print the one in force, as it was written.
     Show(StatusArgs),
-    /// How the file and the services differ from the one in force.
+    /// How the file and the services differ from the one in force; exit 0 in any case.
     Diff(StatusArgs),
     /// Those that were in force, newest first.
     History(StatusArgs),

@@ -88,7 +88,8 @@ async fn check_all(services: &[Service], args: &HealthArgs) -> Result<Vec<Row>, 
         })?;
         let connector = Connector::new(service.name.clone(), &service.tls.settings());
         for (entry, state) in service.entries.iter().filter(|(entry, _)| args.entry.is_none_or(|wanted| wanted == *entry)) {
-            for endpoint in &state.endpoints {
+            // What is leaving takes no new clients, and may be stopped at any time.
+            for endpoint in state.endpoints.iter().filter(|endpoint| !endpoint.leaving) {
                 let (at, row) = (checks.len(), row(service, entry, &state.version, endpoint));
                 let spec = EndpointSpec { address: endpoint.address, ..EndpointSpec::new(&endpoint.name, &endpoint.url) };
                 let (health, connector) = (health.clone(), connector.clone());

@@ -48,6 +48,9 @@ struct Kept {
     silent_run: u32,
     /// The eras it was seen to serve.
     serves: Eras,
+    /// The version that it belongs to, and that one's counts: of an endpoint that is leaving, the version before.
+    version: String,
+    tally: Arc<EntryTally>,
 }
 
 impl Charge {
@@ -112,7 +115,7 @@ impl Charge {
             if is_new {
                 // Counts are a version's, not a slot's: the new one must not inherit the old one's faults.
                 self.versions[entry].clone_from(version);
-                self.tallies[entry] = Arc::default();
+                self.tallies[entry] = Arc::new(self.tallies[entry].succeeded());
                 self.before[entry] = (0, 0);
             }
             let wanted = self.machine.endpoints(entry);
@@ -138,6 +141,8 @@ impl Charge {
                             finding: None,
                             silent_run: 0,
                             serves: Eras::default(),
+                            version: version.clone(),
+                            tally: self.tallies[entry].clone(),
                         }),
                         Err(error) => {
                             tracing::error!(error, "an endpoint is left out");
@@ -145,6 +150,10 @@ impl Charge {
                         }
                     },
                 };
+                let kept = kept.map(|kept| match self.machine.is_leaving(entry, &kept.spec.name) {
+                    true => kept,
+                    false => Kept { version: version.clone(), tally: self.tallies[entry].clone(), ..kept },
+                });
                 self.endpoints[entry].extend(kept);
             }
             for kept in known {
@@ -201,6 +210,8 @@ impl Charge {
                         standing: self.machine.standing_of(entry, &kept.spec.name),
                         leaving: self.machine.is_leaving(entry, &kept.spec.name),
                         endpoint: kept.endpoint.clone(),
+                        version: kept.version.clone(),
+                        tally: kept.tally.clone(),
                     })
                     .collect(),
                 unresolved: self.machine.is_unresolved(entry),

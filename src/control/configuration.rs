@@ -165,7 +165,11 @@ impl Configuration {
         let _turn = self.0.turn.lock().await;
         let text = match self.file().await? {
             Ok(text) => text,
-            Err(error) => return Err(self.refuse(wish, vec![error])),
+            Err(error) => {
+                // Whatever is there next is looked at, also the same as before.
+                self.0.now().seen.clear();
+                return Err(self.refuse(wish, vec![error]));
+            }
         };
         self.0.now().seen = sum(&text);
         self.put_in_force(&text, wish).await
@@ -276,8 +280,9 @@ impl Configuration {
         if let Err(error) = self.0.control.configure(services).await {
             return Err(self.refuse(wish, vec![error]));
         }
-        (self.0.tune)(&mut config);
+        // Before it is fitted to the machine, of which the start has told.
         let mut applied = Applied { generation: generation.number, changed: true, warnings: config.warnings.clone() };
+        (self.0.tune)(&mut config);
         let (store, kept) = (self.0.store.clone(), generation.clone());
         let keeping = tokio::task::spawn_blocking(move || store.keep_config(&kept, KEPT)).await;
         if let Some(error) =
@@ -286,6 +291,7 @@ impl Configuration {
             tracing::error!(error, "the configuration is in force, and not kept for later");
             applied.warnings.push(format!("it is in force, and not kept for later: {error}"));
         }
+        applied.warnings.extend(self.drift(&config).await);
         for warning in &applied.warnings {
             tracing::warn!(warning, "configuration");
         }
@@ -299,6 +305,16 @@ impl Configuration {
         now.applied += 1;
         now.take(generation);
         Ok(applied)
+    }
+
+    /// Where the services are not as the file has them: what most who have just changed it should know.
+    async fn drift(&self, config: &Config) -> Vec<String> {
+        let mut drift = Vec::new();
+        for service in &config.services {
+            let Ok(status) = self.0.control.status(&service.name).await else { continue };
+            drift.extend(status.machine.drift().into_iter().map(|line| format!("{}: {line}", service.name)));
+        }
+        drift
     }
 
     fn refuse(&self, wish: &Wish, errors: Vec<String>) -> ConfigureError {

@@ -204,6 +204,7 @@ impl Machine {
             starting: true,
             phase,
         };
+        machine.restore_leaving(now);
         for entry in Entry::BOTH {
             machine.look_anew(entry);
             machine.checks[entry] = machine.fresh_checks(entry);
@@ -239,9 +240,14 @@ impl Machine {
         &self.state
     }
 
-    /// Whether the disk has the state in force.
+    /// Whether the disk has the state in force; where nothing is kept, whether the file says the same, since that is what
+    /// a restart finds.
     pub fn is_durable(&self) -> bool {
-        !self.rules.volatile && self.durable_revision >= self.state.revision && !self.stable_owed
+        let holds_file = self.rules.authority == Authority::Config && self.state.is_of_file(&self.rules);
+        if self.rules.volatile {
+            return holds_file;
+        }
+        self.durable_revision >= self.state.revision && !self.stable_owed
     }
 
     /// The configuration's word.
@@ -263,10 +269,7 @@ impl Machine {
     pub fn drift(&self) -> Vec<String> {
         let mut drift = Vec::new();
         if self.rules.split != self.state.split {
-            drift.push(format!(
-                "split: configured is {}, which counts at first start; in force is {}",
-                self.rules.split, self.state.split
-            ));
+            drift.push(self.split_drift());
         }
         for entry in Entry::BOTH {
             let (configured, now) = (&self.rules.entries[entry], self.entry(entry));
@@ -275,6 +278,23 @@ impl Machine {
             }
         }
         drift
+    }
+
+    fn split_drift(&self) -> String {
+        let (configured, now) = (self.rules.split, self.state.split);
+        let condemned = Entry::BOTH.into_iter().find(|entry| self.state.condemned[*entry].is_some());
+        match (self.rules.authority, condemned) {
+            (Authority::State, _) => {
+                format!("split: configured is {configured}, which counts at first start; in force is {now}")
+            }
+            (Authority::Config, Some(entry)) => {
+                let version = &self.entry(entry).version;
+                format!(
+                    "split: configured is {configured}, which is not followed, since version {version} of {entry} was rolled back: write another version there, or a share of 0; in force is {now}"
+                )
+            }
+            (Authority::Config, None) => format!("split: configured is {configured}; in force is {now}"),
+        }
     }
 
     /// Whether new clients should still wait for the first checks.

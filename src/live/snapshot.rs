@@ -69,6 +69,10 @@ pub struct EndpointView {
     pub leaving: bool,
     /// Itself.
     pub endpoint: Arc<Endpoint>,
+    /// The version that it belongs to: that of the entry, or where it is leaving the one before.
+    pub version: String,
+    /// What that version has seen.
+    pub tally: Arc<EntryTally>,
 }
 
 impl Snapshot {
@@ -91,6 +95,12 @@ impl config::Service {
 }
 
 impl EntryView {
+    /// Where what happens at an endpoint is booked: at the version that it belongs to.
+    pub fn tally_at(&self, endpoint: Option<&Endpoint>) -> &Arc<EntryTally> {
+        let found = endpoint.and_then(|endpoint| self.endpoints.iter().find(|view| view.endpoint.id == endpoint.id));
+        found.map_or(&self.tally, |view| &view.tally)
+    }
+
     /// An endpoint by its name.
     pub fn named(&self, name: &str) -> Option<&EndpointView> {
         self.endpoints.iter().find(|view| view.endpoint.name == name)

@@ -148,7 +148,11 @@ impl Drop for Asker {
         if self.is_booked_elsewhere() {
             return;
         }
-        self.books(&service.entries[entry].tally).note_all(&self.pending, Outcome::Failed(Blame::Client), self.elapsed());
+        self.books(service.entries[entry].tally_at(self.endpoint.as_deref())).note_all(
+            &self.pending,
+            Outcome::Failed(Blame::Client),
+            self.elapsed(),
+        );
     }
 }
 

@@ -196,7 +196,7 @@ impl Worker {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::BadAnswer("101, which nobody asked for".to_owned()));
         }
-        let tally = seat.service.entries[seat.entry].tally.clone();
+        let tally = seat.tally().clone();
         let Holding { permit, progress } = rest;
         tally.note_first_byte(asker.elapsed());
         // The version is each hop's own (RFC 9110, 2.5): an endpoint of 1.0 must not cost the client its connection.
@@ -228,7 +228,7 @@ impl Worker {
         let interval = seat.service.config.traffic.keep_alive;
         headers.remove(CONTENT_LENGTH);
         let is_encoded = headers::is_encoded(headers);
-        let open = StreamGuard::open(&seat.service.entries[seat.entry].tally, kind);
+        let open = StreamGuard::open(seat.tally(), kind);
         let silent = seat.ticket.endpoint().silent.subscribe();
         EventStream::new(case, is_encoded, interval, self.site.stage.clone(), silent, open)
     }
@@ -250,7 +250,7 @@ impl Worker {
         let thread = stream.zip(session).map(|(kind, session)| Thread::of(&self.site, session, kind));
         let witness = asker.witness.take().map(|witness| witness.answered(head.status));
         let opening = Opening {
-            tally: seat.service.entries[seat.entry].tally.clone(),
+            tally: seat.tally().clone(),
             endpoint: seat.ticket.endpoint().clone(),
             begun: asker.begun.unwrap_or_else(Instant::now),
             era: asker.era,

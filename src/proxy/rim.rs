@@ -107,7 +107,11 @@ impl Worker {
             _ => asker.entry,
         };
         if let Some(entry) = meant.filter(|_| !asker.is_booked_elsewhere()) {
-            asker.books(&service.entries[entry].tally).note_all(&asker.pending, error.outcome(), asker.elapsed());
+            asker.books(service.entries[entry].tally_at(asker.endpoint.as_deref())).note_all(
+                &asker.pending,
+                error.outcome(),
+                asker.elapsed(),
+            );
         }
         if let (Kind::End, Some(entry), Some(session)) = (asker.kind, asker.entry, &asker.session) {
             service.entries[entry].tally.sessions().ended(session.as_bytes());

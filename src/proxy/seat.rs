@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::{Stage, Worker};
 use crate::domain::{Asked, Choice, Entry, Standing, Unseated, Why};
 use crate::live::{EntryView, ServiceView};
-use crate::upstream::Ticket;
+use crate::upstream::{EntryTally, Ticket};
 
 /// New clients wait at most so long for the first checks after a start.
 const START_WAIT: Duration = Duration::from_secs(1);
@@ -24,6 +24,13 @@ pub(super) struct Seat {
     pub(super) why: Why,
     /// The right to be there.
     pub(super) ticket: Ticket,
+}
+
+impl Seat {
+    /// Where what happens here is booked.
+    pub(super) fn tally(&self) -> &Arc<EntryTally> {
+        self.service.entries[self.entry].tally_at(Some(self.ticket.endpoint()))
+    }
 }
 
 /// What has been tried for one request. The choice of the entry is made once, so that a second try

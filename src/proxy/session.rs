@@ -49,7 +49,7 @@ impl Worker {
         let pin = SessionPin { stands_for, entry: seat.entry, endpoint, revision: seat.service.revision, upstream };
         let sealed = self.site.keys.seal(&seat.service.config.name, &pin);
         let id = sealed.map_err(|too_long| ProxyError::BadAnswer(too_long.to_string()))?;
-        let tally = &seat.service.entries[seat.entry].tally;
+        let tally = seat.tally();
         tally.sessions().seen(id.as_bytes(), seat.ticket.endpoint().id, self.site.clock.now().since(Moment::default()));
         tally.note_birth();
         HeaderValue::try_from(id).map_err(|error| ProxyError::BadAnswer(error.to_string()))
@@ -58,7 +58,7 @@ impl Worker {
     /// Keeps the count of live sessions. A server that does not know a session which was alive has lost
     /// it; one that was ended, or that nobody has seen alive, is the client's to have forgotten.
     fn note_use(&self, facts: &Facts, seat: &Seat, session: &HeaderValue, status: StatusCode, kind: Kind) -> Outcome {
-        let sessions = seat.service.entries[seat.entry].tally.sessions();
+        let sessions = seat.tally().sessions();
         let id = session.as_bytes();
         let is_unknown = status == StatusCode::NOT_FOUND;
         let is_lost = is_unknown

@@ -23,8 +23,14 @@ pub struct EntryTally {
     first_byte: Histogram,
     result: Histogram,
     tools: Tools,
-    streams: [AtomicI64; 2],
     broken: [AtomicU64; 2],
+    here: Arc<Here>,
+}
+
+/// What is there now, whatever the version: sessions and streams outlive the one that they began with.
+#[derive(Debug, Default)]
+struct Here {
+    streams: [AtomicI64; 2],
     sessions: Roster,
 }
 
@@ -90,6 +96,11 @@ impl StreamKind {
 }
 
 impl EntryTally {
+    /// Of the next version in the same slot: its own counts, and who is there stays.
+    pub fn succeeded(&self) -> Self {
+        Self { here: self.here.clone(), ..Self::default() }
+    }
+
     /// One request ended so.
     pub fn note(&self, outcome: Outcome) {
         self.outcomes.note(outcome);
@@ -127,7 +138,7 @@ impl EntryTally {
 
     /// Open streams of a kind.
     pub fn streams(&self, kind: StreamKind) -> u64 {
-        u64::try_from(self.streams[kind as usize].load(Ordering::Relaxed)).unwrap_or(0)
+        u64::try_from(self.here.streams[kind as usize].load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// An open stream was broken off by its endpoint.
@@ -157,7 +168,7 @@ impl EntryTally {
 
     /// The sessions seen here.
     pub fn sessions(&self) -> &Roster {
-        &self.sessions
+        &self.here.sessions
     }
 }
 
@@ -168,7 +179,7 @@ pub struct StreamGuard(Arc<EntryTally>, StreamKind);
 impl StreamGuard {
     /// One more stream.
     pub fn open(tally: &Arc<EntryTally>, kind: StreamKind) -> Self {
-        tally.streams[kind as usize].fetch_add(1, Ordering::Relaxed);
+        tally.here.streams[kind as usize].fetch_add(1, Ordering::Relaxed);
         Self(tally.clone(), kind)
     }
 
@@ -180,7 +191,7 @@ impl StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.0.streams[self.1 as usize].fetch_sub(1, Ordering::Relaxed);
+        self.0.here.streams[self.1 as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -342,3 +342,65 @@ async fn two_hundred_reloads_lose_no_request_cut_no_stream_and_forget_no_count()
     );
     assert!(resident[3] - resident[1] < 8e6, "memory grows with every reload: {resident:?}");
 }
+
+/// Who stops the old server must be able to see that somebody is still there; and what it does is its own version's.
+#[tokio::test]
+async fn who_is_bound_to_a_version_that_was_replaced_is_counted_and_booked_there() {
+    let gate = Gate::start("100:0", "").await;
+    let v3 = fake("v3").await;
+    gate.app.admin.split("0:100").await;
+    let session = Client::new(&gate.app).open().await;
+    let _stream = session.listen().await;
+    gate.app.admin.split("100:0").await;
+    let body = json!({ "version": "3.0", "endpoints": [v3.url()] });
+    let (status, answer) = gate.app.admin.send("PUT", "/v1/services/notes/entries/secondary", Some(body)).await;
+    assert_eq!(status, 200, "{answer}");
+    let secondary = async || gate.app.admin.service().await["entries"]["secondary"].clone();
+    let now = secondary().await;
+    assert_eq!((&now["sessions"], &now["streams"]["listen"]), (&json!(1), &json!(1)), "{now}");
+    assert_eq!(session.who().await, "v2");
+    let now = secondary().await;
+    assert_eq!((&now["version"], &now["requests"]["ok"]), (&json!("3.0"), &json!(0)), "3.0 has answered nothing");
+    assert_eq!(session.delete().await.status(), 200);
+    assert_eq!(secondary().await["sessions"], 0);
+}
+
+#[tokio::test]
+async fn a_dropped_endpoint_keeps_its_sessions_over_a_restart() {
+    let gate = Gate::start("100:0", "").await;
+    let v3 = fake("v3").await;
+    let session = Client::new(&gate.app).open().await;
+    gate.write(&gate.text().replace(&gate.v1.url(), &v3.url()));
+    assert_eq!(gate.reload().await.0, 200);
+    let Gate { app, path, folder: _folder, v1, .. } = gate;
+    drop(app);
+    let app = TestApp::from_file(&path).await;
+    let answer = Client::new(&app).with("mcp-session-id", &session.id).post(&call(1, "echo")).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(v1.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_reload_says_what_of_the_file_is_not_followed() {
+    let gate = Gate::start("100:0", "").await;
+    gate.write(&gate.text().replace("primary = 100, secondary = 0", "primary = 90, secondary = 10"));
+    let warning = gate.reload().await.1["warnings"][0].as_str().unwrap().to_owned();
+    assert!(warning.contains("notes: split: configured is 90:10, which counts at first start"), "{warning}");
+    let with_authority = |text: &str| text.replace("secondary = 10 }", "secondary = 10, authority = \"config\" }");
+    gate.write(&with_authority(&gate.text()));
+    assert_eq!(gate.reload().await.1["warnings"], json!([]));
+    assert_eq!(gate.app.admin.send("POST", "/v1/services/notes/rollback", None).await.0, 200);
+    gate.write(&gate.text().replace("primary = 90, secondary = 10", "primary = 80, secondary = 20"));
+    let warning = gate.reload().await.1["warnings"][0].as_str().unwrap().to_owned();
+    assert!(warning.contains("version 2.0 of secondary was rolled back: write another version there"), "{warning}");
+}
+
+#[tokio::test]
+async fn a_file_that_was_gone_and_is_back_as_it_was_ends_the_failure() {
+    let gate = Gate::start("100:0", "").await;
+    let text = gate.text();
+    std::fs::remove_file(&gate.path).unwrap();
+    assert_eq!(gate.reload().await.0, 422);
+    gate.write(&text);
+    eventually("it is seen", async || (gate.standing().await["failure"] == Value::Null).then_some(())).await;
+}

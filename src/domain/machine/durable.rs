@@ -34,6 +34,9 @@ pub struct Durable {
     pub salt: Salt,
     /// Entries as deployed by API, where they differ from the file.
     pub overlay: PerEntry<Option<EntrySpec>>,
+    /// Endpoints that are configured no more and kept for those who are bound to them.
+    #[serde(default)]
+    pub leaving: PerEntry<Vec<EndpointSpec>>,
 }
 
 impl Durable {
@@ -48,6 +51,7 @@ impl Durable {
             epoch,
             salt,
             overlay: PerEntry::default(),
+            leaving: PerEntry::default(),
         }
     }
 
@@ -77,6 +81,12 @@ impl Durable {
             self.split = rules.split;
             self.revision += 1;
         }
+    }
+
+    /// Whether it is what a first start with these rules would find.
+    pub(super) fn is_of_file(&self, rules: &Rules) -> bool {
+        let Self { split, condemned, overlay, .. } = self;
+        *split == rules.split && *condemned == PerEntry::default() && *overlay == PerEntry::default()
     }
 
     /// The part of the state that a rollback must not lose.

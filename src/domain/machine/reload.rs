@@ -3,6 +3,8 @@
 //! What stays is kept as it is: standings, ejections, addresses that were found, the split where the state is the
 //! authority. What goes is kept for those who are bound to it, for a while, and gets no new clients.
 
+// `core`, not `std`: an address as a value, and no socket to go with it.
+use core::net::SocketAddr;
 use std::time::Duration;
 
 use super::watch::Watched;
@@ -94,6 +96,7 @@ impl Machine {
         self.dropped[entry].retain(|dropped| !after.iter().any(|spec| spec.name == dropped.spec.name));
         let beyond = self.dropped[entry].len().saturating_sub(MOST);
         self.dropped[entry].drain(..beyond);
+        self.note_leaving(entry);
         let renamed = |watched: &&Watched| {
             let was = before.endpoints.iter().find(|spec| spec.name == watched.name);
             was.is_some_and(|was| !stays(was)) && after.iter().any(|spec| spec.name == watched.name)
@@ -118,6 +121,27 @@ impl Machine {
             }
             stays
         });
+        self.note_leaving(entry);
+    }
+
+    /// A restart must not end the sessions that live there.
+    fn note_leaving(&mut self, entry: Entry) {
+        let leaving: Vec<EndpointSpec> = self.dropped[entry].iter().map(|dropped| dropped.spec.clone()).collect();
+        if leaving != self.state.leaving[entry] {
+            self.state.leaving[entry] = leaving;
+            self.owe_a_save();
+        }
+    }
+
+    /// Takes up what the process before kept; their time begins anew.
+    pub(super) fn restore_leaving(&mut self, now: Moment) {
+        for entry in Entry::BOTH {
+            let configured = &self.entry(entry).endpoints;
+            let leaving = self.state.leaving[entry].iter().filter(|spec| !configured.iter().any(|one| one.name == spec.name));
+            let placed =
+                |spec: &EndpointSpec| EndpointSpec { address: spec.address.or_else(|| address_of(spec)), ..spec.clone() };
+            self.dropped[entry] = leaving.map(|spec| Dropped { spec: placed(spec), since: now }).collect();
+        }
     }
 
     /// Endpoints that are kept although configured no more; not those that the other entry has now.
@@ -126,4 +150,11 @@ impl Machine {
         let own = self.dropped[entry].iter().map(|dropped| &dropped.spec);
         own.filter(|spec| !others.iter().any(|other| other.url == spec.url && other.resolve == spec.resolve))
     }
+}
+
+/// The address of an instance, which its name carries: addresses themselves are not stored.
+fn address_of(spec: &EndpointSpec) -> Option<SocketAddr> {
+    let (_, ip) = spec.name.split_once('@')?;
+    let (_, port) = spec.url.rsplit_once(':')?;
+    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
 }

@@ -104,7 +104,7 @@ impl Downstream {
         Ok(Some(Box::new(Self {
             site: site.clone(),
             home,
-            tally: seat.service.entries[seat.entry].tally.clone(),
+            tally: seat.tally().clone(),
             endpoint: seat.ticket.endpoint().clone(),
             phase: Phase::Opening(Opening::default()),
         })))

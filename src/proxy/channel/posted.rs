@@ -61,7 +61,7 @@ pub(in crate::proxy) fn open(
     if let Some(id) = body.filter(|_| asker.kind == Kind::Message).and_then(cancelled) {
         let view = &service.entries[pin.entry];
         let endpoint = view.named(&pin.endpoint).map(|named| &*named.endpoint);
-        posted.cancel(id, Books { tally: &view.tally, endpoint, witness: None });
+        posted.cancel(id, Books { tally: view.tally_at(endpoint), endpoint, witness: None });
     }
     asker.posted = Some(posted);
     facts.pin = Some(pin);
