@@ -3,27 +3,31 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::problem::Problem;
+use super::ask::{Path, Query};
+use super::problem::{Problem, kinds};
 use super::{Office, wire};
 
 const MOST_ENTRIES: usize = 10_000;
 
-pub(super) async fn services(State(office): State<Arc<Office>>) -> Result<Json<Value>, Problem> {
+/// All services.
+#[utoipa::path(get, path = "/v1/services", responses((status = 200, body = wire::Services)))]
+pub(super) async fn services(State(office): State<Arc<Office>>) -> Result<Json<wire::Services>, Problem> {
     let snapshot = office.reader.current();
     let mut services = Vec::with_capacity(snapshot.services.len());
     for view in &snapshot.services {
         services.push(wire::service(view, &office.control.status(&view.config.name).await?, office.warnings()));
     }
-    Ok(Json(json!({ "services": services })))
+    Ok(Json(wire::Services { services }))
 }
 
+/// Everything about a service.
+#[utoipa::path(get, path = "/v1/services/{service}", params(("service" = String, Path)),
+    responses((status = 200, body = wire::Service)))]
 pub(super) async fn service(State(office): State<Arc<Office>>, Path(name): Path<String>) -> Result<Response, Problem> {
     let status = office.control.status(&name).await?;
     // After the status, so that the view is not older than what the machine says.
@@ -33,33 +37,31 @@ pub(super) async fn service(State(office): State<Arc<Office>>, Path(name): Path<
     Ok(with_etag(status.machine.state().revision, wire::service(view, &status, office.warnings())))
 }
 
+/// The split in force.
+#[utoipa::path(get, path = "/v1/services/{service}/split", params(("service" = String, Path)),
+    responses((status = 200, body = wire::SplitOfService)))]
 pub(super) async fn split(State(office): State<Arc<Office>>, Path(name): Path<String>) -> Result<Response, Problem> {
     let status = office.control.status(&name).await?;
-    Ok(with_etag(status.machine.state().revision, wire::split(&name, &status.machine)))
+    Ok(with_etag(status.machine.state().revision, wire::split(name, &status.machine)))
 }
 
-#[derive(Deserialize)]
-pub(super) struct AuditQuery {
-    limit: Option<usize>,
-}
-
+/// Who changed what, and who was denied.
+#[utoipa::path(get, path = "/v1/audit", params(wire::AuditQuery), responses((status = 200, body = wire::AuditEntries)))]
 pub(super) async fn audit(
     State(office): State<Arc<Office>>,
-    query: Result<Query<AuditQuery>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
-    let query = query.map_err(|rejection| Problem::bad_query(&rejection))?;
+    Query(query): Query<wire::AuditQuery>,
+) -> Result<Json<wire::AuditEntries>, Problem> {
     let limit = query.limit.unwrap_or(100).min(MOST_ENTRIES);
     office.audit.flush(std::time::Duration::from_millis(500)).await;
     let audit = office.audit.clone();
     let read = tokio::task::spawn_blocking(move || audit.tail(limit)).await;
-    let entries = read.map_err(|error| error.to_string()).flatten().map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "audit-unreadable", "The audit cannot be read", error)
-    })?;
-    Ok(Json(json!({ "entries": entries })))
+    let entries = read.map_err(|error| error.to_string()).flatten();
+    let entries = entries.map_err(|error| Problem::new(kinds::AUDIT_UNREADABLE, error))?;
+    Ok(Json(wire::AuditEntries { entries }))
 }
 
 /// A strong ETag is the revision (RFC 9110, 8.8.3).
-pub(super) fn with_etag(revision: u64, body: Value) -> Response {
+pub(super) fn with_etag(revision: u64, body: impl Serialize) -> Response {
     let mut response = Json(body).into_response();
     if let Ok(tag) = HeaderValue::try_from(format!("\"{revision}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
