@@ -254,3 +254,6 @@ impl Answer {
         response
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use kinds::Kind;
 /// Why a call was not done. Nothing has changed then, unless the detail says otherwise.
 #[derive(Debug)]
 pub(super) struct Problem {
-    kind: Kind,
+    kind: &'static Kind,
     detail: String,
     pointer: Option<String>,
     hint: Option<String>,
@@ -59,7 +59,7 @@ pub(super) struct Document {
 }
 
 impl Problem {
-    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub(super) fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), pointer: None, hint: None, errors: Vec::new(), current: None }
     }
 
@@ -87,7 +87,7 @@ impl Problem {
     }
 
     /// A member of the body whose value will not do.
-    pub(super) fn invalid(kind: Kind, pointer: &str, what: impl std::fmt::Display) -> Self {
+    pub(super) fn invalid(kind: &'static Kind, pointer: &str, what: impl std::fmt::Display) -> Self {
         Self::new(kind, format!("{pointer}: {what}")).at(pointer)
     }
 
@@ -119,7 +119,7 @@ impl From<OrderError> for Problem {
 }
 
 fn of_refusal(refusal: &Refusal, detail: String) -> Problem {
-    let of = |kind| Problem::new(kind, detail.clone());
+    let of = |kind: &'static Kind| Problem::new(kind, detail.clone());
     match refusal {
         Refusal::Stale { current, split, .. } => {
             Problem::stale(detail).current(Current::Split(SplitInForce { shares: Shares::of(*split), revision: *current }))

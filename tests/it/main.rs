@@ -4,6 +4,7 @@
 
 mod admin;
 mod answers;
+mod api;
 mod books;
 mod codings;
 mod edges;

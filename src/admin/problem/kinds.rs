@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 
 /// A kind of problem: what programs go by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(in crate::admin) struct Kind {
     /// The end of `type`; never renamed.
     pub(in crate::admin) slug: &'static str,
@@ -15,17 +15,17 @@ pub(in crate::admin) struct Kind {
 
 impl Kind {
     /// `type`, as it goes over the wire.
-    pub(in crate::admin) fn urn(self) -> String {
+    pub(in crate::admin) fn urn(&self) -> String {
         format!("urn:dualgate:problem:{}", self.slug)
     }
 }
 
 macro_rules! kinds {
     ($($name:ident = $status:ident $slug:literal $title:literal;)*) => {
-        $(pub(in crate::admin) const $name: Kind = Kind { slug: $slug, status: StatusCode::$status, title: $title };)*
+        $(pub(in crate::admin) const $name: &Kind = &Kind { slug: $slug, status: StatusCode::$status, title: $title };)*
 
         /// All of them, by status.
-        pub(in crate::admin) const ALL: &[Kind] = &[$($name),*];
+        pub(in crate::admin) const ALL: &[&Kind] = &[$($name),*];
     };
 }
 
