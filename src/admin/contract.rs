@@ -61,8 +61,18 @@ impl Contract {
     }
 }
 
+/// `*` or a list of entity tags, and a key in quotes or bare, as the sources that read them take them.
+const CONDITION: &str = r#"^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$"#;
+const KEY: &str = r#"^("[!#-+\-.-\[\]-~]{1,255}"|[!#-+\-.-\[\]-~]{1,255})$"#;
+
 /// What holds for every operation behind the token is said here, once.
 fn complete(method: &str, operation: &mut Value) {
+    // A body that may be missing is not `null` where it is there.
+    if let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema")
+        && schema["oneOf"].is_array()
+    {
+        *schema = schema["oneOf"][0].take();
+    }
     operation["security"] = json!([{ "token": [] }]);
     let problem = json!({ "$ref": "#/components/schemas/Problem" });
     operation["responses"]["default"] = json!({
@@ -71,8 +81,8 @@ fn complete(method: &str, operation: &mut Value) {
     });
     if matches!(method, "put" | "post") {
         let header = |name: &str, description: &str, pattern: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string", "pattern": pattern } });
-        let condition = header("If-Match", "The revision that the caller saw, as its ETag.", r#"^(\*|"[0-9]{1,18}")$"#);
-        let key = header("Idempotency-Key", "Names the request: sent again, it is not done again.", r#"^"[A-Za-z0-9_-]{1,64}"$"#);
+        let condition = header("If-Match", "The revision that the caller saw, as its ETag.", CONDITION);
+        let key = header("Idempotency-Key", "Names the request: sent again, it is not done again.", KEY);
         if !operation["parameters"].is_array() {
             operation["parameters"] = json!([]);
         }

@@ -108,8 +108,10 @@ pub(super) async fn once_only(State(memory): State<Arc<Memory>>, request: Reques
 async fn with_key(memory: &Arc<Memory>, key: String, request: Request, next: Next) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let body = collected(body).await?;
-    let condition = head.headers.get_all(header::IF_MATCH).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b","[..]);
-    let asked = fingerprint(&[head.method.as_str().as_bytes(), head.uri.to_string().as_bytes(), &condition, &body]);
+    let uri = head.uri.to_string();
+    let request = [head.method.as_str().as_bytes(), uri.as_bytes(), &body];
+    // No condition is another request than an empty one, which is malformed.
+    let asked = fingerprint(request.into_iter().chain(head.headers.get_all(header::IF_MATCH).iter().map(HeaderValue::as_bytes)));
     let deadline = Instant::now() + PATIENCE;
     let running = loop {
         match memory.claim(&key, asked) {
@@ -155,7 +157,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// Each part with its length, so that no two requests run into one.
-fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
+fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());

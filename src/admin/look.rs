@@ -51,7 +51,10 @@ pub(super) async fn audit(
     State(office): State<Arc<Office>>,
     Query(query): Query<wire::AuditQuery>,
 ) -> Result<Json<wire::AuditEntries>, Problem> {
-    let limit = query.limit.unwrap_or(100).min(MOST_ENTRIES);
+    let limit = query.limit.unwrap_or(100);
+    if limit > MOST_ENTRIES {
+        return Err(Problem::new(kinds::INVALID_QUERY, format!("limit: {limit} is more than the most, {MOST_ENTRIES}")));
+    }
     office.audit.flush(std::time::Duration::from_millis(500)).await;
     let audit = office.audit.clone();
     let read = tokio::task::spawn_blocking(move || audit.tail(limit)).await;

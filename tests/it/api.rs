@@ -117,6 +117,7 @@ async fn a_key_belongs_to_one_request() {
         ("PUT", SPLIT, None, Some(split(40))),
         ("PUT", "/v1/services/notes/split?dry_run=true", None, Some(split(50))),
         ("PUT", SPLIT, Some(("if-match", "\"2\"")), Some(split(50))),
+        ("PUT", SPLIT, Some(("if-match", "")), Some(split(50))),
         ("PUT", DEPLOY, None, Some(split(50))),
         ("POST", ROLLBACK, None, None),
     ] {
