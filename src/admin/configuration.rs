@@ -9,6 +9,7 @@ use axum::response::Response;
 
 use super::Office;
 use super::ask::{Asked, MayBeEmpty, Path};
+use super::contract::QUESTION;
 use super::look::with_etag;
 use super::problem::{Current, Problem, kinds};
 use super::wire::configuration::{
@@ -53,7 +54,7 @@ pub(super) async fn history(State(office): State<Arc<Office>>) -> Json<Generatio
 }
 
 /// One of them, with its text.
-#[utoipa::path(get, path = "/v1/config/history/{number}", params(("number" = u64, Path)),
+#[utoipa::path(get, path = "/v1/config/history/{number}", params(("number" = String, Path)),
     responses((status = 200, body = Generation)))]
 pub(super) async fn generation(
     State(office): State<Arc<Office>>,
@@ -65,7 +66,7 @@ pub(super) async fn generation(
 }
 
 /// What would be wrong with a text. Nothing changes.
-#[utoipa::path(post, path = "/v1/config/validate", request_body(content = String, content_type = "application/toml"),
+#[utoipa::path(post, path = "/v1/config/validate", tag = QUESTION, request_body(content = String, content_type = "application/toml"),
     responses((status = 200, body = Validated)))]
 pub(super) async fn validate(State(office): State<Arc<Office>>, body: Bytes) -> Result<Json<Validated>, Problem> {
     let wrong = |_| Problem::new(kinds::INVALID_BODY, "a configuration is text in UTF-8");

@@ -23,6 +23,9 @@ use crate::config::nearest;
 )]
 struct Frame;
 
+/// The tag of a `POST` that changes nothing, and so has no condition.
+pub(super) const QUESTION: &str = "question";
+
 /// What is promised to callers.
 pub(super) struct Contract {
     document: Bytes,
@@ -86,7 +89,9 @@ fn complete(method: &str, operation: &mut Value) {
         if !operation["parameters"].is_array() {
             operation["parameters"] = json!([]);
         }
-        operation["parameters"].as_array_mut().into_iter().for_each(|all| all.extend([condition.clone(), key.clone()]));
+        let changes = operation["tags"] != json!([QUESTION]);
+        let parameters = operation["parameters"].as_array_mut();
+        parameters.into_iter().for_each(|all| all.extend(changes.then(|| condition.clone()).into_iter().chain([key.clone()])));
     }
 }
 
@@ -107,7 +112,7 @@ impl Operation {
             let wrong = |what: String| Err(Problem::new(kinds::INVALID_QUERY, what));
             if !self.query.iter().any(|known| *known == name) {
                 let guess = nearest(&name, self.query.iter().map(String::as_str));
-                let known = if self.query.is_empty() { "none is".to_owned() } else { self.query.join(", ") };
+                let known = if self.query.is_empty() { "none".to_owned() } else { self.query.join(", ") };
                 let right = guess.map_or(format!("; known here: {known}"), |guess| format!(", did you mean `{guess}`?"));
                 return wrong(format!("unknown parameter `{name}`{right}"));
             }

@@ -62,8 +62,8 @@ async fn document(app: &TestApp) -> Value {
 fn operations(document: &Value) -> Vec<(String, String)> {
     let paths = document["paths"].as_object().unwrap().iter();
     let each = paths.flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (method.clone(), path.clone())));
-    each.map(|(method, path)| (method.to_uppercase(), path.replace("{service}", "notes").replace("{entry}", "secondary")))
-        .collect()
+    let named = |path: &str| path.replace("{service}", "notes").replace("{entry}", "secondary").replace("{number}", "1");
+    each.map(|(method, path)| (method.to_uppercase(), named(&path))).collect()
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn every_route_is_in_the_document_and_everything_in_the_document_is_served
     let document = document(&app).await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
     let operations = operations(&document);
-    assert!(operations.len() >= 11, "{operations:?}");
+    assert!(operations.len() >= 17, "{operations:?}");
     let paths: BTreeSet<&String> = operations.iter().map(|(_, path)| path).collect();
     for path in paths {
         let documented: BTreeSet<&str> = operations.iter().filter(|(_, of)| of == path).map(|(method, _)| &**method).collect();
@@ -286,7 +286,7 @@ async fn a_query_and_an_accept_that_a_route_knows_nothing_of_are_refused_on_ever
         assert_eq!((answer.status, answer.slug()), (400, "invalid-query"), "{method} {path}");
         let detail = answer.body["detail"].as_str().unwrap();
         assert!(detail.starts_with("unknown parameter `dryrun`"), "{detail}");
-        if method != "GET" {
+        if method != "GET" && path.starts_with("/v1/services") {
             assert_eq!(detail, "unknown parameter `dryrun`, did you mean `dry_run`?");
             let answer = send(&app, method, &format!("{path}?dry_run=true&dry%5Frun=false"), &[], None).await;
             assert_eq!((answer.status, &answer.body["detail"]), (400, &json!("parameter `dry_run` is there twice")));

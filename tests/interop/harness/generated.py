@@ -14,6 +14,7 @@ from schemathesis.generation.meta import TestPhase
 LED = 0.8
 WAIT = re.compile(r"[1-9][0-9]{0,5}(ms|s|m)")
 KEYS = ("one", "two", "three")
+THERE = {"service": "default", "number": "1"}
 # An endpoint that answers, and one that does not.
 ENDPOINTS = os.environ["DUALGATE_ENDPOINTS"].split()
 
@@ -46,6 +47,11 @@ def lead_body(body):
         body["endpoints"] = dice.sample(ENDPOINTS, dice.choice((1, 2)))
 
 
+@schemathesis.serializer("application/toml")
+def toml(context, value):
+    return str(value).encode(errors="replace")
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     # What is asked to be waited for would be waited for.
@@ -59,7 +65,7 @@ def before_call(context, case, kwargs):
     if "dry_run" in query and is_good(case, ParameterLocation.QUERY) and dice.random() < LED:
         del query["dry_run"]
     if case.path_parameters and is_good(case, ParameterLocation.PATH) and dice.random() < LED:
-        case.path_parameters["service"] = "default"
+        case.path_parameters.update({name: THERE[name] for name in case.path_parameters if name in THERE})
     if case.headers and is_good(case, ParameterLocation.HEADER):
         lead_headers(case.headers)
     if isinstance(case.body, dict) and is_good(case, ParameterLocation.BODY) and dice.random() < LED:
@@ -78,7 +84,7 @@ def after_call(context, case, response):
         "path": case.path,
         "status": response.status_code,
         "type": document.get("type", ""),
-        "made": bool(document.get("changed")) and not document.get("dry_run"),
+        "made": bool(document.get("changed")) and "revision" in document and not document.get("dry_run"),
         "revision": document.get("revision"),
         "replayed": "idempotency-replayed" in response.headers,
     }
