@@ -83,7 +83,10 @@ fn complete(method: &str, operation: &mut Value) {
         "content": { "application/problem+json": { "schema": problem } },
     });
     if matches!(method, "put" | "post") {
-        let header = |name: &str, description: &str, pattern: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string", "pattern": pattern } });
+        let header = |name: &str, description: &str, pattern: &str| {
+            let schema = json!({ "type": "string", "pattern": pattern });
+            json!({ "name": name, "in": "header", "description": description, "schema": schema })
+        };
         let condition = header("If-Match", "The revision that the caller saw, as its ETag.", CONDITION);
         let key = header("Idempotency-Key", "Names the request: sent again, it is not done again.", KEY);
         if !operation["parameters"].is_array() {
