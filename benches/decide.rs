@@ -166,9 +166,9 @@ mod session {
     fn roster_seen(bencher: Bencher<'_, '_>) {
         let tally = EntryTally::default();
         let ids: Vec<String> = (0..10_000).map(|at| format!("{at:0>120}")).collect();
-        ids.iter().for_each(|id| tally.sessions().seen(id.as_bytes(), Duration::ZERO));
+        ids.iter().for_each(|id| tally.sessions().seen(id.as_bytes(), 1, Duration::ZERO));
         let mut ids = ids.iter().cycle();
-        bencher.bench_local(|| tally.sessions().seen(ids.next().unwrap().as_bytes(), Duration::from_secs(1)));
+        bencher.bench_local(|| tally.sessions().seen(ids.next().unwrap().as_bytes(), 1, Duration::from_secs(1)));
     }
 }
 

@@ -298,6 +298,7 @@ async fn control(
         tls: shown.servers(),
         configuration: configuration.clone(),
         is_secure: shown.admin.is_some(),
+        rotation: vault.rotation,
         leaving: leaving_seen,
     });
     let (servers, connecting) = (shown.servers(), configuration.clone());

@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 
 use super::problem::{Current, Problem, kinds};
 use super::wire::Body;
-use super::{Caller, Office};
+use super::{Caller, Office, who};
 use crate::control::{By, Wish};
 use crate::domain::Entry;
 use crate::domain::machine::{Change, Command};
@@ -21,7 +21,7 @@ use crate::domain::machine::{Change, Command};
 mod body;
 mod condition;
 
-use condition::Condition;
+pub(super) use condition::Condition;
 
 /// Longer reasons belong in a ticket.
 const MOST_REASON: usize = 1000;
@@ -42,8 +42,8 @@ pub(super) struct Options {
 pub(super) struct Asked<B> {
     pub(super) body: B,
     pub(super) options: Options,
-    caller: Caller,
-    condition: Condition,
+    pub(super) condition: Condition,
+    actor: String,
 }
 
 impl<B> Asked<B> {
@@ -55,7 +55,6 @@ impl<B> Asked<B> {
         command: Command,
         reason: Option<&String>,
     ) -> Result<Change, Problem> {
-        let reason = fitting(reason)?;
         let if_match = match &self.condition {
             // Nothing to ask about first: a rollback waits for as little as it can.
             Condition::Always => None,
@@ -65,16 +64,20 @@ impl<B> Asked<B> {
                 number.map_err(|problem| problem.current((&status).into()))?
             }
         };
-        let by = By { actor: self.caller.name(), reason, if_match, dry_run: self.options.dry_run };
-        Ok(office.control.order(service, command, by).await?)
+        Ok(office.control.order(service, command, self.by(reason, if_match)?).await?)
+    }
+
+    /// Who asks, why, and on what condition.
+    pub(super) fn by(&self, reason: Option<&String>, if_match: Option<u64>) -> Result<By, Problem> {
+        Ok(By { actor: self.actor.clone(), reason: fitting(reason)?, if_match, dry_run: self.options.dry_run })
     }
 
     /// The same wish, for another configuration than the one in force.
     pub(super) fn wish(&self, office: &Office, reason: Option<&String>) -> Result<Wish, Problem> {
         let generation = office.configuration.standing().generation.number;
         let if_match = self.condition.number(generation);
-        let if_match = if_match.map_err(|problem| problem.current(Current::Configuration { generation }))?;
-        Ok(Wish { actor: self.caller.name(), reason: fitting(reason)?, if_match })
+        let if_match = if_match.map_err(|problem| problem.current(Current::generation(generation)))?;
+        Ok(Wish { actor: self.actor.clone(), reason: fitting(reason)?, if_match })
     }
 }
 
@@ -114,13 +117,14 @@ async fn whole(request: Request, office: &Arc<Office>) -> Result<(Asked<()>, Hea
     let condition = Condition::read(&head.headers)?;
     let caller = head.extensions.get::<Caller>().copied();
     let caller = caller.ok_or_else(|| Problem::new(kinds::UNEXPECTED, "nobody knows who calls"))?;
-    Ok((Asked { body: (), options, caller, condition }, head.headers, collected(body).await?))
+    let actor = who::actor(caller, &head.headers)?;
+    Ok((Asked { body: (), options, condition, actor }, head.headers, collected(body).await?))
 }
 
 impl Asked<()> {
     fn with<B>(self, body: B) -> Asked<B> {
-        let Self { body: (), options, caller, condition } = self;
-        Asked { body, options, caller, condition }
+        let Self { body: (), options, condition, actor } = self;
+        Asked { body, options, condition, actor }
     }
 }
 

@@ -10,7 +10,7 @@ use super::ask::{Asked, MayBeEmpty, Options, Path, Slot};
 use super::look::with_etag;
 use super::problem::{Problem, kinds};
 use super::wait::Awaited;
-use super::wire::{Changed, DeployBody, Deployed, RollbackBody, SplitBody};
+use super::wire::{Changed, DeployBody, Deployed, ReasonBody, SplitBody};
 use super::{Office, wire};
 use crate::config::{self, EndpointText};
 use crate::domain::machine::{Command, Deploy, EndpointSpec, EntrySpec};
@@ -41,11 +41,11 @@ pub(super) async fn set_split(
 
 /// Takes the candidate to 0, now. Legal in every state.
 #[utoipa::path(post, path = "/v1/services/{service}/rollback", params(("service" = String, Path), Options),
-    request_body = Option<RollbackBody>, responses((status = 200, body = Changed)))]
+    request_body = Option<ReasonBody>, responses((status = 200, body = Changed)))]
 pub(super) async fn roll_back(
     State(office): State<Arc<Office>>,
     Path(service): Path<String>,
-    MayBeEmpty(asked): MayBeEmpty<RollbackBody>,
+    MayBeEmpty(asked): MayBeEmpty<ReasonBody>,
 ) -> Result<Response, Problem> {
     let change = asked.order(&office, &service, Command::Rollback, asked.body.reason.as_ref()).await?;
     let answer = with_etag(change.revision, wire::changed(&service, &change, asked.options.dry_run));

@@ -12,8 +12,9 @@ use super::ask::{Asked, MayBeEmpty, Path};
 use super::contract::QUESTION;
 use super::look::with_etag;
 use super::problem::{Current, Problem, kinds};
+use super::wire::ReasonBody;
 use super::wire::configuration::{
-    Applied, Configuration, Drift, File, Generation, GenerationInBrief, Generations, ReloadBody, RevertBody, Validated,
+    Applied, Configuration, Drift, File, Generation, GenerationInBrief, Generations, RevertBody, Validated,
 };
 use crate::control::{self, ConfigureError};
 
@@ -75,10 +76,10 @@ pub(super) async fn validate(State(office): State<Arc<Office>>, body: Bytes) -> 
 }
 
 /// The file is read again.
-#[utoipa::path(post, path = "/v1/config/reload", request_body = Option<ReloadBody>, responses((status = 200, body = Applied)))]
+#[utoipa::path(post, path = "/v1/config/reload", request_body = Option<ReasonBody>, responses((status = 200, body = Applied)))]
 pub(super) async fn reload(
     State(office): State<Arc<Office>>,
-    MayBeEmpty(asked): MayBeEmpty<ReloadBody>,
+    MayBeEmpty(asked): MayBeEmpty<ReasonBody>,
 ) -> Result<Response, Problem> {
     let wish = asked.wish(&office, asked.body.reason.as_ref())?;
     Ok(answered(office.configuration.reload(&wish).await?))
@@ -109,7 +110,7 @@ impl From<ConfigureError> for Problem {
             }
             ConfigureError::NoFile => Self::new(kinds::NO_CONFIGURATION_FILE, said).hint("dualgate run --config FILE"),
             ConfigureError::NotKept(number) => not_kept(&number.to_string()),
-            ConfigureError::Stale { current, .. } => Self::stale(said).current(Current::Configuration { generation: current }),
+            ConfigureError::Stale { current, .. } => Self::stale(said).current(Current::generation(current)),
         }
     }
 }

@@ -87,6 +87,7 @@ fn complete(method: &str, operation: &mut Value) {
             let schema = json!({ "type": "string", "pattern": pattern });
             json!({ "name": name, "in": "header", "description": description, "schema": schema })
         };
+        let actor = header("Dualgate-Actor", "Who asks, for the audit.", "^[!-~]{1,64}$");
         let condition = header("If-Match", "The revision that the caller saw, as its ETag.", CONDITION);
         let key = header("Idempotency-Key", "Names the request: sent again, it is not done again.", KEY);
         if !operation["parameters"].is_array() {
@@ -94,7 +95,9 @@ fn complete(method: &str, operation: &mut Value) {
         }
         let changes = operation["tags"] != json!([QUESTION]);
         let parameters = operation["parameters"].as_array_mut();
-        parameters.into_iter().for_each(|all| all.extend(changes.then(|| condition.clone()).into_iter().chain([key.clone()])));
+        parameters
+            .into_iter()
+            .for_each(|all| all.extend(changes.then(|| condition.clone()).into_iter().chain([key.clone(), actor.clone()])));
     }
 }
 

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::{Problem, kinds};
-use super::{Caller, Office};
+use super::{Caller, Office, who};
 use crate::control::Denied;
 
 /// The bearer token, hashed: the text itself is not kept in memory.
@@ -84,6 +84,7 @@ fn foreign(office: &Office, headers: &HeaderMap) -> Option<Problem> {
 fn deny(office: &Office, request: &Request, problem: Problem) -> Response {
     let address = request.extensions().get::<Caller>().map(|caller| caller.0.ip().to_string());
     let (method, path, status) = (request.method().as_str(), request.uri().path(), problem.status().as_u16());
-    office.audit.deny(&Denied { address, method, path, status });
+    let (actor, why) = (who::claimed(request.headers()), problem.slug());
+    office.audit.deny(&Denied { actor, address, method, path, why, status });
     problem.into_response()
 }

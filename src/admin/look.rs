@@ -8,11 +8,9 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::ask::{Path, Query};
-use super::problem::{Problem, kinds};
+use super::ask::Path;
+use super::problem::Problem;
 use super::{Office, wire};
-
-const MOST_ENTRIES: usize = 10_000;
 
 /// All services.
 #[utoipa::path(get, path = "/v1/services", responses((status = 200, body = wire::Services)))]
@@ -43,24 +41,6 @@ pub(super) async fn service(State(office): State<Arc<Office>>, Path(name): Path<
 pub(super) async fn split(State(office): State<Arc<Office>>, Path(name): Path<String>) -> Result<Response, Problem> {
     let status = office.control.status(&name).await?;
     Ok(with_etag(status.machine.state().revision, wire::split(name, &status.machine)))
-}
-
-/// Who changed what, and who was denied.
-#[utoipa::path(get, path = "/v1/audit", params(wire::AuditQuery), responses((status = 200, body = wire::AuditEntries)))]
-pub(super) async fn audit(
-    State(office): State<Arc<Office>>,
-    Query(query): Query<wire::AuditQuery>,
-) -> Result<Json<wire::AuditEntries>, Problem> {
-    let limit = query.limit.unwrap_or(100);
-    if limit > MOST_ENTRIES {
-        return Err(Problem::new(kinds::INVALID_QUERY, format!("limit: {limit} is more than the most, {MOST_ENTRIES}")));
-    }
-    office.audit.flush(std::time::Duration::from_millis(500)).await;
-    let audit = office.audit.clone();
-    let read = tokio::task::spawn_blocking(move || audit.tail(limit)).await;
-    let entries = read.map_err(|error| error.to_string()).flatten();
-    let entries = entries.map_err(|error| Problem::new(kinds::AUDIT_UNREADABLE, error))?;
-    Ok(Json(wire::AuditEntries { entries }))
 }
 
 /// A strong ETag is the revision (RFC 9110, 8.8.3).

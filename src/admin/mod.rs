@@ -22,12 +22,13 @@ use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::control::{Audit, Configuration, Handle};
+use crate::control::{Audit, Configuration, Handle, Rotation};
 use crate::live::Reader;
 use crate::proxy::{Load, Site, Stage};
 use crate::tls;
 
 mod ask;
+mod audit;
 mod change;
 mod configuration;
 mod contract;
@@ -37,8 +38,11 @@ mod health;
 mod idempotency;
 mod look;
 mod metrics;
+mod operate;
 mod problem;
+mod sessions;
 mod wait;
+mod who;
 mod wire;
 
 /// Bodies of changes are small; more is refused with 413.
@@ -82,6 +86,8 @@ pub struct Office {
     pub tls: Vec<Arc<tls::Server>>,
     /// The configuration in force.
     pub configuration: Configuration,
+    /// Rotates the seal keys.
+    pub rotation: Rotation,
     /// Whether the admin listener speaks TLS.
     pub is_secure: bool,
     /// Whether the process is about to stop and should get no new traffic.
@@ -114,8 +120,13 @@ fn guarded() -> OpenApiRouter<Arc<Office>> {
         .routes(routes!(configuration::history))
         .routes(routes!(configuration::generation))
         .routes(routes!(configuration::revert))
+        .routes(routes!(sessions::sessions))
+        .routes(routes!(sessions::drain))
+        .routes(routes!(operate::export_state, operate::import_state))
+        .routes(routes!(operate::rotate_keys))
         .routes(routes!(events::events))
-        .routes(routes!(look::audit))
+        .routes(routes!(audit::entries))
+        .routes(routes!(audit::verify))
         .routes(routes!(contract::document))
 }
 
@@ -229,9 +240,3 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite, address: SocketAd
 /// Who calls; an extension of every request.
 #[derive(Clone, Copy, Debug)]
 struct Caller(SocketAddr);
-
-impl Caller {
-    fn name(self) -> String {
-        format!("token@{}", self.0.ip())
-    }
-}

@@ -6,9 +6,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::wire::{Shares, SplitInForce};
 use crate::control::{OrderError, Status};
 use crate::domain::machine::Refusal;
+use crate::domain::{Entry, Split};
 
 pub(super) mod kinds;
 
@@ -25,12 +25,34 @@ pub(super) struct Problem {
     current: Option<Box<Current>>,
 }
 
-/// What is in force, for who has seen something else.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum Current {
-    Split(SplitInForce),
-    Configuration { generation: u64 },
+/// What is in force, for who has seen something else: a split with its revision, the generation of the configuration, or
+/// the revision of all services together.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct Current {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    primary: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secondary: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+}
+
+impl Current {
+    fn split(split: Split, revision: u64) -> Self {
+        let share = |entry| Some(split.share(entry).percent());
+        let (primary, secondary) = (share(Entry::Primary), share(Entry::Secondary));
+        Self { primary, secondary, ..Self::revision(revision) }
+    }
+
+    pub(super) fn revision(revision: u64) -> Self {
+        Self { revision: Some(revision), ..Self::default() }
+    }
+
+    pub(super) fn generation(generation: u64) -> Self {
+        Self { generation: Some(generation), ..Self::default() }
+    }
 }
 
 /// A problem over the wire (RFC 9457).
@@ -63,6 +85,12 @@ impl Problem {
         Self { kind, detail: detail.into(), pointer: None, hint: None, errors: Vec::new(), current: None }
     }
 
+    /// The same problem with other words about the case.
+    pub(super) fn detailed(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -93,7 +121,11 @@ impl Problem {
 
     /// A condition that does not hold any more.
     pub(super) fn stale(detail: impl Into<String>) -> Self {
-        Self::new(kinds::STALE_REVISION, detail).hint("look at the current value, and send its ETag as If-Match")
+        Self::new(kinds::STALE_REVISION, detail).hint("look at the current value, and send its revision as If-Match")
+    }
+
+    pub(super) fn slug(&self) -> &'static str {
+        self.kind.slug
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -103,7 +135,7 @@ impl Problem {
 
 impl From<&Status> for Current {
     fn from(status: &Status) -> Self {
-        Self::Split(SplitInForce::of(&status.machine))
+        Self::split(status.machine.state().split, status.machine.state().revision)
     }
 }
 
@@ -121,9 +153,7 @@ impl From<OrderError> for Problem {
 fn of_refusal(refusal: &Refusal, detail: String) -> Problem {
     let of = |kind: &'static Kind| Problem::new(kind, detail.clone());
     match refusal {
-        Refusal::Stale { current, split, .. } => {
-            Problem::stale(detail).current(Current::Split(SplitInForce { shares: Shares::of(*split), revision: *current }))
-        }
+        Refusal::Stale { current, split, .. } => Problem::stale(detail).current(Current::split(*split, *current)),
         Refusal::Overtaken { .. } => of(kinds::OVERTAKEN).hint("look before you raise it again"),
         Refusal::Busy { .. } => of(kinds::BUSY).hint("the disk is slow or stuck; a rollback does not wait for it"),
         Refusal::Refuge { .. } => of(kinds::REFUGE)

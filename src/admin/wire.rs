@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::config::EndpointText;
 use crate::domain::machine::{Change, EntrySpec, Machine};
 use crate::domain::{Entry, PerEntry, Split, Standing};
 
+pub(super) mod audit;
 pub(super) mod configuration;
+pub(super) mod operate;
 mod service;
+pub(super) mod sessions;
 
 pub(super) use service::{Service, Services, service};
 
@@ -37,16 +40,16 @@ impl Body for SplitBody {
     const LIKE: &'static str = r#"{"primary": 90, "secondary": 10}"#;
 }
 
-/// Takes the candidate to 0.
+/// Why, where there is a reason.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RollbackBody {
+pub(super) struct ReasonBody {
     /// For the audit.
     #[schema(max_length = 1000)]
     pub(super) reason: Option<String>,
 }
 
-impl Body for RollbackBody {
+impl Body for ReasonBody {
     const LIKE: &'static str = r#"{"reason": "errors"}, or nothing"#;
 }
 
@@ -262,20 +265,4 @@ pub(super) fn deployed(service: &str, entry: Entry, spec: &EntrySpec, change: &C
         endpoints: endpoints.collect(),
         made: Made::of(change, dry_run),
     }
-}
-
-/// How much of the audit is wanted.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct AuditQuery {
-    /// The last so many entries.
-    #[param(maximum = 10_000)]
-    pub(super) limit: Option<usize>,
-}
-
-/// The audit's last entries, oldest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AuditEntries {
-    #[schema(value_type = Vec<Object>)]
-    pub(super) entries: Vec<serde_json::Value>,
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::AppError;
 use crate::config::Config;
+use crate::control::{KEY_FILE, Rotation};
 use crate::live::{Directory, Memory, Store, StoreError};
 use crate::mcp::{SealKeys, Secret};
 
@@ -19,6 +20,7 @@ const SHORTEST_TOKEN: usize = 32;
 pub(super) struct Vault {
     pub(super) store: Arc<dyn Store>,
     pub(super) keys: Arc<SealKeys>,
+    pub(super) rotation: Rotation,
     pub(super) token: String,
 }
 
@@ -29,6 +31,7 @@ impl Vault {
             let hint = if is_theirs { "; name another state directory: --state-dir, [state] dir" } else { "" };
             AppError::other(format!("{error}{hint}"))
         })?;
+        let directory = directory.map(Arc::new);
         let mut secrets = Vec::new();
         for path in &config.seal_key_files {
             secrets.push(
@@ -37,9 +40,9 @@ impl Vault {
         }
         if let (true, Some(directory)) = (secrets.is_empty(), &directory) {
             let fresh = Secret::new(random()?);
-            let line = directory.secret("seal.key", || fresh.to_line()).map_err(AppError::other)?;
-            let path = directory.secret_path("seal.key");
-            secrets.push(Secret::parse(&line).map_err(|what| AppError::other(format!("{}: {what}", path.display())))?);
+            let lines = directory.secret(KEY_FILE, || fresh.to_line()).map_err(AppError::other)?;
+            let path = directory.secret_path(KEY_FILE);
+            secrets = Secret::parse_all(&lines).map_err(|what| AppError::other(format!("{}: {what}", path.display())))?;
         }
         if secrets.is_empty() {
             return Err(AppError::config("seal.key_files: a key file is needed where there is no state directory"));
@@ -58,11 +61,12 @@ impl Vault {
             return Err(AppError::config(what));
         }
         let keys = Arc::new(SealKeys::new(&secrets, random()?));
+        let rotation = Rotation::new(keys.clone(), directory.clone().filter(|_| config.seal_key_files.is_empty()));
         let store: Arc<dyn Store> = match directory {
-            Some(directory) => Arc::new(directory),
+            Some(directory) => directory,
             None => Arc::new(Memory::default()),
         };
-        Ok(Self { store, keys, token })
+        Ok(Self { store, keys, rotation, token })
     }
 }
 

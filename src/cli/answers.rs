@@ -132,6 +132,8 @@ pub(super) struct EndpointState {
     #[serde(default)]
     pub(super) leaving: bool,
     #[serde(default)]
+    pub(super) in_flight: u64,
+    #[serde(default)]
     pub(super) check: Option<Check>,
 }
 

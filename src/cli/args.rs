@@ -11,9 +11,16 @@ use super::failure::{Exit, Failure};
 use crate::config;
 use crate::domain::{Entry, Split};
 
+mod operate;
+
+pub use operate::{
+    AuditArgs, AuditCommand, AuditVerifyArgs, CompletionsArgs, DrainArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs,
+    SessionsArgs, SessionsCommand, StateArgs, StateCommand,
+};
+
 const EXITS: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 invalid configuration, 4 not found, 5 conflict or stale, 6 denied,
-7 unhealthy, 8 rolled back or aborted, 9 timed out, 10 admin API unreachable.";
+7 unhealthy or not valid, 8 rolled back or aborted, 9 timed out, 10 admin API unreachable.";
 
 /// Traffic-splitting reverse proxy for dual-entry deploys of MCP servers.
 #[derive(Debug, Parser)]
@@ -47,11 +54,26 @@ pub enum Command {
     /// What happens, one line per event, until interrupted.
     Events(EventsArgs),
     /// Who changed what.
-    Audit(AuditArgs),
+    Audit(Box<AuditArgs>),
     /// The configuration in force, and those before it.
     Config(ConfigArgs),
+    /// Where sessions live.
+    Sessions(SessionsArgs),
+    /// What an entry at 0 % still holds; with --wait until it holds nothing, exit 9 with what is left.
+    ///
+    /// Nothing is ended by force: sessions end when their clients end them or stay away for half an hour, streams and
+    /// calls when they are done. New clients come only while the other entry is down.
+    Drain(DrainArgs),
+    /// The durable state, to take along.
+    State(StateArgs),
+    /// The keys that session ids are sealed with.
+    Keys(KeysArgs),
     /// Tokens for the admin API.
     Token(TokenArgs),
+    /// Completions for a shell, to be sourced.
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a folder.
+    Man(ManArgs),
 }
 
 /// `run`.
@@ -108,6 +130,9 @@ pub struct CheckArgs {
     /// Ask every endpoint in it, too, as its health check would; exit 7 where one does not pass.
     #[arg(long)]
     pub probe: bool,
+    /// Form of the data on stdout: one document a line, the one of --probe second.
+    #[arg(short, long, env = "DUALGATE_OUTPUT", value_enum, default_value = "table")]
+    pub output: Output,
 }
 
 /// `status`.
@@ -189,17 +214,6 @@ pub struct EventsArgs {
     pub common: Common,
 }
 
-/// `audit`.
-#[derive(Args, Clone, Debug)]
-pub struct AuditArgs {
-    /// At most so many entries, the newest.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub limit: usize,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "see StatusArgs")]
-    pub common: Common,
-}
-
 /// `config`.
 #[derive(Args, Clone, Debug)]
 pub struct ConfigArgs {
@@ -239,6 +253,9 @@ pub struct TokenArgs {
     /// What about tokens.
     #[command(subcommand)]
     pub command: TokenCommand,
+    /// Form of the data on stdout.
+    #[arg(short, long, env = "DUALGATE_OUTPUT", value_enum, default_value = "table", global = true)]
+    pub output: Output,
 }
 
 /// The commands about tokens.
@@ -292,6 +309,9 @@ pub struct Common {
     /// Changes: why, for the audit.
     #[arg(long, value_name = "TEXT", env = "DUALGATE_REASON")]
     pub reason: Option<String>,
+    /// Changes: who, for the audit, beside the address [default: the user's name].
+    #[arg(long, value_name = "NAME", env = "DUALGATE_ACTOR", value_parser = actor)]
+    actor: Option<String>,
     /// Changes: only if this is still the revision.
     #[arg(long, value_name = "REV", env = "DUALGATE_IF_MATCH", value_parser = revision)]
     pub if_match: Option<u64>,
@@ -309,6 +329,15 @@ impl Common {
         self.service.as_deref().filter(|name| !name.is_empty())
     }
 
+    /// Who says so: the one who is named, or whose shell this is.
+    pub fn actor(&self) -> Option<String> {
+        self.actor.clone().filter(|name| !name.is_empty()).or_else(|| {
+            ["USER", "LOGNAME"]
+                .into_iter()
+                .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty() && actor(name).is_ok()))
+        })
+    }
+
     /// Whether programs read what is printed.
     pub fn json(&self) -> bool {
         self.output == Output::Json
@@ -320,6 +349,12 @@ fn timeout(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be longer than 0".to_owned()),
         timeout => Ok(timeout),
     }
+}
+
+fn actor(text: &str) -> Result<String, String> {
+    // Nothing is what an empty variable says, and names nobody.
+    let is_name = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_name { Ok(text.to_owned()) } else { Err("a name is 1 to 64 visible ASCII characters, without spaces".to_owned()) }
 }
 
 /// A revision as `status` prints it, or as an ETag has it, in quotes.

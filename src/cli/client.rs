@@ -16,7 +16,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::args::Common;
 use super::connector::{Opener, Untrusted};
@@ -108,6 +108,9 @@ impl Admin {
         let path = if change.common.dry_run { format!("{}?dry_run=true", change.path) } else { change.path.clone() };
         let request = || {
             let mut request = self.request(change.method.clone(), &path).header(CONTENT_TYPE, "application/json");
+            if let Some(actor) = change.common.actor() {
+                request = request.header("dualgate-actor", actor);
+            }
             if let Some(revision) = change.common.if_match {
                 request = request.header(IF_MATCH, format!("\"{revision}\""));
             }
@@ -156,26 +159,38 @@ impl Admin {
     }
 
     /// With `--wait`, an API that cannot be reached yet is tried until it can: nothing was sent, so
-    /// that this is safe for changes too.
+    /// that this is safe for changes too. What waiting does not mend is said at once.
     async fn call_with(&self, request: &impl Fn() -> http::request::Builder, body: &Bytes) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.timeout;
         loop {
-            let answer = self.within(async { self.read(self.send(request(), body.clone()).await?).await }).await;
+            let call = async { self.read(self.send(request(), body.clone()).await?).await };
+            let answer = timeout_at(deadline, call).await.unwrap_or_else(|_| Err(self.too_late()));
             match answer {
-                Err(failure) if self.wait && failure.exit == Exit::Unreachable && Instant::now() + POLL < deadline => {
-                    sleep(POLL).await
-                }
+                Err(failure) if self.wait && failure.may_pass && Instant::now() + POLL < deadline => sleep(POLL).await,
+                Err(failure) if failure.exit == Exit::Denied && self.finds_a_token_now() => {}
                 answer => return answer,
             }
         }
     }
 
+    /// Whether a dualgate that has just started made its token after this side looked for one.
+    fn finds_a_token_now(&self) -> bool {
+        let mut token = self.token.borrow_mut();
+        let had_none = matches!(*token, Token::Nowhere(_));
+        if had_none {
+            *token = Token::look();
+        }
+        had_none && matches!(*token, Token::Found(..))
+    }
+
     async fn within<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        timeout(self.timeout, call).await.unwrap_or_else(|_| {
-            let error =
-                format!("no answer from the admin API at {} within {:?} (--timeout, DUALGATE_TIMEOUT)", self.base, self.timeout);
-            Err(Failure::new(Exit::TimedOut, error))
-        })
+        timeout(self.timeout, call).await.unwrap_or_else(|_| Err(self.too_late()))
+    }
+
+    fn too_late(&self) -> Failure {
+        let error =
+            format!("no answer from the admin API at {} within {:?} (--timeout, DUALGATE_TIMEOUT)", self.base, self.timeout);
+        Failure::new(Exit::TimedOut, error)
     }
 
     async fn send(&self, request: http::request::Builder, body: Bytes) -> Result<Response<Incoming>, Failure> {
@@ -236,7 +251,8 @@ impl Admin {
             self.base,
             cause(error)
         );
-        Failure::new(Exit::Unreachable, error)
+        // Most likely it is still starting.
+        Failure { may_pass: true, ..Failure::new(Exit::Unreachable, error) }
     }
 
     fn broken(&self, error: &(dyn Error + 'static)) -> Failure {
@@ -273,7 +289,7 @@ fn refusal(base: &str, status: StatusCode, text: &str) -> Failure {
         let failure = Failure::new(exit, format!("{base} answers {status}, and not as an admin API does"));
         return failure.with_hint("is this the admin listener? (--admin-url, DUALGATE_ADMIN_URL)");
     };
-    Failure { exit, errors: vec![error], hint: problem.hint }
+    Failure { hint: problem.hint, ..Failure::new(exit, error) }
 }
 
 /// `http://host:port` or `https://host:port`, with no slash at its end.

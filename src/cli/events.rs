@@ -1,4 +1,4 @@
-//! `events` and `audit`: what happens, and who did what.
+//! `events`: what happens.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use hyper::body::Incoming;
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use super::answers::Audit;
-use super::args::{AuditArgs, Common, EventsArgs};
+use super::args::{Common, EventsArgs};
 use super::client::{Admin, POLL};
 use super::failure::{Exit, Failure};
 use super::print::{Audience, put, say};
@@ -39,9 +38,7 @@ async fn open_first(admin: &Admin, common: &Common) -> Result<Response<Incoming>
     let deadline = tokio::time::Instant::now() + common.timeout;
     loop {
         match admin.events(None).await {
-            Err(failure) if common.wait && failure.exit == Exit::Unreachable && tokio::time::Instant::now() < deadline => {
-                sleep(POLL).await
-            }
+            Err(failure) if common.wait && failure.may_pass && tokio::time::Instant::now() < deadline => sleep(POLL).await,
             answer => return answer,
         }
     }
@@ -92,22 +89,8 @@ fn event_line(event: &Event, common: &Common) -> Option<String> {
     Some(line_of(&data))
 }
 
-/// `audit`.
-pub(super) async fn audit(args: &AuditArgs) -> Result<Exit, Failure> {
-    let admin = Admin::new(&args.common)?;
-    let answer = admin.get(&format!("/v1/audit?limit={}", args.limit)).await?;
-    let audit: Audit = answer.read()?;
-    if args.common.json() {
-        put(&answer.line())?;
-    } else {
-        let wanted = audit.entries.iter().filter(|entry| concerns(entry, args.common.service()));
-        put(&wanted.map(line_of).collect::<String>())?;
-    }
-    Ok(Exit::Done)
-}
-
 /// What names no service concerns all of them.
-fn concerns(data: &Map<String, Value>, service: Option<&str>) -> bool {
+pub(super) fn concerns(data: &Map<String, Value>, service: Option<&str>) -> bool {
     match (service, data.get("service").and_then(Value::as_str)) {
         (Some(wanted), Some(named)) => wanted == named,
         _ => true,
@@ -115,7 +98,7 @@ fn concerns(data: &Map<String, Value>, service: Option<&str>) -> bool {
 }
 
 /// When, where and what, then the rest as `key=value`.
-fn line_of(data: &Map<String, Value>) -> String {
+pub(super) fn line_of(data: &Map<String, Value>) -> String {
     const FIRST: [&str; 4] = ["time", "service", "type", "actor"];
     let first = FIRST.iter().filter_map(|key| data.get(*key)).filter(|value| !value.is_null()).map(word);
     let rest = data.iter().filter(|(key, value)| !FIRST.contains(&key.as_str()) && !value.is_null());

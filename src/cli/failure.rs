@@ -56,17 +56,19 @@ pub struct Failure {
     pub errors: Vec<String>,
     /// What would help.
     pub hint: Option<String>,
+    /// Whether it may pass by itself, so that who waits may try again.
+    pub(super) may_pass: bool,
 }
 
 impl Failure {
     /// One error.
     pub fn new(exit: Exit, error: impl Into<String>) -> Self {
-        Self { exit, errors: vec![error.into()], hint: None }
+        Self { exit, errors: vec![error.into()], hint: None, may_pass: false }
     }
 
     /// All that is wrong in a configuration.
     pub(super) fn of_config(errors: &[ConfigError]) -> Self {
-        Self { exit: Exit::Invalid, errors: errors.iter().map(ToString::to_string).collect(), hint: None }
+        Self { exit: Exit::Invalid, errors: errors.iter().map(ToString::to_string).collect(), hint: None, may_pass: false }
     }
 
     /// With what would help.

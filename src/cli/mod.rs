@@ -4,6 +4,7 @@
 
 mod answers;
 mod args;
+mod audit;
 mod change;
 mod client;
 mod configuration;
@@ -14,15 +15,20 @@ mod failure;
 mod health;
 mod print;
 mod run;
+mod sessions;
+mod shell;
 mod sse;
+mod state;
 mod status;
 #[cfg(test)]
 mod tests;
 mod token;
 
 pub use args::{
-    AuditArgs, CheckArgs, Cli, Command, Common, ConfigArgs, ConfigCommand, DemoArgs, DeployArgs, EventsArgs, HealthArgs, Output,
-    RevertArgs, RollbackArgs, RunArgs, SplitArgs, StatusArgs, TokenArgs, TokenCommand,
+    AuditArgs, AuditCommand, AuditVerifyArgs, CheckArgs, Cli, Command, Common, CompletionsArgs, ConfigArgs, ConfigCommand,
+    DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs, Output,
+    RevertArgs, RollbackArgs, RunArgs, SessionsArgs, SessionsCommand, SplitArgs, StateArgs, StateCommand, StatusArgs, TokenArgs,
+    TokenCommand,
 };
 pub use failure::{Exit, Failure};
 pub use run::config_of;
@@ -53,8 +59,15 @@ async fn carry_out(command: &Command) -> Result<Exit, Failure> {
         Command::Deploy(args) => deploy::deploy(args).await,
         Command::HealthCheck(args) => health::health_check(args).await,
         Command::Events(args) => events::events(args).await,
-        Command::Audit(args) => events::audit(args).await,
         Command::Config(args) => configuration::config(args).await,
-        Command::Token(TokenArgs { command: TokenCommand::New }) => token::print_new(),
+        Command::Audit(args) => audit::audit(args).await,
+        Command::Sessions(SessionsArgs { command: SessionsCommand::List(args) }) => sessions::list(args).await,
+        Command::Drain(args) => sessions::drain(args).await,
+        Command::State(StateArgs { command: StateCommand::Export(args) }) => state::export(args).await,
+        Command::State(StateArgs { command: StateCommand::Import(args) }) => state::import(args).await,
+        Command::Keys(KeysArgs { command: KeysCommand::Rotate(args) }) => state::rotate_keys(args).await,
+        Command::Token(TokenArgs { command: TokenCommand::New, output }) => token::print_new(*output),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(args),
     }
 }

@@ -18,9 +18,17 @@ pub(super) fn put(text: &str) -> Result<Audience, Failure> {
     put_to(&mut io::stdout().lock(), text)
 }
 
+/// The same, byte by byte: what was made here, and by nobody else.
+pub(super) fn put_bytes(bytes: &[u8]) -> Result<Audience, Failure> {
+    put_bytes_to(&mut io::stdout().lock(), bytes)
+}
+
 fn put_to(out: &mut impl Write, text: &str) -> Result<Audience, Failure> {
-    let text = harmless(text);
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    put_bytes_to(out, harmless(text).as_bytes())
+}
+
+fn put_bytes_to(out: &mut impl Write, bytes: &[u8]) -> Result<Audience, Failure> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(Audience::There),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Audience::Gone),
         Err(error) => Err(Failure::new(Exit::Unexpected, format!("cannot write to stdout: {}", plain_io(&error)))),

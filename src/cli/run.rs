@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use toml::{Table, Value};
 
-use super::args::{CheckArgs, RunArgs};
+use super::args::{CheckArgs, Output, RunArgs};
 use super::failure::{Exit, Failure, plain_io};
 use super::health;
 use super::print::{put, say};
@@ -29,16 +30,34 @@ pub fn config_of(args: &RunArgs) -> Result<(Config, Source), Failure> {
 /// `check`.
 pub(super) async fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let name = args.file.display().to_string();
-    let text = read(&args.file)?;
-    let port = std::env::var("PORT").ok();
-    let config = config::load(&name, &text, port.as_deref()).map_err(|errors| Failure::of_config(&errors))?;
-    let unread = secrets(&name, &config)?;
-    for warning in config.warnings.iter().chain(&unread) {
+    let json = args.output == Output::Json;
+    let (config, warnings) = match valid(&name, &args.file) {
+        Ok(valid) => valid,
+        Err(failure) if json => {
+            put(&format!("{}\n", json!({ "file": name, "valid": false, "errors": failure.errors })))?;
+            return Err(failure);
+        }
+        Err(failure) => return Err(failure),
+    };
+    for warning in &warnings {
         say(&format!("warning: {name}: {warning}"));
     }
     let services = config.services.len();
-    put(&format!("{name}: ok ({services} service{})\n", if services == 1 { "" } else { "s" }))?;
-    if args.probe { health::probe(&config).await } else { Ok(Exit::Done) }
+    put(&match json {
+        true => format!("{}\n", json!({ "file": name, "valid": true, "services": services, "warnings": warnings })),
+        false => format!("{name}: ok ({services} service{})\n", if services == 1 { "" } else { "s" }),
+    })?;
+    if args.probe { health::probe(&config, json).await } else { Ok(Exit::Done) }
+}
+
+/// The configuration in a file, and what is worth a warning.
+fn valid(name: &str, file: &Path) -> Result<(Config, Vec<String>), Failure> {
+    let text = read(file)?;
+    let port = std::env::var("PORT").ok();
+    let config = config::load(name, &text, port.as_deref()).map_err(|errors| Failure::of_config(&errors))?;
+    let unread = secrets(name, &config)?;
+    let warnings = config.warnings.iter().cloned().chain(unread).collect();
+    Ok((config, warnings))
 }
 
 /// Reads the files that the configuration names, since `run` would not start without them. What

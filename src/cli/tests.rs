@@ -90,6 +90,13 @@ fn flags_arrive_where_they_belong() {
 }
 
 #[test]
+fn who_is_named_counts_more_than_whose_shell_it_is_and_nothing_names_nobody() {
+    assert_eq!(common(&["--actor", "pipeline/7"]).actor().as_deref(), Some("pipeline/7"));
+    assert_eq!(common(&["--actor", ""]).actor(), common(&[]).actor());
+    assert!(Cli::try_parse_from(["dualgate", "status", "--actor", "two words"]).is_err());
+}
+
+#[test]
 fn exit_codes_are_the_ones_that_scripts_know() {
     let codes = [
         Exit::Done,

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 
+use super::args::Output;
 use super::failure::{Exit, Failure, plain_io};
 use super::print;
 
@@ -104,8 +105,10 @@ fn read(path: &Path) -> Result<HeaderValue, String> {
 }
 
 /// `token new`.
-pub(super) fn print_new() -> Result<Exit, Failure> {
-    print::put(&format!("{}\n", fresh()?))?;
+pub(super) fn print_new(output: Output) -> Result<Exit, Failure> {
+    let token = fresh()?;
+    let line = if output == Output::Json { serde_json::json!({ "token": token }).to_string() } else { token };
+    print::put(&format!("{line}\n"))?;
     Ok(Exit::Done)
 }
 

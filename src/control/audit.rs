@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::live::Store;
+use crate::domain::machine::{Command, Note};
+use crate::live::{Report, Store};
 use crate::telemetry::clock::wall_time;
 
 /// Lines of each kind that wait for the disk; beyond, a line is lost, counted and logged, since
@@ -65,14 +66,35 @@ struct Queues {
 
 /// A denied attempt.
 pub struct Denied<'a> {
+    /// Who it says it is.
+    pub actor: Option<&'a str>,
     /// Where it came from.
     pub address: Option<String>,
     /// Its method.
     pub method: &'a str,
     /// Its path.
     pub path: &'a str,
+    /// Why, as the slug of the problem it was answered with.
+    pub why: &'a str,
     /// The status it was answered with.
     pub status: u16,
+}
+
+/// An order that was refused.
+pub(super) struct Refused {
+    pub(super) actor: String,
+    pub(super) reason: Option<String>,
+    pub(super) service: String,
+    pub(super) command: &'static str,
+    /// What it wanted.
+    pub(super) wanted: String,
+}
+
+impl Refused {
+    pub(super) fn of(service: &str, command: &Command, by: &super::By) -> Self {
+        let (actor, reason) = (by.actor.clone(), by.reason.clone());
+        Self { actor, reason, service: service.to_owned(), command: command.name(), wanted: command.wanted() }
+    }
 }
 
 impl Audit {
@@ -91,8 +113,49 @@ impl Audit {
         self.shared.more.notify_one();
     }
 
+    /// Appends what was done to a service; what nobody ordered, dualgate did itself.
+    pub(super) fn change(&self, service: &str, note: &Note) {
+        let mut line = json!(note);
+        line["service"] = json!(service);
+        line["result"] = json!("done");
+        if line["actor"].is_null() {
+            line["actor"] = json!("dualgate");
+        }
+        self.write(line);
+    }
+
     /// Notes a denied attempt: with a line of its own, as long as there are few.
     pub fn deny(&self, denied: &Denied<'_>) {
+        self.write_denied(|| {
+            json!({
+                "type": "denied",
+                "actor": denied.actor,
+                "address": denied.address,
+                "method": denied.method,
+                "path": cut(denied.path, MOST_PATH),
+                "why": denied.why,
+                "result": denied.status,
+            })
+        });
+    }
+
+    /// Notes an order that was refused, as [`Self::deny`] does.
+    pub(super) fn refuse(&self, refused: &Refused, error: &impl std::fmt::Display) {
+        self.write_denied(|| {
+            json!({
+                "type": "refused",
+                "actor": refused.actor,
+                "reason": refused.reason,
+                "service": refused.service,
+                "command": refused.command,
+                "wanted": refused.wanted,
+                "why": error.to_string(),
+                "result": "refused",
+            })
+        });
+    }
+
+    fn write_denied(&self, line: impl FnOnce() -> Value) {
         let mut queues = self.shared.lock();
         queues.turn(Instant::now());
         if queues.said == DENIED_A_SECOND {
@@ -100,14 +163,7 @@ impl Audit {
             return;
         }
         queues.said += 1;
-        let line = json!({
-            "type": "denied",
-            "address": denied.address,
-            "method": denied.method,
-            "path": cut(denied.path, MOST_PATH),
-            "result": denied.status,
-        });
-        queues.take(line, |queues| &mut queues.denied);
+        queues.take(line(), |queues| &mut queues.denied);
         self.shared.more.notify_one();
     }
 
@@ -149,8 +205,17 @@ impl Audit {
 
     /// The last entries, oldest first. May block.
     pub fn tail(&self, most: usize) -> Result<Vec<Value>, String> {
-        let lines = self.store.audit_tail(most).map_err(|error| error.to_string())?;
-        Ok(lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!({ "damaged": line }))).collect())
+        self.store.audit_tail(most).map(|lines| read(&lines)).map_err(|error| error.to_string())
+    }
+
+    /// The entries after the one of this number, oldest first; fewer than `most` where they are long. May block.
+    pub fn after(&self, seq: u64, most: usize) -> Result<Vec<Value>, String> {
+        self.store.audit_after(seq, most).map(|lines| read(&lines)).map_err(|error| error.to_string())
+    }
+
+    /// Whether all of it is as it was written. May block.
+    pub fn verify(&self) -> Result<Report, String> {
+        self.store.audit_verify().map_err(|error| error.to_string())
     }
 }
 
@@ -238,6 +303,10 @@ async fn write_for_ever(shared: Arc<Shared>, store: Arc<dyn Store>, written: wat
         tokio::time::sleep(pause).await;
         pause = (2 * pause).min(LONGEST_PAUSE);
     }
+}
+
+fn read(lines: &[String]) -> Vec<Value> {
+    lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!({ "damaged": line }))).collect()
 }
 
 fn cut(text: &str, most: usize) -> &str {

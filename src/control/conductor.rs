@@ -1,5 +1,6 @@
 //! The actor: mailbox and ticks in, effects out.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::charge::Charge;
+use super::import::{AllStates, Imported};
 use super::keeping::Writing;
 use super::reload::Wanted;
 use super::resolve::{self, Resolver};
 use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
 use crate::config;
-use crate::domain::machine::{Change, Command, Effect, EndpointSpec, Event, Note, Order, Ticket};
+use crate::domain::machine::{Change, Command, Durable, Effect, EndpointSpec, Event, Note, Order, Ticket};
 use crate::domain::{Entry, Moment, Phase};
 use crate::live::{Publisher, ServiceView, Snapshot, Store, StoreError, cell};
 use crate::mcp::SealKeys;
@@ -41,6 +43,10 @@ const SWEEP_EVERY: u64 = 240;
 pub(super) enum Mail {
     /// Somebody wants a change.
     Order { service: String, command: Command, by: By, reply: oneshot::Sender<Result<Change, OrderError>> },
+    /// Somebody wants the states of all services,
+    Export { reply: oneshot::Sender<AllStates> },
+    /// or to put such states in force.
+    Import { states: BTreeMap<String, Durable>, by: By, reply: oneshot::Sender<Imported> },
     /// Somebody wants to know.
     Look { service: String, reply: oneshot::Sender<Option<Box<Status>>> },
     /// A check ended.
@@ -111,7 +117,7 @@ impl Conductor {
         let (publisher, reader) = cell::cell(Snapshot { number: 0, services: Vec::new() });
         let events = EventLog::new(setup.run.clone());
         let (writing, seen) = watch::channel(0);
-        let handle = Handle { mailbox: own_box.clone(), events: events.clone(), writing: seen };
+        let handle = Handle { mailbox: own_box.clone(), events: events.clone(), audit: setup.audit.clone(), writing: seen };
         let mut conductor = Self {
             charges: Vec::new(),
             views: Vec::new(),
@@ -169,25 +175,13 @@ impl Conductor {
     fn receive(&mut self, mail: Mail) {
         match mail {
             Mail::Order { service, command, by, reply } => self.order(&service, command, by, reply),
+            Mail::Export { reply } => drop(reply.send(self.export())),
+            Mail::Import { states, by, reply } => self.import(states, &by, reply),
             Mail::Look { service, reply } => {
                 let status = self.place(&service).map(|at| Box::new(self.charges[at].status()));
                 let _ = reply.send(status);
             }
-            Mail::Checked(Checked { service, entry, endpoint }, finding) => {
-                let Some((name, eras_changed)) = self.charges[service].note_check(entry, endpoint, &finding) else { return };
-                if !finding.success {
-                    tracing::debug!(%entry, endpoint = name, detail = finding.detail, "check failed");
-                }
-                if eras_changed {
-                    let (service, era) = (&self.charges[service].config.name, self.charges[service].era_of(entry, endpoint));
-                    tracing::info!(service, %entry, endpoint = name, era, "era seen");
-                }
-                let published = self.step(service, Event::Probed { entry, endpoint: name, success: finding.success });
-                if eras_changed && !published {
-                    self.publish(service);
-                }
-                self.charges[service].note_silence();
-            }
+            Mail::Checked(checked, finding) => self.checked(checked, &finding),
             // Counted until the step is done, which may begin the next save.
             Mail::Suspected(Checked { service, entry, endpoint }) => {
                 let Some(name) = self.charges[service].name_of(entry, endpoint) else { return };
@@ -218,20 +212,40 @@ impl Conductor {
         }
     }
 
+    fn checked(&mut self, Checked { service, entry, endpoint }: Checked, finding: &Finding) {
+        let Some((name, eras_changed)) = self.charges[service].note_check(entry, endpoint, finding) else { return };
+        if !finding.success {
+            tracing::debug!(%entry, endpoint = name, detail = finding.detail, "check failed");
+        }
+        if eras_changed {
+            let (service, era) = (&self.charges[service].config.name, self.charges[service].era_of(entry, endpoint));
+            tracing::info!(service, %entry, endpoint = name, era, "era seen");
+        }
+        let published = self.step(service, Event::Probed { entry, endpoint: name, success: finding.success });
+        if eras_changed && !published {
+            self.publish(service);
+        }
+        self.charges[service].note_silence();
+    }
+
     fn order(&mut self, service: &str, command: Command, by: By, reply: oneshot::Sender<Result<Change, OrderError>>) {
         let Some(at) = self.place(service) else {
             let _ = reply.send(Err(OrderError::NoService(service.to_owned())));
             return;
         };
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
+        let ticket = self.next_ticket();
         self.charges[at].waiting.insert(ticket, reply);
         let By { actor, reason, if_match, dry_run } = by;
         self.step(at, Event::Ordered(Order { ticket, actor, reason, if_match, dry_run, command }));
     }
 
-    fn place(&self, service: &str) -> Option<usize> {
+    pub(super) fn place(&self, service: &str) -> Option<usize> {
         self.order.iter().copied().find(|at| self.charges[*at].config.name == service)
+    }
+
+    pub(super) fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
     }
 
     /// Whether it published.
@@ -313,10 +327,7 @@ impl Conductor {
         let service = self.charges[at].config.name.clone();
         self.charges[at].rollbacks += u64::from(matches!(note, Note::Rollback { .. }));
         if note.is_change() {
-            let mut line = json!(note);
-            line["service"] = json!(service);
-            line["result"] = json!("done");
-            self.audit.write(line);
+            self.audit.change(&service, &note);
         } else if note.is_trouble() {
             tracing::warn!(service, note = %json!(note), "control");
         } else {

@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn note(revision: u64) -> Note {
-        Note::Stable { entry: Entry::Primary, revision }
+        Note::Stable { entry: Entry::Primary, before: Entry::Secondary, revision }
     }
 
     fn numbers(missed: &Missed) -> Vec<u64> {

@@ -18,17 +18,22 @@ mod charge;
 mod conductor;
 mod configuration;
 mod events;
+mod import;
 mod keeping;
 mod reload;
 pub mod resolve;
+mod rotation;
 
 pub use audit::{Audit, Denied};
 pub use conductor::{Conductor, Setup};
 pub use configuration::{Applied, Beginning, Configuration, ConfigureError, Failure, KEPT, Standing, Wish};
 pub use events::{EventLog, Gap, Happening};
+pub use import::{AllStates, ImportError, Imported};
 pub use reload::Wanted;
 pub use resolve::Resolver;
+pub use rotation::{KEY_FILE, Rotated, Rotation, RotationError};
 
+use audit::Refused;
 use conductor::Mail;
 
 /// The way to the actor.
@@ -36,6 +41,7 @@ use conductor::Mail;
 pub struct Handle {
     mailbox: mpsc::Sender<Mail>,
     events: Arc<EventLog>,
+    audit: Audit,
     writing: watch::Receiver<usize>,
 }
 
@@ -88,12 +94,18 @@ pub struct Status {
 }
 
 impl Handle {
-    /// Wants a change, and waits until it is in force (and, for a raise, durable) or refused.
+    /// Wants a change, and waits until it is in force (and, for a raise, durable) or refused. What is refused is on the
+    /// record, too.
     pub async fn order(&self, service: &str, command: Command, by: By) -> Result<Change, OrderError> {
         let (reply, answer) = oneshot::channel();
+        let refused = (!by.dry_run).then(|| Refused::of(service, &command, &by));
         let mail = Mail::Order { service: service.to_owned(), command, by, reply };
         self.mailbox.send(mail).await.map_err(|_| OrderError::Stopping)?;
-        answer.await.map_err(|_| OrderError::Stopping)?
+        let answer = answer.await.map_err(|_| OrderError::Stopping)?;
+        if let (Some(refused), Err(error)) = (&refused, &answer) {
+            self.audit.refuse(refused, error);
+        }
+        answer
     }
 
     /// Serves these services and no others from now on, in this order: all of it, or nothing where one of them cannot

@@ -28,6 +28,7 @@ mod durable;
 mod instances;
 mod orders;
 mod reload;
+mod restore;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -308,7 +309,7 @@ impl Machine {
             self.stable_owed = true;
             self.owe_a_save();
             effects.push(Effect::Publish);
-            effects.push(Effect::Tell(Note::Stable { entry, revision: self.state.revision }));
+            effects.push(Effect::Tell(Note::Stable { entry, before: entry.other(), revision: self.state.revision }));
         }
         if self.retry.is_due(now) {
             self.brake_again(effects);

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! lock                  held with flock; says who holds it
-//! seal.key admin-token  generated secrets, mode 0600
+//! seal.key admin-token  generated secrets, mode 0600; of the seal keys the first seals, all open
 //! services/NAME.json    state, with a checksum; NAME.json.prev is the one before
 //! brake/NAME            two slots of 32 KiB, written in place, the older one first
 //! pins/NAME             hashes of the modern era's words and where they belong, appended twice a second
 //! config/000007.json    configurations that were in force, the last 20
-//! audit.jsonl           one line per change and denied attempt; .1 to .3 were put aside at 16 MiB
+//! services/import       the names of states that were stored together, while they are put in their places
+//! audit.jsonl           one line per change and denied attempt, chained; .1 to .3 were put aside at 16 MiB
+//! audit.anchor          both ends of that chain
 //! ```
 //!
 //! A save is temp file, fsync, link to `.prev`, rename, fsync of the folder, and only then an acknowledgement. The
@@ -26,13 +28,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use self::audit::AuditFile;
+use self::files::{keep_previous, make_folder, sync_folder, write_new};
+use super::chain::Report;
 use super::pins::{PinBatch, PinJournal};
-use super::store::{Generation, Store, StoreError};
+use super::store::{Generation, Saving, Store, StoreError};
 use crate::domain::machine::{Brake, Durable, Found};
 
+mod anchor;
 mod audit;
+mod files;
 mod generations;
 mod pins;
+mod together;
 
 const FORMAT: u32 = 1;
 const SLOT: usize = 32 << 10;
@@ -68,6 +75,7 @@ impl Directory {
             make_folder(&folder).map_err(|error| io_error(&folder, error))?;
         }
         let lock = lock_folder(root)?;
+        together::finish(&root.join("services"))?;
         let audit = AuditFile::open(root).map_err(|error| io_error(&AuditFile::path(root), error))?;
         Ok(Self {
             root: root.to_path_buf(),
@@ -91,6 +99,11 @@ impl Directory {
             }
             Err(error) => Err(io_error(&path, error)),
         }
+    }
+
+    /// Writes a secret file anew, with mode 0600: under its name is the old content or the new.
+    pub fn replace_secret(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        write_new(&self.secret_path(name), text.as_bytes(), |_| Ok(()))
     }
 
     /// Where a secret is.
@@ -170,6 +183,19 @@ impl Store for Directory {
         Ok(())
     }
 
+    fn save_all(&self, saves: &[Saving]) -> Result<(), StoreError> {
+        let mut revisions = lock(&self.revisions);
+        for Saving { service, expected, .. } in saves {
+            let (expected, found) = (*expected, revisions.get(service).copied().unwrap_or(0));
+            if found != expected {
+                return Err(StoreError::Conflict { expected, found });
+            }
+        }
+        together::save(&self.root.join("services"), saves)?;
+        revisions.extend(saves.iter().map(|saving| (saving.service.clone(), saving.state.revision)));
+        Ok(())
+    }
+
     fn brake(&self, service: &str, brake: &Brake) -> Result<(), StoreError> {
         let path = self.root.join("brake").join(service);
         let mut brakes = lock(&self.brakes);
@@ -191,7 +217,15 @@ impl Store for Directory {
     }
 
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError> {
-        audit::tail(&self.root, most).map_err(|error| io_error(&AuditFile::path(&self.root), error))
+        audit::read::tail(&self.root, most).map_err(|error| io_error(&AuditFile::path(&self.root), error))
+    }
+
+    fn audit_after(&self, seq: u64, most: usize) -> Result<Vec<String>, StoreError> {
+        audit::read::after(&self.root, seq, most).map_err(|error| io_error(&AuditFile::path(&self.root), error))
+    }
+
+    fn audit_verify(&self) -> Result<Report, StoreError> {
+        verify_audit(&self.root).map(Option::unwrap_or_default)
     }
 
     fn warning(&self, service: &str) -> Option<String> {
@@ -219,6 +253,11 @@ impl Store for Directory {
     fn is_durable(&self) -> bool {
         true
     }
+}
+
+/// Looks through the whole audit of a state directory, whether a dualgate runs on it or not. Nothing, where there is none.
+pub fn verify_audit(root: &Path) -> Result<Option<Report>, StoreError> {
+    audit::read::verify(root).map_err(|error| io_error(&AuditFile::path(root), error))
 }
 
 fn lock_folder(root: &Path) -> Result<File, StoreError> {
@@ -267,60 +306,6 @@ fn write_state(state: &Durable) -> serde_json::Result<String> {
     let text = serde_json::to_string(state)?;
     let raw: &RawValue = serde_json::from_str(&text)?;
     serde_json::to_string(&Document { format: FORMAT, checksum: checksum(&text), state: raw })
-}
-
-/// Writes a file whole: what is under its name is the old content or the new. `before` runs when
-/// the new content is safe beside it, so that a disk that is full has changed nothing by then.
-fn write_new(path: &Path, content: &[u8], before: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), StoreError> {
-    let temporary = path.with_extension("tmp");
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        before(path)?;
-        fs::rename(&temporary, path)?;
-        sync_folder(path.parent())
-    };
-    write().map_err(|error| io_error(path, error))
-}
-
-/// Keeps the present file under a second name, without a moment in which there is none.
-fn keep_previous(path: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
-    let second = path.with_extension("json.link");
-    // Left of a crash between the two steps.
-    match fs::remove_file(&second) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    match link(path, &second) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // Not every file system has hard links.
-        Err(_) => {
-            fs::copy(path, &second)?;
-            File::open(&second)?.sync_all()?;
-        }
-    }
-    fs::rename(&second, path.with_extension("json.prev"))
-}
-
-/// Makes a folder and those above it, and has each of their names on the disk.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        make_folder(parent)?;
-    }
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
-        made => made.and_then(|()| sync_folder(folder.parent())),
-    }
-}
-
-fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
-    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
 }
 
 /// `checksum length json`. What does not fit is left out, words first: the rollback counts.

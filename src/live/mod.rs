@@ -1,13 +1,16 @@
 //! What is shared: the snapshot cell, and the store of what must survive.
 
 pub mod cell;
+pub mod chain;
 pub mod directory;
+pub mod export;
 pub mod pins;
 pub mod snapshot;
 pub mod store;
 
 pub use cell::{Publisher, Reader};
-pub use directory::Directory;
+pub use chain::{Damage, Report};
+pub use directory::{Directory, verify_audit};
 pub use pins::{Handle, Pin, PinBatch, PinJournal, PinRecord, Pins};
 pub use snapshot::{Births, EndpointView, EntryView, ServiceView, Snapshot};
-pub use store::{Generation, Memory, Store, StoreError};
+pub use store::{Generation, Memory, Saving, Store, StoreError};

@@ -1,12 +1,13 @@
 //! The door to what must survive: compare-and-set by revision. A directory is behind it now;
 //! a store that replicas share can be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::chain::{Anchor, Checker, Report, Stamp};
 use super::pins::{PinBatch, PinJournal};
 use crate::domain::machine::{Brake, Durable, Found};
 
@@ -22,15 +23,25 @@ pub trait Store: Send + Sync {
     /// returns, the state survives a loss of power.
     fn save(&self, service: &str, state: &Durable, expected: u64) -> Result<(), StoreError>;
 
+    /// Stores several states as [`Self::save`] does one: a loss of power leaves all of them or none.
+    fn save_all(&self, saves: &[Saving]) -> Result<(), StoreError>;
+
     /// Records a rollback in place, without needing new room. When it returns, the rollback
     /// survives a loss of power.
     fn brake(&self, service: &str, brake: &Brake) -> Result<(), StoreError>;
 
-    /// Appends a line to the audit, whole or not at all.
-    fn audit(&self, line: &str) -> Result<(), StoreError>;
+    /// Appends a line with the members of this JSON object to the audit, whole or not at all. It becomes the next of the
+    /// chain ([`super::chain`]).
+    fn audit(&self, members: &str) -> Result<(), StoreError>;
 
     /// The last lines of the audit, oldest first.
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError>;
+
+    /// Lines of the audit after the one of this number, oldest first: so many at most, and fewer where they are long.
+    fn audit_after(&self, seq: u64, most: usize) -> Result<Vec<String>, StoreError>;
+
+    /// Whether the whole audit is as it was written.
+    fn audit_verify(&self) -> Result<Report, StoreError>;
 
     /// The pins of the modern era that were kept. They are hints: what cannot be read is left out.
     fn pins(&self, _service: &str) -> Result<PinJournal, StoreError> {
@@ -75,6 +86,17 @@ pub struct Generation {
     pub digest: String,
     /// As it was written: what stands for secrets and the environment is not filled in.
     pub text: String,
+}
+
+/// One of several states to store.
+#[derive(Clone, Debug)]
+pub struct Saving {
+    /// The service.
+    pub service: String,
+    /// Its state.
+    pub state: Durable,
+    /// The revision that is stored, 0 where none is.
+    pub expected: u64,
 }
 
 /// Why the store did not do it.
@@ -125,7 +147,13 @@ impl StoreError {
 #[derive(Default)]
 pub struct Memory {
     states: Mutex<HashMap<String, Durable>>,
-    audit: Mutex<Vec<String>>,
+    audit: Mutex<Lines>,
+}
+
+#[derive(Default)]
+struct Lines {
+    lines: VecDeque<String>,
+    anchor: Anchor,
 }
 
 /// Lines of audit kept in memory.
@@ -150,22 +178,54 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn save_all(&self, saves: &[Saving]) -> Result<(), StoreError> {
+        let mut states = lock(&self.states);
+        for Saving { service, expected, .. } in saves {
+            let (expected, found) = (*expected, states.get(service).map_or(0, |state| state.revision));
+            if found != expected {
+                return Err(StoreError::Conflict { expected, found });
+            }
+        }
+        states.extend(saves.iter().map(|saving| (saving.service.clone(), saving.state.clone())));
+        Ok(())
+    }
+
     fn brake(&self, _service: &str, _brake: &Brake) -> Result<(), StoreError> {
         Ok(())
     }
 
-    fn audit(&self, line: &str) -> Result<(), StoreError> {
+    fn audit(&self, members: &str) -> Result<(), StoreError> {
         let mut audit = lock(&self.audit);
-        if audit.len() >= MOST_LINES {
-            audit.remove(0);
+        let (line, link) = audit.anchor.last.next(members);
+        audit.lines.push_back(line);
+        audit.anchor.last = link;
+        if audit.lines.len() > MOST_LINES {
+            audit.lines.pop_front();
+            // The first that stays says what the last that went was.
+            if let Some(stamp) = audit.lines.front().and_then(|line| Stamp::of(line.as_bytes())) {
+                audit.anchor.dropped = stamp.before();
+            }
         }
-        audit.push(line.to_owned());
         Ok(())
     }
 
     fn audit_tail(&self, most: usize) -> Result<Vec<String>, StoreError> {
+        let lines = &lock(&self.audit).lines;
+        Ok(lines.iter().skip(lines.len().saturating_sub(most)).cloned().collect())
+    }
+
+    fn audit_after(&self, seq: u64, most: usize) -> Result<Vec<String>, StoreError> {
         let audit = lock(&self.audit);
-        Ok(audit[audit.len().saturating_sub(most)..].to_vec())
+        let skipped = usize::try_from(seq.saturating_sub(audit.anchor.dropped.seq)).unwrap_or(usize::MAX);
+        Ok(audit.lines.iter().skip(skipped).take(most).cloned().collect())
+    }
+
+    fn audit_verify(&self) -> Result<Report, StoreError> {
+        let audit = lock(&self.audit);
+        let mut checker = Checker::new(Ok(audit.anchor.clone()));
+        checker.file("memory");
+        let _ = audit.lines.iter().all(|line| checker.line(line.as_bytes()));
+        Ok(checker.end(0))
     }
 
     fn is_durable(&self) -> bool {

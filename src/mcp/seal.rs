@@ -15,8 +15,10 @@
 //! nonces does not apply: even 16,000 starts under one key, 2^32 ids each, meet with a chance of
 //! about 2^-36.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt as HkdfSalt};
 use aws_lc_rs::hmac;
@@ -84,6 +86,15 @@ impl Secret {
             .map_err(|_| format!("{length} bytes, where a seal key has 32 (write one with `openssl rand -base64 32`)"))
     }
 
+    /// Reads all lines of a file of several keys, of which there is at least one.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, String> {
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let keys: Vec<Self> = lines
+            .map(|(at, line)| Self::parse(line).map_err(|what| format!("line {}: {what}", at + 1)))
+            .collect::<Result<_, _>>()?;
+        if keys.is_empty() { Err("there is no key in it".to_owned()) } else { Ok(keys) }
+    }
+
     /// The line of a key file.
     pub fn to_line(&self) -> String {
         format!("{}\n", STANDARD.encode(self.0))
@@ -92,7 +103,8 @@ impl Secret {
 
 /// The keys: the first seals, all open.
 pub struct SealKeys {
-    keys: Vec<SealKey>,
+    /// Never empty.
+    keys: ArcSwap<Vec<Arc<SealKey>>>,
     nonce_start: u128,
     sealed: AtomicU64,
 }
@@ -109,13 +121,26 @@ impl SealKeys {
         assert!(!secrets.is_empty(), "there is always a key to seal with");
         let mut start = [0; 16];
         start[4..].copy_from_slice(&nonce_start);
-        let keys = secrets.iter().map(SealKey::derive).collect();
-        Self { keys, nonce_start: u128::from_be_bytes(start), sealed: AtomicU64::new(0) }
+        let keys = secrets.iter().map(|secret| Arc::new(SealKey::derive(secret))).collect::<Vec<_>>();
+        Self { keys: ArcSwap::from_pointee(keys), nonce_start: u128::from_be_bytes(start), sealed: AtomicU64::new(0) }
+    }
+
+    /// Seals with this key from now on; those of before still open. Gives how many keys open then.
+    pub fn seal_with(&self, secret: &Secret) -> usize {
+        let key = Arc::new(SealKey::derive(secret));
+        let before = self.keys.rcu(|keys| std::iter::once(&key).chain(keys.iter()).cloned().collect::<Vec<_>>());
+        before.len() + 1
+    }
+
+    /// The id of the key that seals, in hex. It is no secret: every sealed id begins with it.
+    pub fn sealing(&self) -> String {
+        self.keys.load()[0].id.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Seals the pin into an id for clients of this service.
     pub fn seal(&self, service: &str, pin: &SessionPin) -> Result<String, TooLong> {
-        let key = &self.keys[0];
+        let keys = self.keys.load();
+        let key = &keys[0];
         let upstream = pin.upstream.as_deref();
         let too_long = || TooLong(upstream.map_or(0, str::len));
         let nonce = self.next_nonce();
@@ -162,7 +187,8 @@ impl SealKeys {
         }
         let (header, sealed) = token.split_at_mut(HEADER);
         let (prefix, nonce) = header.split_at(1 + KEY_ID);
-        let key = self.keys.iter().find(|key| key.id == prefix[1..])?;
+        let keys = self.keys.load();
+        let key = keys.iter().find(|key| key.id == prefix[1..])?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let text = key.aead.open_in_place(nonce, Aad::from(bound_to(service, prefix)), sealed).ok()?;
         read_pin(text)
@@ -171,7 +197,7 @@ impl SealKeys {
     /// The salt of a service's position hash in an epoch. Every replica with the same first key
     /// computes the same.
     pub fn salt(&self, service: &str, epoch: u64) -> Salt {
-        let mut context = hmac::Context::with_key(&self.keys[0].salts);
+        let mut context = hmac::Context::with_key(&self.keys.load()[0].salts);
         context.update(&epoch.to_be_bytes());
         context.update(service.as_bytes());
         let tag = context.sign();
@@ -346,6 +372,27 @@ mod tests {
         let old = keys(&[1]).seal("notes", &pin()).unwrap();
         assert_eq!(keys(&[2, 1]).open("notes", old.as_bytes()), Some(pin()));
         assert_eq!(keys(&[2]).open("notes", old.as_bytes()), None);
+    }
+
+    #[test]
+    fn a_key_that_is_rotated_in_seals_and_all_before_it_open() {
+        let rotated = keys(&[1]);
+        let first = rotated.seal("notes", &pin()).unwrap();
+        let sealing = rotated.sealing();
+        assert_eq!(rotated.seal_with(&Secret::new([2; 32])), 2);
+        assert_eq!(rotated.seal_with(&Secret::new([3; 32])), 3);
+        let third = rotated.seal("notes", &pin()).unwrap();
+        assert_ne!(rotated.sealing(), sealing);
+        assert_eq!(
+            (rotated.open("notes", first.as_bytes()), rotated.open("notes", third.as_bytes())),
+            (Some(pin()), Some(pin()))
+        );
+        assert_eq!(keys(&[1]).open("notes", third.as_bytes()), None);
+        let text = [3, 2, 1].map(|seed| Secret::new([seed; 32]).to_line()).concat();
+        let again = SealKeys::new(&Secret::parse_all(&text).unwrap(), [9; NONCE_LEN]);
+        assert_eq!((again.sealing(), again.open("notes", first.as_bytes())), (rotated.sealing(), Some(pin())));
+        assert_eq!(Secret::parse_all("\n").err().unwrap(), "there is no key in it");
+        assert!(Secret::parse_all(&format!("{text}AAAA\n")).err().unwrap().starts_with("line 4: 3 bytes"));
     }
 
     #[test]

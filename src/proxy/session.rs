@@ -50,7 +50,7 @@ impl Worker {
         let sealed = self.site.keys.seal(&seat.service.config.name, &pin);
         let id = sealed.map_err(|too_long| ProxyError::BadAnswer(too_long.to_string()))?;
         let tally = &seat.service.entries[seat.entry].tally;
-        tally.sessions().seen(id.as_bytes(), self.site.clock.now().since(Moment::default()));
+        tally.sessions().seen(id.as_bytes(), seat.ticket.endpoint().id, self.site.clock.now().since(Moment::default()));
         tally.note_birth();
         HeaderValue::try_from(id).map_err(|error| ProxyError::BadAnswer(error.to_string()))
     }
@@ -71,7 +71,7 @@ impl Worker {
             sessions.ended(id);
             self.site.interrupted.end(id, is_lost.then_some(Outcome::Failed(Blame::Entry)));
         } else {
-            sessions.seen(id, self.site.clock.now().since(Moment::default()));
+            sessions.seen(id, seat.ticket.endpoint().id, self.site.clock.now().since(Moment::default()));
         }
         if is_lost { Outcome::Failed(Blame::Entry) } else { Outcome::of_status(status.as_u16()) }
     }

@@ -188,7 +188,28 @@ impl Drop for StreamGuard {
 /// loses a figure for some minutes and nothing else.
 #[derive(Debug, Default)]
 pub struct Roster {
-    shards: [Mutex<HashMap<u64, Duration>>; SHARDS],
+    shards: [Mutex<HashMap<u64, Seen>>; SHARDS],
+}
+
+/// Seconds since the start of the process, and the endpoint's id: 12 bytes, as there may be a million of them.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    first: u32,
+    last: u32,
+    endpoint: u32,
+}
+
+/// The sessions of one endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Living {
+    /// How many.
+    pub count: u64,
+    /// Since the first of them was seen by this process.
+    pub oldest: Duration,
+    /// Since the last of them was.
+    pub youngest: Duration,
+    /// The longest that one of them has been silent.
+    pub longest_idle: Duration,
 }
 
 const SHARDS: usize = 16;
@@ -197,15 +218,21 @@ const SHARDS: usize = 16;
 const MOST: usize = 1 << 20;
 
 /// A session not seen for so long is taken for abandoned (the idle expiry of SDK servers).
-const IDLE: Duration = Duration::from_secs(30 * 60);
+pub const IDLE: Duration = Duration::from_secs(30 * 60);
 
 impl Roster {
-    /// A session was used, by the id that its client holds; `now` is the time since the start.
-    pub fn seen(&self, id: &[u8], now: Duration) {
+    /// A session was used at the endpoint of this id, by the id that its client holds; `now` is the time since the start.
+    pub fn seen(&self, id: &[u8], endpoint: u64, now: Duration) {
         let id = hash(id);
+        let (last, endpoint) = (seconds(now), short(endpoint));
         let mut shard = self.shard(id);
-        if shard.len() < MOST / SHARDS || shard.contains_key(&id) {
-            shard.insert(id, now);
+        match shard.get_mut(&id) {
+            Some(seen) => (seen.last, seen.endpoint) = (last, endpoint),
+            None => {
+                if shard.len() < MOST / SHARDS {
+                    shard.insert(id, Seen { first: last, last, endpoint });
+                }
+            }
         }
     }
 
@@ -224,7 +251,7 @@ impl Roster {
     /// Forgets the abandoned.
     pub fn sweep(&self, now: Duration) {
         for shard in &self.shards {
-            lock(shard).retain(|_, seen| now.saturating_sub(*seen) < IDLE);
+            lock(shard).retain(|_, seen| now.saturating_sub(Duration::from_secs(seen.last.into())) < IDLE);
         }
     }
 
@@ -233,7 +260,25 @@ impl Roster {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    fn shard(&self, id: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Duration>> {
+    /// The sessions of each endpoint in the order of these ids, and those of endpoints that are none of them.
+    pub fn by_endpoint(&self, ids: &[u64], now: Duration) -> (Vec<Living>, Living) {
+        let ids: Vec<u32> = ids.iter().copied().map(short).collect();
+        let (mut of, mut others) = (vec![Living::default(); ids.len()], Living::default());
+        let since = |then: u32| Duration::from_secs(seconds(now).saturating_sub(then).into());
+        for shard in &self.shards {
+            for seen in lock(shard).values() {
+                let living = ids.iter().position(|id| *id == seen.endpoint).map_or(&mut others, |at| &mut of[at]);
+                let age = since(seen.first);
+                living.youngest = if living.count == 0 { age } else { living.youngest.min(age) };
+                living.oldest = living.oldest.max(age);
+                living.longest_idle = living.longest_idle.max(since(seen.last));
+                living.count += 1;
+            }
+        }
+        (of, others)
+    }
+
+    fn shard(&self, id: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Seen>> {
         lock(&self.shards[id as usize % SHARDS])
     }
 }
@@ -273,6 +318,15 @@ impl ServiceTally {
     }
 }
 
+fn seconds(now: Duration) -> u32 {
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Endpoint ids count up from 1.
+fn short(endpoint: u64) -> u32 {
+    u32::try_from(endpoint).unwrap_or(u32::MAX)
+}
+
 /// Ids are not kept, only told apart.
 fn hash(id: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_key(b"dualgate.roster.");
@@ -293,11 +347,24 @@ mod tests {
     fn sessions_are_counted_until_they_end_or_are_abandoned() {
         let roster = Roster::default();
         let at = Duration::from_secs;
-        (0..100u8).for_each(|id| roster.seen(&[id], at(0)));
-        roster.seen(&[1], at(1800));
+        (0..100u8).for_each(|id| roster.seen(&[id], 1, at(0)));
+        roster.seen(&[1], 1, at(1800));
         roster.ended(&[2]);
         assert_eq!(roster.count(), 99);
         roster.sweep(at(1800));
         assert_eq!(roster.count(), 1);
+    }
+
+    #[test]
+    fn sessions_are_told_apart_by_endpoint_with_their_ages() {
+        let roster = Roster::default();
+        let at = Duration::from_secs;
+        roster.seen(b"a", 7, at(10));
+        roster.seen(b"b", 7, at(30));
+        roster.seen(b"a", 7, at(40));
+        roster.seen(b"c", 9, at(5));
+        let (of, others) = roster.by_endpoint(&[8, 7], at(100));
+        assert_eq!(of, [Living::default(), Living { count: 2, oldest: at(90), youngest: at(70), longest_idle: at(70) }]);
+        assert_eq!(others.count, 1);
     }
 }

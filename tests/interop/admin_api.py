@@ -23,7 +23,7 @@ from pathlib import Path
 
 from harness.gate import Gate
 from harness.install import WORK, install_python, locked
-from harness.procs import free_ports, unwind_on_terminate
+from harness.procs import free_ports, unwind_on_terminate, wait_until
 from harness.scene import Checks
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +37,7 @@ KEPT_EVENTS = 1024
 MOST_RUNS = 1000
 # About 2,000 changes in a round: more than events are kept, and fewer than the audit shows at once.
 OPERATOR_PAUSE = 0.025
+LEAST_MOVES = 1500
 
 
 def slug(note):
@@ -221,6 +222,7 @@ def one_round(checks, python, args, seed, running):
         generator.start()
     for generator in generators:
         generator.join()
+    wait_until(lambda: len(operator.notes) > LEAST_MOVES, "so many moves that events are lost", timeout=90)
     operator.done.set()
     operator.join()
     generated = [note for generator in generators for note in generator.read()]

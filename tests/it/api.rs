@@ -255,7 +255,7 @@ async fn every_route_is_in_the_document_and_everything_in_the_document_is_served
     let document = document(&app).await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
     let operations = operations(&document);
-    assert!(operations.len() >= 17, "{operations:?}");
+    assert!(operations.len() >= 23, "{operations:?}");
     let paths: BTreeSet<&String> = operations.iter().map(|(_, path)| path).collect();
     for path in paths {
         let documented: BTreeSet<&str> = operations.iter().filter(|(_, of)| of == path).map(|(method, _)| &**method).collect();

@@ -1,4 +1,4 @@
-use crate::support::{Client, Fake, Folder, Options, Process, TestApp, call, eventually, initialize};
+use crate::support::{Client, Fake, Folder, Options, Process, TestApp, call, dualgate, eventually, initialize};
 
 /// A file for the binary on fixed ports, since it must come back where its clients look for it.
 fn file(folder: &Folder, v1: &Fake, v2: &Fake, ports: [u16; 2]) -> String {
@@ -66,6 +66,10 @@ async fn after_kill_9_the_split_is_the_last_acknowledged_and_every_session_goes_
             assert_eq!(&home(id).await, before);
         }
     }
+    // The first changed nothing.
+    let state = folder.path().join("state");
+    let said = dualgate(&["audit", "verify", "--state-dir", state.to_str().unwrap()], &[]).await;
+    assert!(said.code == 0 && said.out.starts_with("intact: 4 lines, 1 to 4"), "{said:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::admin::problem::{Problem, kinds};
 
 /// On what condition a change is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(in crate::admin) enum Condition {
     /// None, or `*`: there is always something in force.
     Always,
     /// Only if one of these is in force.
@@ -39,7 +39,7 @@ impl Condition {
 
     /// The one number that the change is made on, or what is wrong with all of them; nothing: it is made on any. A race is
     /// decided where the change is made, which compares again.
-    pub(super) fn number(&self, current: u64) -> Result<Option<u64>, Problem> {
+    pub(in crate::admin) fn number(&self, current: u64) -> Result<Option<u64>, Problem> {
         let (numbers, text) = match self {
             Self::Always => return Ok(None),
             Self::Among { numbers, text } => (numbers, text),

@@ -35,6 +35,7 @@ kinds! {
     INVALID_PATH = BAD_REQUEST "invalid-path" "The path cannot be read";
     IF_MATCH = BAD_REQUEST "if-match" "If-Match cannot be read";
     IDEMPOTENCY_KEY = BAD_REQUEST "idempotency-key" "Idempotency-Key cannot be read";
+    ACTOR = BAD_REQUEST "actor" "Who are you?";
     TWO_HOSTS = BAD_REQUEST "two-hosts" "Which host?";
     NO_VALID_TOKEN = UNAUTHORIZED "no-valid-token" "Who are you?";
     WRONG_ORIGIN = FORBIDDEN "wrong-origin" "Not from this origin";
@@ -51,6 +52,7 @@ kinds! {
     FILE_IS_AUTHORITY = CONFLICT "file-is-authority" "The configuration file decides";
     NO_CONFIGURATION_FILE = CONFLICT "no-configuration-file" "There is no file";
     ENTRY_IN_USE = CONFLICT "entry-in-use" "The entry has clients";
+    KEYS_ARE_CONFIGURED = CONFLICT "keys-are-configured" "The keys are in files";
     KEY_IN_USE = CONFLICT "idempotency-key-in-use" "The first request with this key is not answered yet";
     STALE_REVISION = PRECONDITION_FAILED "stale-revision" "Somebody was faster";
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE "body-too-large" "The body is too large";
@@ -62,6 +64,7 @@ kinds! {
     VERSION = UNPROCESSABLE_ENTITY "version" "The value is not valid";
     ENDPOINT = UNPROCESSABLE_ENTITY "endpoint" "The value is not valid";
     ENDPOINT_OF_BOTH = UNPROCESSABLE_ENTITY "endpoint-of-both" "The value is not valid";
+    STATE = UNPROCESSABLE_ENTITY "state" "The value is not valid";
     INVALID_CONFIGURATION = UNPROCESSABLE_ENTITY "invalid-configuration" "The value is not valid";
     KEY_REUSED = UNPROCESSABLE_ENTITY "idempotency-key-reused" "The key belongs to another request";
     UNEXPECTED = INTERNAL_SERVER_ERROR "unexpected" "dualgate has made a mistake";

@@ -8,19 +8,6 @@ use utoipa::ToSchema;
 use super::Body;
 use crate::control;
 
-/// Reads the file again.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::admin) struct ReloadBody {
-    /// For the audit.
-    #[schema(max_length = 1000)]
-    pub(in crate::admin) reason: Option<String>,
-}
-
-impl Body for ReloadBody {
-    const LIKE: &'static str = r#"{"reason": "new endpoints"}, or nothing"#;
-}
-
 /// Puts one of before in force again.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::domain::machine::{Brake, Durable, Found};
-use crate::live::{Memory, StoreError};
+use crate::live::{Memory, Report, Saving, StoreError};
 
 /// A disk that refuses so many lines first.
 #[derive(Default)]
@@ -24,6 +24,10 @@ impl Store for Refusing {
         self.memory.save(service, state, expected)
     }
 
+    fn save_all(&self, saves: &[Saving]) -> Result<(), StoreError> {
+        self.memory.save_all(saves)
+    }
+
     fn brake(&self, service: &str, brake: &Brake) -> Result<(), StoreError> {
         self.memory.brake(service, brake)
     }
@@ -43,13 +47,21 @@ impl Store for Refusing {
         self.memory.audit_tail(most)
     }
 
+    fn audit_after(&self, seq: u64, most: usize) -> Result<Vec<String>, StoreError> {
+        self.memory.audit_after(seq, most)
+    }
+
+    fn audit_verify(&self) -> Result<Report, StoreError> {
+        self.memory.audit_verify()
+    }
+
     fn is_durable(&self) -> bool {
         true
     }
 }
 
 fn attempt(path: &str) -> Denied<'_> {
-    Denied { address: Some("127.0.0.1".to_owned()), method: "GET", path, status: 401 }
+    Denied { actor: None, address: Some("127.0.0.1".to_owned()), method: "GET", path, why: "no-valid-token", status: 401 }
 }
 
 fn kinds(audit: &Audit) -> Vec<String> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use thiserror::Error;
 
-use super::durable::EntrySpec;
+use super::durable::{Durable, EntrySpec};
 use crate::domain::entry::Entry;
 use crate::domain::health::Standing;
 use crate::domain::split::{Share, Split};
@@ -38,6 +38,30 @@ pub enum Command {
     Rollback,
     /// Fill a slot.
     Deploy(Deploy),
+    /// Put a state in force that was exported before; its sequence and revision do not count.
+    Restore(Box<Durable>),
+}
+
+impl Command {
+    /// As the audit and the command line name it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Split(_) => "split",
+            Self::Rollback => "rollback",
+            Self::Deploy(_) => "deploy",
+            Self::Restore(_) => "import",
+        }
+    }
+
+    /// What it wants, in words.
+    pub fn wanted(&self) -> String {
+        match self {
+            Self::Split(split) => split.to_string(),
+            Self::Rollback => "the candidate at 0".to_owned(),
+            Self::Deploy(deploy) => format!("{}: {}", deploy.entry, deploy.spec),
+            Self::Restore(state) => format!("split {}, stable {}", state.split, state.stable),
+        }
+    }
 }
 
 /// A version to put in a slot.
@@ -179,10 +203,25 @@ pub enum Note {
         /// The new revision.
         revision: u64,
     },
+    /// A state that was exported before was put in force.
+    Restored {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+        /// The state before, in words.
+        before: String,
+        /// and after.
+        after: String,
+        /// The new revision.
+        revision: u64,
+    },
     /// An entry was at 100 % for long enough and is in charge now.
     Stable {
         /// The entry.
         entry: Entry,
+        /// The one that was in charge before.
+        before: Entry,
         /// The revision, which this does not change.
         revision: u64,
     },
@@ -266,8 +305,11 @@ impl Note {
         matches!(self, Self::Unresolved { .. } | Self::Ejected { .. })
     }
 
-    /// Whether somebody did this, so that the audit must have it.
+    /// Whether the durable state is another now, so that the audit must have it.
     pub fn is_change(&self) -> bool {
-        matches!(self, Self::Split { .. } | Self::Rollback { .. } | Self::Deploy { .. })
+        matches!(
+            self,
+            Self::Split { .. } | Self::Rollback { .. } | Self::Deploy { .. } | Self::Stable { .. } | Self::Restored { .. }
+        )
     }
 }

@@ -14,7 +14,7 @@ impl Machine {
             Command::Rollback => self.roll_back(now, &order, effects),
             // What raises must not overtake what waits; what lowers must not wait.
             Command::Split(split) if self.waiting.is_some() && self.raises(*split) && !order.dry_run => self.wait(order, effects),
-            Command::Deploy(_) if self.waiting.is_some() && !order.dry_run => self.wait(order, effects),
+            Command::Deploy(_) | Command::Restore(_) if self.waiting.is_some() && !order.dry_run => self.wait(order, effects),
             Command::Split(split) => {
                 let split = *split;
                 self.set_split(now, &order, split, effects);
@@ -22,6 +22,10 @@ impl Machine {
             Command::Deploy(deploy) => {
                 let deploy = deploy.clone();
                 self.deploy(&order, deploy, effects);
+            }
+            Command::Restore(state) => {
+                let state = state.as_ref().clone();
+                self.restore(&order, state, effects);
             }
         }
     }
@@ -66,7 +70,7 @@ impl Machine {
     }
 
     /// Entries that would have clients and cannot take them.
-    fn unproven(&self, split: Split) -> Vec<String> {
+    pub(super) fn unproven(&self, split: Split) -> Vec<String> {
         let with_share = Entry::BOTH.into_iter().filter(|entry| split.share(*entry) != Share::NONE);
         let unproven = with_share.filter_map(|entry| match self.standing(entry) {
             Standing::Up => None,

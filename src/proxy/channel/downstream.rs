@@ -184,7 +184,7 @@ impl Downstream {
     fn note_alive(&self) {
         if let Phase::Open(open) = &self.phase {
             let now = self.site.clock.now().since(Moment::default());
-            self.tally.sessions().seen(open.token.as_bytes(), now);
+            self.tally.sessions().seen(open.token.as_bytes(), self.endpoint.id, now);
         }
     }
 }

@@ -6,7 +6,7 @@ use dualgate::app::{App, Seams};
 use dualgate::config::{self, Source};
 use serde_json::Value;
 
-use super::{Fake, Folder, eventually};
+use super::{Fake, Folder, Said, dualgate, eventually};
 
 pub struct TestApp {
     pub address: SocketAddr,
@@ -134,6 +134,15 @@ impl Drop for TestApp {
 }
 
 impl Admin {
+    /// One command of the command line, as somebody with the token.
+    pub async fn cli(&self, arguments: &[&str]) -> Said {
+        let file = Folder::new();
+        let token = file.path().join("token");
+        std::fs::write(&token, &self.token).unwrap();
+        let token = token.to_str().unwrap();
+        dualgate(arguments, &[("DUALGATE_ADMIN_URL", &self.url), ("DUALGATE_TOKEN_FILE", token), ("USER", "ada")]).await
+    }
+
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().unwrap();
         self.http.request(method, format!("{}{path}", self.url)).header("authorization", format!("Bearer {}", self.token))

@@ -174,6 +174,12 @@ impl Fake {
         all.iter().filter(|seen| !is_check(seen)).cloned().collect()
     }
 
+    /// Drops all that it has seen, which would else grow with the requests.
+    pub fn forget(&self) {
+        *self.state.seen.lock().unwrap() = Default::default();
+    }
+
+    /// The request seen last.
     pub fn last(&self) -> Seen {
         self.seen().pop().expect("a request was seen")
     }

@@ -10,11 +10,11 @@ mod sockets;
 mod sse;
 mod wire;
 
-pub use app::TestApp;
+pub use app::{Admin, TestApp};
 pub use certs::{Authority, Issued, pair, shake};
 pub use client::{Client, call, initialize};
 pub use fake::{Endpoint, Fake, Options};
-pub use process::Process;
+pub use process::{Process, Said, dualgate};
 pub use sockets::{at_rest, connections, narrow_listener};
 pub use sse::Channel;
 pub use wire::{Http1, Http2, read_until, text};

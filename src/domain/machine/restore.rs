@@ -1,0 +1,45 @@
+//! Putting a state in force that was exported before.
+
+use super::{Change, Durable, Effect, Machine, Note, Order};
+use crate::domain::entry::Entry;
+
+impl Machine {
+    /// Whether no change waits for the disk or is on its way to it.
+    pub fn is_settled(&self) -> bool {
+        self.waiting.is_none() && self.line.is_empty() && !self.saving
+    }
+
+    /// Durable first, as a raise is, whatever it does to the shares: it was not ordered in a hurry.
+    pub(super) fn restore(&mut self, order: &Order, given: Durable, effects: &mut Vec<Effect>) {
+        if let Err(refusal) = self.may_write(order) {
+            return effects.push(Effect::Answer(order.ticket, Err(refusal)));
+        }
+        let mut next = self.next_state();
+        next = Durable { sequence: next.sequence, revision: next.revision, ..given };
+        next.follow(&self.rules);
+        let mut change = Change { changed: !says_the_same(&next, &self.state), ..self.change_to(next.split) };
+        change.warnings = self.unproven(next.split);
+        if order.dry_run || !change.changed {
+            return effects.push(Effect::Answer(order.ticket, Ok(change)));
+        }
+        change.revision = next.revision;
+        let (actor, reason) = (order.actor.clone(), order.reason.clone());
+        let (before, after) = (self.words(&self.state), self.words(&next));
+        let note = Note::Restored { actor, reason, before, after, revision: next.revision };
+        self.put_in_line(next, order.ticket, change, note, effects);
+    }
+
+    /// `90:10, stable primary, primary 1.4.2 at http://…, secondary (condemned) …`.
+    fn words(&self, state: &Durable) -> String {
+        let entry = |entry: Entry| {
+            let spec = state.overlay[entry].as_ref().unwrap_or(&self.rules.entries[entry]);
+            let condemned = if state.condemned[entry].is_some() { " (condemned)" } else { "" };
+            format!("{entry}{condemned} {spec}")
+        };
+        format!("{}, stable {}, {}, {}", state.split, state.stable, entry(Entry::Primary), entry(Entry::Secondary))
+    }
+}
+
+fn says_the_same(one: &Durable, two: &Durable) -> bool {
+    Durable { sequence: two.sequence, revision: two.revision, ..one.clone() } == *two
+}
