@@ -105,3 +105,16 @@ fn every_metric_is_in_the_table_and_nothing_else() {
         assert!(page.contains(metric.help), "{}", metric.name);
     }
 }
+
+#[test]
+fn every_route_of_the_admin_api_is_made_together_with_its_document() {
+    let mut documented = 0;
+    for (path, module, text) in code() {
+        if module != "admin" {
+            continue;
+        }
+        assert!(!text.contains(".route("), "{}: routes!, with #[utoipa::path] at the handler", path.display());
+        documented += text.matches("#[utoipa::path(").count();
+    }
+    assert!(documented >= 11, "{documented}");
+}

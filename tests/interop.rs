@@ -28,13 +28,14 @@ fn main() -> ExitCode {
     let rmcp = example.display().to_string();
     let rmcp: &[&str] = &["--rmcp-client", &rmcp];
     // What is in one row runs side by side: the first keeps all cores busy by itself, the second mostly waits.
-    let rows: [&[Run]; 6] = [
+    let rows: [&[Run]; 7] = [
         &[("run.py", rmcp)],
         &[("survive.py", rmcp), ("march.py", &["--kill-server"])],
         &[("march.py", &[])],
         &[("march.py", &["--kill-proxy"])],
         &[("ten_thousand.py", &["--direct-roundrobin", "--sequences", "1000"])],
         &[("ten_thousand.py", &[])],
+        &[("admin_api.py", &[])],
     ];
     let mut failed: Vec<(String, String)> = Vec::new();
     let mut took = Vec::new();

@@ -2,153 +2,147 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::value::RawValue;
 
+use super::ask::{Asked, MayBeEmpty, Options, Path, Slot};
 use super::look::with_etag;
-use super::problem::Problem;
-use super::wire::{DeployBody, RollbackBody, SplitBody};
-use super::{Caller, Office, who, wire};
-use crate::config;
-use crate::control::By;
-use crate::domain::machine::{Command, Deploy, EntrySpec};
-use crate::domain::{Entry, Share, Split};
+use super::problem::{Problem, kinds};
+use super::wait::Awaited;
+use super::wire::{Changed, DeployBody, Deployed, ReasonBody, SplitBody};
+use super::{Office, wire};
+use crate::config::{self, EndpointText};
+use crate::domain::machine::{Command, Deploy, EndpointSpec, EntrySpec};
+use crate::domain::split::SplitError;
+use crate::domain::{Share, Split};
 
-/// Longer reasons belong in a ticket.
-const MOST_REASON: usize = 1000;
+/// A longer version label is none.
+const MOST_VERSION: usize = 128;
 
-#[derive(Deserialize)]
-pub(super) struct Options {
-    #[serde(default)]
-    pub(super) dry_run: bool,
-}
+/// So much of a value that will not do is shown.
+const MOST_SHOWN: usize = 40;
 
-type Asked = (Extension<Caller>, HeaderMap, Result<Query<Options>, QueryRejection>);
-
+/// Sets the split.
+#[utoipa::path(put, path = "/v1/services/{service}/split", params(("service" = String, Path), Options),
+    request_body = SplitBody, responses((status = 200, body = Changed)))]
 pub(super) async fn set_split(
     State(office): State<Arc<Office>>,
     Path(service): Path<String>,
-    (caller, headers, query): Asked,
-    body: Result<Bytes, BytesRejection>,
+    asked: Asked<SplitBody>,
 ) -> Result<Response, Problem> {
-    let query = query.map_err(|rejection| Problem::bad_query(&rejection))?;
-    let body: SplitBody = read(&headers, body)?;
+    let body = &asked.body;
     let split = Split::new(share("/primary", &body.primary)?, share("/secondary", &body.secondary)?)
-        .map_err(|error| Problem::invalid("split-sum", error.to_string()).hint("both shares together make 100"))?;
-    let by = by(*caller, &headers, &query, body.reason)?;
-    let change = office.control.order(&service, Command::Split(split), by).await?;
-    Ok(with_etag(change.revision, wire::change(&service, &change, query.dry_run)))
+        .map_err(|error| Problem::new(kinds::SPLIT_SUM, error.to_string()).hint("both shares together make 100"))?;
+    let change = asked.order(&office, &service, Command::Split(split), body.reason.as_ref()).await?;
+    let answer = with_etag(change.revision, wire::changed(&service, &change, asked.options.dry_run));
+    Ok(Awaited::change(&service, &change, &asked.options).on(answer))
 }
 
+/// Takes the candidate to 0, now. Legal in every state.
+#[utoipa::path(post, path = "/v1/services/{service}/rollback", params(("service" = String, Path), Options),
+    request_body = Option<ReasonBody>, responses((status = 200, body = Changed)))]
 pub(super) async fn roll_back(
     State(office): State<Arc<Office>>,
     Path(service): Path<String>,
-    (caller, headers, query): Asked,
-    body: Result<Bytes, BytesRejection>,
+    MayBeEmpty(asked): MayBeEmpty<ReasonBody>,
 ) -> Result<Response, Problem> {
-    let query = query.map_err(|rejection| Problem::bad_query(&rejection))?;
-    let body: RollbackBody = read_or_default(&headers, body)?;
-    let by = by(*caller, &headers, &query, body.reason)?;
-    let change = office.control.order(&service, Command::Rollback, by).await?;
-    Ok(with_etag(change.revision, wire::change(&service, &change, query.dry_run)))
+    let change = asked.order(&office, &service, Command::Rollback, asked.body.reason.as_ref()).await?;
+    let answer = with_etag(change.revision, wire::changed(&service, &change, asked.options.dry_run));
+    Ok(Awaited::change(&service, &change, &asked.options).on(answer))
 }
 
+/// Fills a slot.
+#[utoipa::path(put, path = "/v1/services/{service}/entries/{entry}",
+    params(("service" = String, Path), ("entry" = wire::EntryName, Path), Options),
+    request_body = DeployBody, responses((status = 200, body = Deployed)))]
 pub(super) async fn deploy(
     State(office): State<Arc<Office>>,
-    Path((service, entry)): Path<(String, String)>,
-    (caller, headers, query): Asked,
-    body: Result<Bytes, BytesRejection>,
+    Slot { service, entry }: Slot,
+    asked: Asked<DeployBody>,
 ) -> Result<Response, Problem> {
-    let entry: Entry =
-        entry.parse().map_err(|error: String| Problem::new(StatusCode::NOT_FOUND, "no-such-entry", "No such entry", error))?;
-    let query = query.map_err(|rejection| Problem::bad_query(&rejection))?;
-    let body: DeployBody = read(&headers, body)?;
-    if body.version.is_empty() || body.version.len() > 128 {
-        return Err(Problem::invalid("version", "/version: a version label has 1 to 128 characters"));
+    let DeployBody { version, endpoints, reason, force } = &asked.body;
+    if version.is_empty() || version.chars().count() > MOST_VERSION {
+        let what = format!("a version label has 1 to {MOST_VERSION} characters");
+        return Err(Problem::invalid(kinds::VERSION, "/version", what));
     }
     let status = office.control.status(&service).await?;
     let (now, file) = (status.machine.entry(entry), &status.machine.rules().entries[entry]);
     let known = [now.endpoints.as_slice(), file.endpoints.as_slice()].concat();
-    let endpoints = config::endpoints_beside(&body.endpoints, &known)
-        .map_err(|error| Problem::invalid("endpoint", format!("/endpoints: {error}")))?;
-    let spec = EntrySpec { version: body.version, endpoints };
-    let by = by(*caller, &headers, &query, body.reason)?;
-    let deploy = Deploy { entry, spec: spec.clone(), force: body.force };
-    let change = office.control.order(&service, Command::Deploy(deploy), by).await?;
-    Ok(with_etag(change.revision, wire::deployed(&service, entry, &spec, &change, query.dry_run)))
+    let spec = EntrySpec { version: version.clone(), endpoints: named(endpoints, &known)? };
+    let deploy = Deploy { entry, spec: spec.clone(), force: *force };
+    let change = asked.order(&office, &service, Command::Deploy(deploy), reason.as_ref()).await?;
+    let answer = with_etag(change.revision, wire::deployed(&service, entry, &spec, &change, asked.options.dry_run));
+    Ok(Awaited::deploy(&service, &change, &asked.options, entry, spec).on(answer))
 }
 
-/// Why, in the words of whoever asks.
-pub(super) fn reason(reason: Option<String>) -> Result<Option<String>, Problem> {
-    if reason.as_ref().is_some_and(|reason| reason.len() > MOST_REASON) {
-        return Err(Problem::invalid("reason", format!("/reason: at most {MOST_REASON} characters")));
+/// Each by itself first, so that the error points at the one.
+fn named(texts: &[EndpointText], known: &[EndpointSpec]) -> Result<Vec<EndpointSpec>, Problem> {
+    for (at, text) in texts.iter().enumerate() {
+        config::endpoints_beside(std::slice::from_ref(text), known)
+            .map_err(|error| Problem::invalid(kinds::ENDPOINT, &format!("/endpoints/{at}"), error))?;
     }
-    Ok(reason)
+    config::endpoints_beside(texts, known).map_err(|error| Problem::invalid(kinds::ENDPOINT, "/endpoints", error))
 }
 
-pub(super) fn by(caller: Caller, headers: &HeaderMap, options: &Options, why: Option<String>) -> Result<By, Problem> {
-    Ok(By { actor: who::actor(caller, headers)?, reason: reason(why)?, if_match: if_match(headers)?, dry_run: options.dry_run })
-}
-
-/// `If-Match` with the one revision that the caller saw; `*` is any.
-fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let mut values = headers.get_all(header::IF_MATCH).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" && values.next().is_none() {
-        return Ok(None);
-    }
-    let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
-    match (number, values.next()) {
-        (Some(revision), None) => Ok(Some(revision)),
-        _ => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "if-match",
-            "If-Match cannot be read",
-            format!("`{text}` is not a revision"),
-        )
-        .hint("If-Match: \"7\", as the ETag says")),
-    }
-}
-
-/// The same, where an empty body says it all.
-pub(super) fn read_or_default<T: DeserializeOwned + Default>(
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<T, Problem> {
-    if body.as_ref().is_ok_and(Bytes::is_empty) { Ok(T::default()) } else { read(headers, body) }
-}
-
-/// A strict body: JSON, no unknown members.
-pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
-    let body = body.map_err(|rejection| match rejection.into_response().status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large", "at most 64 KiB")
-        }
-        _ => Problem::bad_body("the body broke off"),
-    })?;
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
-    if !kind.to_ascii_lowercase().starts_with("application/json") {
-        let detail = format!("Content-Type is `{kind}`");
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "The body must be JSON", detail)
-            .hint("Content-Type: application/json"));
-    }
-    serde_json::from_slice(&body).map_err(|error| Problem::bad_body(error.to_string()))
-}
-
-fn share(pointer: &str, value: &Value) -> Result<Share, Problem> {
-    let share = match value {
-        // The text of the number, not its binary value: 0.1 is exact.
-        Value::Number(number) if number.is_u64() => Share::parse(&number.to_string()),
-        Value::Number(number) => Share::from_percent(number.as_f64().unwrap_or(f64::NAN)),
-        other => Err(crate::domain::split::SplitError::NotAShare(other.to_string())),
+/// A share from the text of the number, not from its binary value: 0.1 is exact, and what a double cannot
+/// hold is refused as it was written.
+fn share(pointer: &str, value: &RawValue) -> Result<Share, Problem> {
+    let text = value.get();
+    let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    let plain = |number: f64| if number == 0.0 { "0".to_owned() } else { number.to_string() };
+    let read = match text.contains(['e', 'E', '-']) {
+        _ if !is_number => None,
+        true => text.parse().ok().and_then(|number| Share::parse(&plain(number)).ok()),
+        false if text.contains('.') => Share::parse(text.trim_end_matches('0').trim_end_matches('.')).ok(),
+        false => Share::parse(text).ok(),
     };
-    share.map_err(|error| Problem::invalid("share", format!("{pointer}: {error}")))
+    read.ok_or_else(|| {
+        let shown: String = text.chars().take(MOST_SHOWN).collect();
+        let more = if shown.len() < text.len() { "…" } else { "" };
+        Problem::invalid(kinds::SHARE, pointer, SplitError::NotAShare(format!("{shown}{more}")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_what_was_written_and_is_never_rounded() {
+        let read = |text: &str| {
+            let raw: Box<RawValue> = serde_json::from_str(text).unwrap();
+            share("/primary", &raw).ok().map(Share::basis_points)
+        };
+        for (text, points) in [
+            ("0", 0),
+            ("100", 10_000),
+            ("0.1", 10),
+            ("12.50000", 1250),
+            ("100.00", 10_000),
+            ("1e1", 1000),
+            ("-0", 0),
+            ("-0.0e9", 0),
+        ] {
+            assert_eq!(read(text), Some(points), "{text}");
+        }
+        let long = "9".repeat(400);
+        for text in [
+            "-1",
+            "101",
+            "1e400",
+            "-1e400",
+            "1e-9",
+            "99.9999999999",
+            "99.99999999999999999999",
+            "null",
+            "\"40\"",
+            "true",
+            "[40]",
+            "{}",
+            &long,
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 }

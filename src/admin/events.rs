@@ -12,12 +12,16 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Office;
-use crate::control::Happening;
+use crate::control::{Gap, Happening};
 
 const QUIET: Duration = Duration::from_secs(15);
 
-/// Server-sent events, resumed by `Last-Event-ID`. A listener that falls behind by more than is
-/// kept is cut, comes back with its last id, and gets what is left.
+/// What happens, as server-sent events, resumed by `Last-Event-ID`.
+///
+/// A listener that falls behind by more than is kept is cut and comes back with its last id. Who comes back for
+/// more than is kept is told so by an event `gap`, and gets what is left.
+#[utoipa::path(get, path = "/v1/events", params(("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub(super) async fn events(State(office): State<Arc<Office>>, headers: HeaderMap) -> Response {
     let after = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let (missed, mut live) = office.control.events().listen(after);
@@ -26,8 +30,9 @@ pub(super) async fn events(State(office): State<Arc<Office>>, headers: HeaderMap
         if sender.send_data(Bytes::from_static(b": dualgate events\n\n")).await.is_err() {
             return;
         }
-        for happening in missed {
-            if sender.send_data(event(&happening)).await.is_err() {
+        let gap = missed.gap.map(told).into_iter();
+        for event in gap.chain(missed.events.iter().map(|happening| event(happening))) {
+            if sender.send_data(event).await.is_err() {
                 return;
             }
         }
@@ -53,4 +58,14 @@ fn event(happening: &Happening) -> Bytes {
     let data = json!(happening);
     let kind = data["type"].as_str().unwrap_or("message");
     Bytes::from(format!("id: {}\nevent: {kind}\ndata: {data}\n\n", happening.id))
+}
+
+/// Without an id: the last one that was heard stays the last.
+fn told(gap: Gap) -> Bytes {
+    let detail = match gap.lost {
+        Some(lost) => format!("{lost} events are not kept any more"),
+        None => "the last event id is not of this run of dualgate: what came after it is not known".to_owned(),
+    };
+    let data = json!({ "type": "gap", "lost": gap.lost, "detail": detail });
+    Bytes::from(format!("event: gap\ndata: {data}\n\n"))
 }

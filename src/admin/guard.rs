@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, digest};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::problem::Problem;
+use super::problem::{Problem, kinds};
 use super::{Caller, Office, who};
 use crate::control::Denied;
 
@@ -37,7 +37,7 @@ pub(super) async fn want_token(State(office): State<Arc<Office>>, request: Reque
         Some(offered) if office.token.is(offered) => next.run(request).await,
         offered => {
             let detail = if offered.is_some() { "the bearer token is not the right one" } else { "a bearer token is needed" };
-            let problem = Problem::new(StatusCode::UNAUTHORIZED, "no-valid-token", "Who are you?", detail).hint(
+            let problem = Problem::new(kinds::NO_VALID_TOKEN, detail).hint(
                 "Authorization: Bearer TOKEN; the token is in admin.token_file, else in `admin-token` in the state directory",
             );
             deny(&office, &request, problem)
@@ -64,18 +64,18 @@ fn foreign(office: &Office, headers: &HeaderMap) -> Option<Problem> {
     // Which of two is meant, the next reader of the request may see otherwise (RFC 9112, 3.2).
     if headers.get_all(header::HOST).iter().count() > 1 {
         let detail = "the request has more than one Host field";
-        return Some(Problem::new(StatusCode::BAD_REQUEST, "two-hosts", "Which host?", detail));
+        return Some(Problem::new(kinds::TWO_HOSTS, detail));
     }
     let host = text(header::HOST).unwrap_or_default();
     if !office.hosts.contains(&host) {
         let detail = format!("Host `{host}` is not one of this listener's");
-        let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "wrong-host", "This host is not served here", detail);
+        let problem = Problem::new(kinds::WRONG_HOST, detail);
         return Some(problem.hint("use 127.0.0.1 or localhost with the port, or add the name to admin.allowed_hosts"));
     }
     let scheme = if office.is_secure { "https" } else { "http" };
     if headers.contains_key(header::ORIGIN) && text(header::ORIGIN) != Some(format!("{scheme}://{host}")) {
         let detail = "pages of other origins may not call";
-        return Some(Problem::new(StatusCode::FORBIDDEN, "wrong-origin", "Not from this origin", detail));
+        return Some(Problem::new(kinds::WRONG_ORIGIN, detail));
     }
     None
 }

@@ -11,6 +11,7 @@ use super::Office;
 use crate::domain::{Entry, Scene, Standing};
 
 /// The process answers, and somebody decides in it.
+#[utoipa::path(get, path = "/health", responses((status = 200, body = Object), (status = 500, body = Object)))]
 pub(super) async fn alive(State(office): State<Arc<Office>>) -> (StatusCode, Json<Value>) {
     if office.control.is_alive() {
         (StatusCode::OK, Json(json!({ "status": "ok" })))
@@ -21,6 +22,7 @@ pub(super) async fn alive(State(office): State<Arc<Office>>) -> (StatusCode, Jso
 }
 
 /// Ready when every client of every service has an entry to go to, and the process is not leaving.
+#[utoipa::path(get, path = "/health/ready", responses((status = 200, body = Object), (status = 503, body = Object)))]
 pub(super) async fn ready(State(office): State<Arc<Office>>) -> (StatusCode, Json<Value>) {
     let mut reasons = Vec::new();
     if *office.leaving.borrow() {

@@ -24,6 +24,9 @@ use crate::tls::{self, Reload};
 use crate::upstream::tally::{BOUNDS, Histogram};
 use crate::upstream::{Endpoint, EntryTally, StreamKind};
 
+/// The metrics page.
+#[utoipa::path(get, path = "/metrics",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
 pub(super) async fn page(State(office): State<Arc<Office>>) -> Response {
     let snapshot = office.reader.current();
     let mut statuses = Vec::with_capacity(snapshot.services.len());

@@ -7,10 +7,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,23 +19,29 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::control::{Audit, Configuration, Handle, Rotation};
 use crate::live::Reader;
 use crate::proxy::{Load, Site, Stage};
 use crate::tls;
 
+mod ask;
 mod audit;
 mod change;
 mod configuration;
+mod contract;
 mod events;
 mod guard;
 mod health;
+mod idempotency;
 mod look;
 mod metrics;
 mod operate;
 mod problem;
 mod sessions;
+mod wait;
 mod who;
 mod wire;
 
@@ -97,69 +102,81 @@ impl Office {
 }
 
 pub use guard::Token;
-use problem::Problem;
 
-/// The admin listener's routes.
-pub fn admin_routes(office: Arc<Office>) -> Router {
-    let guarded = Router::new()
-        .route("/v1/services", get(look::services))
-        .route("/v1/services/{service}", get(look::service))
-        .route("/v1/services/{service}/split", get(look::split).put(change::set_split))
-        .route("/v1/services/{service}/rollback", post(change::roll_back))
-        .route("/v1/services/{service}/entries/{entry}", put(change::deploy))
-        .route("/v1/config", get(configuration::show))
-        .route("/v1/config/validate", post(configuration::validate))
-        .route("/v1/config/reload", post(configuration::reload))
-        .route("/v1/config/history", get(configuration::history))
-        .route("/v1/config/history/{number}", get(configuration::generation))
-        .route("/v1/config/revert", post(configuration::revert))
-        .route("/v1/services/{service}/sessions", get(sessions::sessions))
-        .route("/v1/services/{service}/entries/{entry}/drain", post(sessions::drain))
-        .route("/v1/state", get(operate::export_state).put(operate::import_state))
-        .route("/v1/keys/rotate", post(operate::rotate_keys))
-        .route("/v1/events", get(events::events))
-        .route("/v1/audit", get(audit::entries))
-        .route("/v1/audit/verify", get(audit::verify))
-        .layer(middleware::from_fn(whole_body))
-        .layer(middleware::from_fn_with_state(office.clone(), guard::want_token));
-    guarded
-        .merge(public_routes(office.clone()))
-        .fallback(problem::no_such_path)
-        .method_not_allowed_fallback(problem::wrong_method)
-        .layer(DefaultBodyLimit::max(MOST_BODY))
-        .layer(middleware::from_fn_with_state(office.clone(), guard::want_own_host))
-        .with_state(office)
+use contract::Contract;
+use problem::{Problem, kinds};
+
+/// What needs the token: every route with its schemas, in one table that router and document are made of.
+fn guarded() -> OpenApiRouter<Arc<Office>> {
+    OpenApiRouter::new()
+        .routes(routes!(look::services))
+        .routes(routes!(look::service))
+        .routes(routes!(look::split, change::set_split))
+        .routes(routes!(change::roll_back))
+        .routes(routes!(change::deploy))
+        .routes(routes!(configuration::show))
+        .routes(routes!(configuration::validate))
+        .routes(routes!(configuration::reload))
+        .routes(routes!(configuration::history))
+        .routes(routes!(configuration::generation))
+        .routes(routes!(configuration::revert))
+        .routes(routes!(sessions::sessions))
+        .routes(routes!(sessions::drain))
+        .routes(routes!(operate::export_state, operate::import_state))
+        .routes(routes!(operate::rotate_keys))
+        .routes(routes!(events::events))
+        .routes(routes!(audit::entries))
+        .routes(routes!(audit::verify))
+        .routes(routes!(contract::document))
 }
 
 /// What needs no token, and is also on the metrics listener, which may be public.
-pub fn public_routes(office: Arc<Office>) -> Router<Arc<Office>> {
-    Router::new()
-        .route("/health", get(health::alive))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(metrics::page))
-        .with_state(office)
+fn public() -> OpenApiRouter<Arc<Office>> {
+    OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready)).routes(routes!(metrics::page))
+}
+
+/// The admin listener's routes. What stands around them is named from the inside to the outside.
+pub fn admin_routes(office: Arc<Office>) -> Router {
+    let ((guarded, of_guarded), (public, of_public)) = (guarded().split_for_parts(), public().split_for_parts());
+    let contract = Arc::new(Contract::new(of_guarded, of_public));
+    let guarded = guarded
+        .layer(middleware::from_fn_with_state(Arc::default(), idempotency::once_only))
+        .layer(middleware::from_fn_with_state(office.clone(), wait::until_true))
+        .layer(middleware::from_fn(whole_body))
+        .layer(middleware::from_fn_with_state(contract, contract::hold))
+        .layer(middleware::from_fn_with_state(office.clone(), guard::want_token));
+    served(guarded.merge(public)).layer(middleware::from_fn_with_state(office.clone(), guard::want_own_host)).with_state(office)
 }
 
 /// The metrics listener's routes: read-only.
 pub fn metrics_routes(office: Arc<Office>) -> Router {
-    public_routes(office.clone())
+    served(public().split_for_parts().0).with_state(office)
+}
+
+/// With an answer to what is not there.
+fn served(routes: Router<Arc<Office>>) -> Router<Arc<Office>> {
+    routes
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::wrong_method)
-        .with_state(office)
+        .layer(DefaultBodyLimit::max(MOST_BODY))
 }
 
 /// Reads the body before the handler, and not for longer than it should take. It runs inside of the
 /// token's guard: nobody's body is waited for who may not call.
 async fn whole_body(request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
+    let too_large = || Problem::new(kinds::BODY_TOO_LARGE, "at most 64 KiB").into_response();
+    if body.size_hint().lower() > MOST_BODY as u64 {
+        return too_large();
+    }
     let read = Limited::new(body, MOST_BODY).collect();
     let bytes = match tokio::time::timeout(BODY_TIMEOUT, read).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Problem::body_too_large().into_response(),
-        Ok(Err(_)) => return Problem::bad_body("the body broke off").into_response(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
+        Ok(Err(_)) => return Problem::new(kinds::INVALID_BODY, "the body broke off").into_response(),
         Err(_) => {
             let detail = format!("the body was not complete after {BODY_TIMEOUT:?}");
-            return Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", "The body is too slow", detail).into_response();
+            return Problem::new(kinds::BODY_TOO_SLOW, detail).into_response();
         }
     };
     next.run(Request::from_parts(head, Body::from(bytes))).await

@@ -2,67 +2,57 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::{Extension, Json, body::Bytes};
-use serde_json::{Value, json};
+use axum::Json;
+use axum::extract::State;
+use serde_json::json;
 
-use super::change::{Options, by, read_or_default};
-use super::problem::Problem;
-use super::wire::RollbackBody;
-use super::{Caller, Office};
+use super::Office;
+use super::ask::{MayBeEmpty, Path, Slot};
+use super::problem::{Problem, kinds};
+use super::wire::sessions::{Drained, Sessions, SessionsOfEndpoint, SessionsOfEntry};
+use super::wire::{EntryName, ReasonBody};
 use crate::control::OrderError;
 use crate::domain::machine::Refusal;
-use crate::domain::{Entry, Moment, PerEntry, Share};
+use crate::domain::{Moment, PerEntry, Share};
 use crate::live::{EntryView, ServiceView};
 use crate::upstream::StreamKind;
-use crate::upstream::tally::{IDLE, Living};
+use crate::upstream::tally::IDLE;
 
-/// `GET /v1/services/{s}/sessions`.
-pub(super) async fn sessions(State(office): State<Arc<Office>>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+/// Where sessions live.
+#[utoipa::path(get, path = "/v1/services/{service}/sessions", params(("service" = String, Path)),
+    responses((status = 200, body = Sessions)))]
+pub(super) async fn sessions(State(office): State<Arc<Office>>, Path(name): Path<String>) -> Result<Json<Sessions>, Problem> {
     let view = view(&office, &name)?;
     let now = office.site.clock.now().since(Moment::default());
     let entries = PerEntry::from_fn(|entry| {
         let view = &view.entries[entry];
         let ids: Vec<u64> = view.endpoints.iter().map(|endpoint| endpoint.endpoint.id).collect();
         let (of, others) = view.tally.sessions().by_endpoint(&ids, now);
-        let mut endpoints: Vec<Value> =
-            view.endpoints.iter().zip(&of).map(|(view, living)| row(Some(&view.endpoint.name), living)).collect();
+        let each = view.endpoints.iter().zip(&of);
+        let mut endpoints: Vec<_> =
+            each.map(|(view, living)| SessionsOfEndpoint::of(Some(&view.endpoint.name), living)).collect();
         if others.count > 0 {
-            // Of endpoints that a deploy has replaced.
-            endpoints.push(row(None, &others));
+            endpoints.push(SessionsOfEndpoint::of(None, &others));
         }
-        json!({ "version": view.version, "sessions": view.tally.sessions().count(), "endpoints": endpoints })
+        SessionsOfEntry { version: view.version.clone(), sessions: view.tally.sessions().count(), endpoints }
     });
-    Ok(Json(json!({ "service": name, "forgotten_after_s": IDLE.as_secs(), "entries": entries })))
+    Ok(Json(Sessions { service: name, forgotten_after_s: IDLE.as_secs(), entries: entries.into() }))
 }
 
-fn row(name: Option<&str>, living: &Living) -> Value {
-    json!({
-        "name": name,
-        "sessions": living.count,
-        "oldest_s": living.oldest.as_secs(),
-        "youngest_s": living.youngest.as_secs(),
-        "longest_idle_s": living.longest_idle.as_secs(),
-    })
-}
-
-/// `POST /v1/services/{s}/entries/{e}/drain`: what an entry without a share still holds. It ends nothing by force, and it
-/// keeps nothing out: an entry without a share gets new clients only while the other one is down.
+/// What an entry without a share still holds. It ends nothing by force, and it keeps nothing out: an entry without a share
+/// gets new clients only while the other one is down.
+#[utoipa::path(post, path = "/v1/services/{service}/entries/{entry}/drain",
+    params(("service" = String, Path), ("entry" = EntryName, Path), ("dry_run" = Option<bool>, Query)),
+    request_body = Option<ReasonBody>, responses((status = 200, body = Drained)))]
 pub(super) async fn drain(
     State(office): State<Arc<Office>>,
-    Path((service, entry)): Path<(String, String)>,
-    (caller, headers, query): (Extension<Caller>, HeaderMap, Result<Query<Options>, QueryRejection>),
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, Problem> {
-    let entry: Entry =
-        entry.parse().map_err(|error: String| Problem::new(StatusCode::NOT_FOUND, "no-such-entry", "No such entry", error))?;
-    let query = query.map_err(|rejection| Problem::bad_query(&rejection))?;
-    let body: RollbackBody = read_or_default(&headers, body)?;
-    let by = by(*caller, &headers, &query, body.reason)?;
+    Slot { service, entry }: Slot,
+    MayBeEmpty(asked): MayBeEmpty<ReasonBody>,
+) -> Result<Json<Drained>, Problem> {
     let status = office.control.status(&service).await?;
     let state = status.machine.state();
+    let if_match = asked.condition.number(state.revision).map_err(|problem| problem.current((&status).into()))?;
+    let by = asked.by(asked.body.reason.as_ref(), if_match)?;
     if let Some(given) = by.if_match.filter(|given| *given != state.revision) {
         let stale = Refusal::Stale { given, current: state.revision, split: state.split };
         return Err(OrderError::Refused(stale).into());
@@ -70,8 +60,8 @@ pub(super) async fn drain(
     let share = state.split.share(entry);
     if share != Share::NONE {
         let detail = format!("{entry} has {share} % of the clients: it drains only at 0 %, else new ones take the place of old");
-        return Err(Problem::new(StatusCode::CONFLICT, "entry-in-use", "The entry has clients", detail)
-            .hint(format!("give its share to {} first, or roll back", entry.other())));
+        let hint = format!("give its share to {} first, or roll back", entry.other());
+        return Err(Problem::new(kinds::ENTRY_IN_USE, detail).hint(hint));
     }
     let view = view(&office, &service)?;
     let holds = Holds::of(&view.entries[entry]);
@@ -87,16 +77,16 @@ pub(super) async fn drain(
             "result": if holds.is_empty() { "done" } else { "waiting" },
         }));
     }
-    Ok(Json(json!({
-        "service": service,
-        "entry": entry,
-        "version": view.entries[entry].version,
-        "drained": holds.is_empty(),
-        "sessions": holds.sessions,
-        "streams": holds.streams,
-        "in_flight": holds.in_flight,
-        "dry_run": by.dry_run,
-    })))
+    Ok(Json(Drained {
+        service,
+        entry: entry.into(),
+        version: view.entries[entry].version.clone(),
+        drained: holds.is_empty(),
+        sessions: holds.sessions,
+        streams: holds.streams,
+        in_flight: holds.in_flight,
+        dry_run: by.dry_run,
+    }))
 }
 
 struct Holds {

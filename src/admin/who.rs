@@ -1,9 +1,9 @@
 //! Who calls, for the audit: the name that a client gives itself, and the address that it cannot choose.
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 
 use super::Caller;
-use super::problem::Problem;
+use super::problem::{Problem, kinds};
 
 /// Who the bearer of the token is, as they say themselves.
 pub(super) const ACTOR: &str = "dualgate-actor";
@@ -33,5 +33,5 @@ fn is_name(name: &str) -> bool {
 
 fn wrong() -> Problem {
     let detail = format!("Dualgate-Actor is one name of 1 to {LONGEST} visible ASCII characters, without spaces");
-    Problem::new(StatusCode::BAD_REQUEST, "actor", "Who are you?", detail).hint("leave it out, or name a person or a pipeline")
+    Problem::new(kinds::ACTOR, detail).hint("leave it out, or name a person or a pipeline")
 }

@@ -72,12 +72,14 @@ pub struct Wish {
     pub actor: String,
     /// Why.
     pub reason: Option<String>,
+    /// Only if this generation is in force.
+    pub if_match: Option<u64>,
 }
 
 impl Wish {
     /// Without a reason.
     pub fn of(actor: &str) -> Self {
-        Self { actor: actor.to_owned(), reason: None }
+        Self { actor: actor.to_owned(), reason: None, if_match: None }
     }
 }
 
@@ -101,6 +103,14 @@ pub enum ConfigureError {
     /// It was made from flags: there is nothing to read again.
     #[error("this process was started without a configuration file, so there is none to read again")]
     NoFile,
+    /// Somebody was faster.
+    #[error("configuration {given} is not the current one: it is {current}")]
+    Stale {
+        /// What was seen by whoever asks.
+        given: u64,
+        /// What is in force.
+        current: u64,
+    },
     /// No such number.
     #[error("configuration {0} is not kept: the last {KEPT} are")]
     NotKept(u64),
@@ -163,6 +173,7 @@ impl Configuration {
     /// Reads the file again and puts in force what it says.
     pub async fn reload(&self, wish: &Wish) -> Result<Applied, ConfigureError> {
         let _turn = self.0.turn.lock().await;
+        self.0.fresh(wish)?;
         let text = match self.file().await? {
             Ok(text) => text,
             Err(error) => {
@@ -179,6 +190,7 @@ impl Configuration {
     /// next start.
     pub async fn revert(&self, number: u64, wish: &Wish) -> Result<Applied, ConfigureError> {
         let _turn = self.0.turn.lock().await;
+        self.0.fresh(wish)?;
         let found = self.0.now().generations.iter().find(|kept| kept.number == number).map(|kept| kept.text.clone());
         let text = found.ok_or(ConfigureError::NotKept(number))?;
         self.put_in_force(&text, wish).await
@@ -332,6 +344,14 @@ impl Configuration {
 }
 
 impl Shared {
+    fn fresh(&self, wish: &Wish) -> Result<(), ConfigureError> {
+        let current = self.now().current().number;
+        match wish.if_match {
+            Some(given) if given != current => Err(ConfigureError::Stale { given, current }),
+            _ => Ok(()),
+        }
+    }
+
     fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -27,7 +27,7 @@ mod rotation;
 pub use audit::{Audit, Denied};
 pub use conductor::{Conductor, Setup};
 pub use configuration::{Applied, Beginning, Configuration, ConfigureError, Failure, KEPT, Standing, Wish};
-pub use events::{EventLog, Happening};
+pub use events::{EventLog, Gap, Happening};
 pub use import::{AllStates, ImportError, Imported};
 pub use reload::Wanted;
 pub use resolve::Resolver;

@@ -80,76 +80,148 @@ async fn a_stale_writer_is_told_what_is_current() {
     assert_eq!(problem["current"], json!({ "primary": 90.0, "secondary": 10.0, "revision": 1 }));
 }
 
+/// Bodies, the status and the end of the type they are refused with, the member that is named, and how.
+const BAD_BODIES: &[(&str, u16, &str, &str, &str)] = &[
+    (r#"{"primary":90,"secondary":20}"#, 422, "split-sum", "", "primary 90 and secondary 20 make 110, but must make 100"),
+    (r#"{"primary":101,"secondary":-1}"#, 422, "share", "/primary", "`101`"),
+    (r#"{"primary":100,"secondary":-1}"#, 422, "share", "/secondary", "`-1`"),
+    (r#"{"primary":"90","secondary":10}"#, 422, "share", "/primary", "`\"90\"`"),
+    (r#"{"primary":99.999,"secondary":0.001}"#, 422, "share", "/primary", "`99.999`"),
+    (r#"{"primary":1e400,"secondary":0}"#, 422, "share", "/primary", "`1e400`"),
+    (r#"{"primary":null,"secondary":10}"#, 422, "share", "/primary", "`null`"),
+    (r#"{"primary":true,"secondary":10}"#, 422, "share", "/primary", "`true`"),
+    (r#"{"primary":90,"secondary":[10]}"#, 422, "share", "/secondary", "`[10]`"),
+    (r#"{"primary":90,"secondary":{"a":1,"a":1}}"#, 422, "share", "/secondary", "`{\"a\":1,\"a\":1}`"),
+    (r#"{"primary":NaN,"secondary":10}"#, 400, "invalid-body", "/primary", "expected value at line 1 column 12"),
+    (r#"{"primary":090,"secondary":10}"#, 400, "invalid-body", "/primary", "invalid number at line 1 column 13"),
+    (r#"{"primary":90}"#, 400, "invalid-body", "/secondary", "missing field `secondary` at line 1 column 14"),
+    (
+        r#"{"primary":90,"secundary":10}"#,
+        400,
+        "invalid-body",
+        "/secundary",
+        "unknown field `secundary`, expected one of `primary`, `secondary`, `reason` at line 1 column 25; did you mean `secondary`?",
+    ),
+    (
+        r#"{"primary":90,"secondary":10,"x~/":1}"#,
+        400,
+        "invalid-body",
+        "/x~0~1",
+        "unknown field `x~/`, expected one of `primary`, `secondary`, `reason` at line 1 column 34",
+    ),
+    (
+        r#"{"primary":90,"primary":90,"secondary":10}"#,
+        400,
+        "invalid-body",
+        "/primary",
+        "duplicate field `primary` at line 1 column 23",
+    ),
+    (
+        r#"{"primary":90,"secondary":10,"reason":7}"#,
+        400,
+        "invalid-body",
+        "/reason",
+        "invalid type: integer `7`, expected a string at line 1 column 39",
+    ),
+    (r#"{"primary":90,"secondary":10} x"#, 400, "invalid-body", "", "trailing characters at line 1 column 31"),
+    (r#"{"primary":90,"secondary":10"#, 400, "invalid-body", "", "EOF while parsing an object at line 1 column 28"),
+    ("[90,10,null]", 400, "invalid-body", "", "the body must be an object"),
+    ("null", 400, "invalid-body", "", "the body must be an object"),
+    ("", 400, "invalid-body", "", "the body is empty"),
+    ("nonsense", 400, "invalid-body", "", "expected ident at line 1 column 2"),
+];
+
 #[tokio::test]
 async fn every_bad_body_is_refused_by_name_and_changes_nothing() {
     let (_v1, _v2, app) = app().await;
-    let table = [
-        (r#"{"primary":90,"secondary":20}"#, 422, "split-sum", "primary 90 and secondary 20 make 110, but must make 100"),
-        (
-            r#"{"primary":101,"secondary":-1}"#,
-            422,
-            "share",
-            "/primary: `101` is not a share: a number from 0 to 100 with at most two decimals",
-        ),
-        (
-            r#"{"primary":100,"secondary":-1}"#,
-            422,
-            "share",
-            "/secondary: `-1` is not a share: a number from 0 to 100 with at most two decimals",
-        ),
-        (
-            r#"{"primary":"90","secondary":10}"#,
-            422,
-            "share",
-            "/primary: `\"90\"` is not a share: a number from 0 to 100 with at most two decimals",
-        ),
-        (
-            r#"{"primary":99.999,"secondary":0.001}"#,
-            422,
-            "share",
-            "/primary: `99.999` is not a share: a number from 0 to 100 with at most two decimals",
-        ),
-        (
-            r#"{"primary":null,"secondary":10}"#,
-            422,
-            "share",
-            "/primary: `null` is not a share: a number from 0 to 100 with at most two decimals",
-        ),
-        (r#"{"primary":90}"#, 400, "invalid-body", "missing field `secondary` at line 1 column 14"),
-        (
-            r#"{"primary":90,"secondary":10,"x":1}"#,
-            400,
-            "invalid-body",
-            "unknown field `x`, expected one of `primary`, `secondary`, `reason` at line 1 column 32",
-        ),
-        (r#"{"primary":90,"primary":90,"secondary":10}"#, 400, "invalid-body", "duplicate field `primary` at line 1 column 23"),
-        (r#"{"primary":90,"secondary":10} x"#, 400, "invalid-body", "trailing characters at line 1 column 31"),
-        ("", 400, "invalid-body", "EOF while parsing a value at line 1 column 0"),
-        ("nonsense", 400, "invalid-body", "expected ident at line 1 column 2"),
-    ];
-    for (body, status, slug, detail) in table {
+    let before = app.admin.service().await;
+    let put = async |body: Vec<u8>| {
         let request = app.admin.request("PUT", SPLIT).header("content-type", "application/json").body(body);
         let response = request.send().await.unwrap();
-        assert_eq!(response.status().as_u16(), status, "{body}");
-        let problem: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
-        assert_eq!(
-            (problem["type"].as_str().unwrap(), problem["detail"].as_str().unwrap()),
-            (&*format!("urn:dualgate:problem:{slug}"), detail)
-        );
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice::<Value>(&response.bytes().await.unwrap()).unwrap())
+    };
+    for (body, status, slug, pointer, detail) in BAD_BODIES {
+        let detail = match *slug {
+            "share" => format!("{pointer}: {detail} is not a share: a number from 0 to 100 with at most two decimals"),
+            _ => (*detail).to_owned(),
+        };
+        let (answered, problem) = put(body.as_bytes().to_vec()).await;
+        assert_eq!((answered, problem["detail"].as_str().unwrap()), (*status, &*detail), "{body}");
+        assert_eq!(problem["type"], format!("urn:dualgate:problem:{slug}"), "{body}");
+        assert_eq!(problem["pointer"].as_str().unwrap_or_default(), *pointer, "{body}");
+        assert!(problem["hint"].is_string() || *slug == "share", "{problem}");
     }
-    let nested = format!("{}{}", "[".repeat(50_000), "]".repeat(14_000));
-    let deep = app.admin.request("PUT", SPLIT).header("content-type", "application/json").body(nested).send().await.unwrap();
-    assert_eq!(deep.status(), 400);
+    let digits = format!(r#"{{"primary":{},"secondary":0}}"#, "9".repeat(400));
+    let shown = format!("/primary: `{}…` is not a share: a number from 0 to 100 with at most two decimals", "9".repeat(40));
+    assert_eq!(put(digits.into()).await.1["detail"], shown);
+    let (status, problem) = put(b"{\"reason\":\"\xff\",\"primary\":90,\"secondary\":10}".to_vec()).await;
+    assert_eq!((status, &problem["detail"]), (400, &json!("the body is not UTF-8 from its byte 11 on")));
+    for depth in [33, 30_000] {
+        let nested = format!(r#"{{"primary":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let (status, problem) = put(nested.into()).await;
+        assert_eq!((status, &problem["detail"]), (400, &json!("the body is nested deeper than 32")));
+    }
+    let shallow = format!(r#"{{"secondary":10,"primary":{}{}}}"#, "[".repeat(31), "]".repeat(31));
+    assert_eq!(put(shallow.into()).await.0, 422);
+    let long = json!({ "primary": 90, "secondary": 10, "reason": "é".repeat(1001) });
+    assert_eq!(put(long.to_string().into()).await.1["pointer"], "/reason");
     // Over a connection of its own: the server closes it in the middle of the body.
     let mut stranger = app.admin.clone();
     stranger.http = reqwest::Client::new();
-    let large = stranger.request("PUT", SPLIT).header("content-type", "application/json").body("x".repeat(1 << 20)).send().await;
+    let large = stranger.request("PUT", SPLIT).header("content-type", "application/json").body("x".repeat(8 << 20)).send().await;
     assert!(large.is_err() || large.unwrap().status() == 413);
-    let text = app.admin.request("PUT", SPLIT).header("content-type", "text/plain").body("{}").send().await.unwrap();
-    assert_eq!(text.status(), 415);
-    let bad_condition = app.admin.request("PUT", SPLIT).header("if-match", "7").header("content-type", "application/json");
-    assert_eq!(bad_condition.body(r#"{"primary":90,"secondary":10}"#).send().await.unwrap().status(), 400);
-    assert_eq!(app.admin.send("GET", SPLIT, None).await.1["revision"], 1);
+    assert_eq!(app.admin.service().await["revision"], before["revision"]);
+}
+
+#[tokio::test]
+async fn every_bad_deploy_is_refused_by_name_and_changes_nothing() {
+    let (_v1, _v2, app) = app().await;
+    app.admin.split("100:0").await;
+    for (body, status, slug, pointer) in [
+        (json!({ "version": "", "endpoints": ["http://a:1"] }), 422, "version", "/version"),
+        (json!({ "version": "x".repeat(129), "endpoints": ["http://a:1"] }), 422, "version", "/version"),
+        (json!({ "version": 3, "endpoints": ["http://a:1"] }), 400, "invalid-body", "/version"),
+        (json!({ "version": "3", "endpoints": [] }), 422, "endpoint", "/endpoints"),
+        (json!({ "version": "3", "endpoints": "http://a:1" }), 400, "invalid-body", "/endpoints"),
+        (json!({ "version": "3", "endpoints": ["http://a:1", "ftp://a:2"] }), 422, "endpoint", "/endpoints/1"),
+        (json!({ "version": "3", "endpoints": ["http://a:1", "http://a:1/"] }), 422, "endpoint", "/endpoints"),
+        (json!({ "version": "3", "endpoints": [["a", "http://a:1", null]] }), 400, "invalid-body", "/endpoints/0"),
+        (json!({ "version": "3", "endpoints": [{ "name": "a" }] }), 400, "invalid-body", "/endpoints/0/url"),
+        (json!({ "version": "3", "endpoints": [{ "url": "http://a:1", "nam": "a" }] }), 400, "invalid-body", "/endpoints/0/nam"),
+        (json!({ "version": "3", "endpoints": ["http://a:1"], "force": null }), 400, "invalid-body", "/force"),
+        (json!({ "version": "3", "endpoints": ["http://a:1"], "force": "yes" }), 400, "invalid-body", "/force"),
+        (json!({ "version": "3", "endpoints": ["http://a:1"], "split": 1 }), 400, "invalid-body", "/split"),
+        (json!({ "endpoints": ["http://a:1"] }), 400, "invalid-body", "/version"),
+    ] {
+        let (answered, problem) = app.admin.send("PUT", "/v1/services/notes/entries/secondary", Some(body.clone())).await;
+        assert_eq!((answered, &problem["pointer"]), (status, &json!(pointer)), "{body}: {problem}");
+        assert_eq!(problem["type"], format!("urn:dualgate:problem:{slug}"), "{body}");
+    }
+    let service = app.admin.service().await;
+    assert_eq!((&service["revision"], &service["entries"]["secondary"]["overlay"]), (&json!(2), &json!(false)));
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_json_by_its_headers_is_refused() {
+    let (_v1, _v2, app) = app().await;
+    let body = r#"{"primary":50,"secondary":50}"#;
+    for headers in [
+        &[("content-type", "text/plain")][..],
+        &[("content-type", "application/jsonx")],
+        &[("content-type", "application/json; charset=latin1")],
+        &[("content-type", "application/json"), ("content-type", "text/plain")],
+        &[("content-type", "application/json"), ("content-encoding", "gzip")],
+        &[],
+    ] {
+        let request =
+            headers.iter().fold(app.admin.request("PUT", SPLIT), |request, (name, value)| request.header(*name, *value));
+        let answer = request.body(body).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().contains("not-json")), (415, true), "{headers:?}");
+    }
+    assert_eq!(app.admin.service().await["revision"], 1);
+    let request = app.admin.request("PUT", SPLIT).header("content-type", "Application/JSON ; charset=\"UTF-8\"");
+    assert_eq!(request.body(body).send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

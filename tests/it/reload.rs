@@ -256,6 +256,35 @@ async fn the_last_twenty_are_kept_and_any_of_them_can_be_had_again() {
 }
 
 #[tokio::test]
+async fn it_is_changed_on_the_condition_that_somebody_came_with_and_once_for_a_key() {
+    let gate = Gate::start("100:0", "").await;
+    let text = gate.text();
+    let send = async |path: &str, name: &'static str, value: &str, body: Value| {
+        let request = gate.app.admin.request("POST", path).header(name, value).header("content-type", "application/json");
+        let response = request.body(body.to_string()).send().await.unwrap();
+        let (status, tag) = (response.status().as_u16(), response.headers().get("etag").cloned());
+        (status, tag, serde_json::from_slice::<Value>(&response.bytes().await.unwrap()).unwrap())
+    };
+    gate.write(&format!("{text}\n# 2"));
+    for condition in ["\"7\"", "W/\"1\"", "\"7\", \"8\""] {
+        for (path, body) in [("/v1/config/reload", json!({})), ("/v1/config/revert", json!({ "generation": 1 }))] {
+            let (status, _, problem) = send(path, "if-match", condition, body).await;
+            assert_eq!((status, &problem["type"]), (412, &json!("urn:dualgate:problem:stale-revision")), "{path} {condition}");
+            assert!(problem["current"]["generation"].is_u64(), "{problem}");
+        }
+    }
+    let (status, tag, answer) = send("/v1/config/reload", "idempotency-key", "a", json!({ "reason": "a remark" })).await;
+    assert_eq!((status, &answer["generation"]), (200, &json!(2)), "{answer}");
+    assert_eq!(tag.unwrap(), "\"2\"");
+    gate.write(&format!("{text}\n# 3"));
+    assert_eq!(send("/v1/config/reload", "idempotency-key", "a", json!({ "reason": "a remark" })).await.2, answer);
+    let (status, _, problem) = send("/v1/config/reload", "idempotency-key", "a", json!({})).await;
+    assert_eq!((status, &problem["type"]), (422, &json!("urn:dualgate:problem:idempotency-key-reused")));
+    let (status, _, problem) = send("/v1/config/revert", "if-match", "*", json!({ "generations": 1 })).await;
+    assert_eq!((status, &problem["pointer"]), (400, &json!("/generations")));
+}
+
+#[tokio::test]
 async fn a_text_is_validated_beside_what_runs_and_changes_nothing() {
     let gate = Gate::start("100:0", "").await;
     let validate = async |text: String| {

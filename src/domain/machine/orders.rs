@@ -59,6 +59,8 @@ impl Machine {
         if next.condemned[raised].take().is_some() {
             change.warnings.push(format!("{raised} was condemned by a rollback: raising its share by hand clears that"));
         }
+        // Also the split in force, set again: it cancels the raise that waits, and has a revision and a line of its own.
+        change.changed = true;
         change.revision = next.revision;
         let note = Note::split(order, &change);
         if new > old {

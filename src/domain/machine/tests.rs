@@ -468,6 +468,18 @@ fn a_lower_share_does_not_wait_behind_a_raise() {
 }
 
 #[test]
+fn the_split_in_force_set_again_over_a_raise_that_waits_is_a_change_and_says_so() {
+    let mut machine = machine("90:10");
+    machine.step(at(1), split(1, "50:50"));
+    let effects = machine.step(at(1), split(2, "90:10"));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Tell(note) if note.is_change())), "{effects:?}");
+    let answers = settle(&mut machine, effects);
+    let (_, made) = answers.iter().find(|(ticket, _)| *ticket == Ticket(2)).unwrap();
+    let made = made.as_ref().unwrap();
+    assert_eq!((made.changed, made.revision), (true, machine.state().revision));
+}
+
+#[test]
 fn a_swap_of_stable_that_the_disk_does_not_have_is_not_durable() {
     let mut machine = machine("0:100");
     let (mut swapped, _) = Machine::start(

@@ -1,5 +1,6 @@
 """Packages by name and exact version into the work directory; nothing is skipped, a failed install is an error."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -61,14 +62,21 @@ def install_node(work):
     return target
 
 
+@contextlib.contextmanager
+def locked(work):
+    """Runs side by side install once."""
+    work.mkdir(parents=True, exist_ok=True)
+    with open(work / "lock", "w") as lock:
+        # Until the file is closed.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class Tools:
     """Where the installed interpreters and packages are."""
 
     def __init__(self, work):
-        work.mkdir(parents=True, exist_ok=True)
-        with open(work / "lock", "w") as lock:
-            # Until the file is closed: runs side by side install once.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(work):
             self._install(work)
         self.here = HERE
 
