@@ -157,13 +157,13 @@ fn of_refusal(refusal: &Refusal, detail: String) -> Problem {
         Refusal::Overtaken { .. } => of(kinds::OVERTAKEN).hint("look before you raise it again"),
         Refusal::Busy { .. } => of(kinds::BUSY).hint("the disk is slow or stuck; a rollback does not wait for it"),
         Refusal::Refuge { .. } => of(kinds::REFUGE)
-            .hint("wait until the other entry is confirmed as stable (split.confirm_after), or send \"force\": true"),
+            .hint("wait until the other entry is confirmed as stable (split.confirm_after), or --force (\"force\": true)"),
         Refusal::NotStored { .. } => {
             of(kinds::NOT_STORED).hint("the split in force is unchanged; a rollback works without the disk")
         }
         Refusal::FileIsAuthority => of(kinds::FILE_IS_AUTHORITY).hint("split.authority = \"state\" lets the API decide"),
         Refusal::EntryInUse { entry, .. } => of(kinds::ENTRY_IN_USE)
-            .hint(format!("deploy to {}, or set the share of {entry} to 0 first, or send \"force\": true", entry.other())),
+            .hint(format!("deploy to {}, or set the share of {entry} to 0 first, or --force (\"force\": true)", entry.other())),
         Refusal::EndpointOfBoth { .. } => of(kinds::ENDPOINT_OF_BOTH).at("/endpoints"),
     }
 }
