@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Admin, Client, Fake, Folder, Options, Said, TestApp, eventually};
+use crate::support::{Admin, Client, Fake, Folder, Options, Process, Said, TestApp, eventually};
 
 /// One script to its end, with the token in `folder` and the binary of this build.
 async fn run(script: &str, arguments: &[&str], admin: &Admin, folder: &Folder, more: &[(&str, &str)]) -> Said {
@@ -109,4 +109,26 @@ async fn a_sidecar_whose_file_decides_is_split_by_its_file() {
     assert_eq!(Client::new(&app).open().await.who().await, "v1");
     let wrong = run("sidecar.sh", &[&file, "150"], &app.admin, &folder, &[]).await;
     assert_eq!((wrong.code, secondary(&app.admin).await), (3, 0.0), "{wrong:?}");
+}
+
+/// With real servers and real clients on them.
+#[tokio::test]
+async fn the_demo_goes_to_a_hundred_per_cent_by_the_script() {
+    let folder = Folder::new();
+    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (listen, address) = (port(), port());
+    let _demo = Process::start_in(folder.path(), &["demo", "--listen", &listen, "--admin", &address]);
+    let token = eventually("the demo has its token", async || {
+        let mut entries = std::fs::read_dir(folder.path()).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+        let state =
+            entries.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("dualgate-demo-")))?;
+        std::fs::read_to_string(state.join("admin-token")).ok().filter(|token| token.ends_with('\n'))
+    })
+    .await;
+    let admin = Admin { url: format!("http://{address}"), token: token.trim().to_owned(), http: reqwest::Client::new() };
+    let ready =
+        async || reqwest::get(format!("http://{address}/health/ready")).await.ok().filter(|answer| answer.status().is_success());
+    eventually("the demo is ready", ready).await;
+    let said = run("rollout.sh", &[], &admin, &folder, &[("HOLD", "0"), ("DRAIN", "300ms")]).await;
+    assert_eq!((said.code, secondary(&admin).await), (0, 100.0), "{said:?}");
 }

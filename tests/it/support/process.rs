@@ -10,6 +10,13 @@ impl Process {
         Self(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
+    /// With its temporary files in a folder.
+    pub fn start_in(folder: &std::path::Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dualgate"));
+        command.args(arguments).env("TMPDIR", folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
     /// With its log, as JSON lines of every level, in a file.
     pub fn logging(arguments: &[&str], level: &str, log: &std::path::Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dualgate"));
