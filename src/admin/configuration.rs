@@ -32,7 +32,9 @@ pub(super) async fn show(State(office): State<Arc<Office>>) -> Result<Response, 
     let mut drift = Vec::new();
     for view in &office.reader.current().services {
         let service = &view.config.name;
-        let lines = office.control.status(service).await?.machine.drift();
+        // A reload may have taken it away meanwhile.
+        let Ok(status) = office.control.status(service).await else { continue };
+        let lines = status.machine.drift();
         drift.extend(lines.into_iter().map(|what| Drift { service: service.clone(), what }));
     }
     let document = Configuration {

@@ -99,7 +99,11 @@ pub(super) async fn once_only(State(memory): State<Arc<Memory>>, request: Reques
         return next.run(request).await;
     }
     match key(request.headers()) {
-        Ok(None) => next.run(request).await,
+        // On its own: a change whose client leaves in the middle is carried out whole, and told to the audit.
+        Ok(None) => match tokio::spawn(next.run(request)).await {
+            Ok(answer) => answer,
+            Err(error) => Problem::new(kinds::UNEXPECTED, error.to_string()).into_response(),
+        },
         Ok(Some(key)) => with_key(&memory, key, request, next).await.unwrap_or_else(IntoResponse::into_response),
         Err(problem) => problem.into_response(),
     }

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::charge::Charge;
 use super::import::{AllStates, Imported};
 use super::keeping::Writing;
-use super::reload::Wanted;
+use super::reload::{Loaded, Wanted};
 use super::resolve::{self, Resolver};
 use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
 use crate::config;
@@ -62,7 +62,7 @@ pub(super) enum Mail {
     /// A batch of pins was written, or not.
     PinsKept { service: usize, failure: Option<StoreError>, writing: Writing },
     /// There is another configuration.
-    Configure { services: Vec<Wanted>, reply: oneshot::Sender<Result<(), StoreError>> },
+    Configure { services: Vec<Wanted>, loaded: Vec<Loaded>, reply: oneshot::Sender<()> },
     /// What has not been written yet should be now.
     KeepPins { reply: oneshot::Sender<()> },
 }
@@ -135,7 +135,9 @@ impl Conductor {
             tickets: 0,
             writing: Arc::new(writing),
         };
-        conductor.configure(setup.services)?;
+        let read = |(service, _): &Wanted| Loaded::read(&*conductor.store, &service.name);
+        let loaded = setup.services.iter().map(read).collect::<Result<_, _>>()?;
+        conductor.configure(setup.services, loaded);
         Ok((conductor, handle, reader))
     }
 
@@ -202,8 +204,9 @@ impl Conductor {
                 self.step(service, Event::Braked { revision, written });
             }
             Mail::PinsKept { service, failure, writing: _counted } => self.pins_kept(service, failure),
-            Mail::Configure { services, reply } => {
-                let _ = reply.send(self.configure(services));
+            Mail::Configure { services, loaded, reply } => {
+                self.configure(services, loaded);
+                let _ = reply.send(());
             }
             Mail::KeepPins { reply } => {
                 (0..self.charges.len()).for_each(|at| self.keep_pins_at_last(at));

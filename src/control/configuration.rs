@@ -4,22 +4,23 @@
 //! the first thing changes. What was refused is said in the log, in the audit, in a metric and to whoever looks at the
 //! status; what runs goes on.
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use serde::Serialize;
 use serde_json::json;
 
-use super::{Audit, Handle, Wanted};
+use super::{Audit, Handle, Loaded, Wanted};
 use crate::config::{Config, Source};
 use crate::live::{Generation, Store};
 use crate::telemetry::clock::wall_time;
 use crate::tls::Connector;
 
 mod fixed;
+mod words;
+
+pub use words::{Applied, ConfigureError, Failure, Standing, Wish};
 
 /// Applied configurations that are kept.
 pub const KEPT: usize = 20;
@@ -47,88 +48,13 @@ struct Now {
     config: Config,
     connectors: Vec<Arc<Connector>>,
     generations: VecDeque<Generation>,
+    /// Services that this process serves or has served.
+    known: HashSet<String>,
     /// The text of the file that was looked at last, as its digest.
     seen: String,
     applied: u64,
     refused: u64,
     failure: Option<Failure>,
-}
-
-/// A configuration that was refused.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Failure {
-    /// When.
-    pub time: String,
-    /// Who wanted it.
-    pub actor: String,
-    /// All that was wrong.
-    pub errors: Vec<String>,
-}
-
-/// Who wants another configuration.
-#[derive(Clone, Debug, Default)]
-pub struct Wish {
-    /// Who, for the audit.
-    pub actor: String,
-    /// Why.
-    pub reason: Option<String>,
-    /// Only if this generation is in force.
-    pub if_match: Option<u64>,
-}
-
-impl Wish {
-    /// Without a reason.
-    pub fn of(actor: &str) -> Self {
-        Self { actor: actor.to_owned(), reason: None, if_match: None }
-    }
-}
-
-/// What became of a change that was wanted.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Applied {
-    /// The number of the configuration in force.
-    pub generation: u64,
-    /// Whether it is another one than before.
-    pub changed: bool,
-    /// What is legal but deserves a word.
-    pub warnings: Vec<String>,
-}
-
-/// Why nothing changed.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ConfigureError {
-    /// It is wrong, and this is all that is.
-    #[error("{}", .0.join("\n"))]
-    Invalid(Vec<String>),
-    /// It was made from flags: there is nothing to read again.
-    #[error("this process was started without a configuration file, so there is none to read again")]
-    NoFile,
-    /// Somebody was faster.
-    #[error("configuration {given} is not the current one: it is {current}")]
-    Stale {
-        /// What was seen by whoever asks.
-        given: u64,
-        /// What is in force.
-        current: u64,
-    },
-    /// No such number.
-    #[error("configuration {0} is not kept: the last {KEPT} are")]
-    NotKept(u64),
-}
-
-/// How it stands, for looking at.
-#[derive(Clone, Debug, Serialize)]
-pub struct Standing {
-    /// The file; none where it was made from flags.
-    pub path: Option<PathBuf>,
-    /// What is in force.
-    pub generation: Generation,
-    /// The last refusal since it was put in force.
-    pub failure: Option<Failure>,
-    /// How often another one was put in force, since the start.
-    pub applied: u64,
-    /// How often one was refused, since the start.
-    pub refused: u64,
 }
 
 /// What the first configuration of a process brings.
@@ -158,8 +84,9 @@ impl Configuration {
             tracing::error!(%error, "the configurations of before cannot be read");
             Vec::new()
         });
-        let mut now =
-            Now { config, connectors, generations: kept.into(), seen: seen.clone(), applied: 0, refused: 0, failure: None };
+        let known = config.services.iter().map(|service| service.name.clone()).collect();
+        let (generations, last) = (kept.into(), seen.clone());
+        let mut now = Now { config, connectors, generations, known, seen: last, applied: 0, refused: 0, failure: None };
         if now.generations.back().is_none_or(|last| last.digest != seen) {
             let generation = now.next(&source.text, "start");
             if let Err(error) = store.keep_config(&generation, KEPT) {
@@ -251,6 +178,7 @@ impl Configuration {
     /// Reloads when the content of the file changes. Runs for ever.
     pub async fn watch(self) {
         let mut missing = false;
+        let mut last = String::new();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let text = match self.file().await {
@@ -265,7 +193,10 @@ impl Configuration {
                 }
             };
             missing = false;
-            if sum(&text) != self.0.now().seen {
+            // Who writes in place may be in the middle of it: two looks have to agree.
+            let sum = sum(&text);
+            let is_settled = std::mem::replace(&mut last, sum.clone()) == sum;
+            if is_settled && sum != self.0.now().seen {
                 let _ = self.reload(&Wish::of("file")).await;
             }
         }
@@ -289,17 +220,17 @@ impl Configuration {
             now.next(text, &wish.actor)
         };
         let services: Vec<Wanted> = config.services.iter().cloned().zip(connectors.iter().cloned()).collect();
-        if let Err(error) = self.0.control.configure(services).await {
-            return Err(self.refuse(wish, vec![error]));
+        let loaded = match self.load(&services).await {
+            Ok(loaded) => loaded,
+            Err(error) => return Err(self.refuse(wish, vec![error])),
+        };
+        if let Err(error) = self.0.control.configure(services, loaded).await {
+            return Err(self.refuse(wish, vec![error.to_string()]));
         }
         // Before it is fitted to the machine, of which the start has told.
         let mut applied = Applied { generation: generation.number, changed: true, warnings: config.warnings.clone() };
         (self.0.tune)(&mut config);
-        let (store, kept) = (self.0.store.clone(), generation.clone());
-        let keeping = tokio::task::spawn_blocking(move || store.keep_config(&kept, KEPT)).await;
-        if let Some(error) =
-            keeping.map_or_else(|error| Some(error.to_string()), |kept| kept.err().map(|error| error.to_string()))
-        {
+        if let Err(error) = self.keep(&generation).await {
             tracing::error!(error, "the configuration is in force, and not kept for later");
             applied.warnings.push(format!("it is in force, and not kept for later: {error}"));
         }
@@ -317,6 +248,28 @@ impl Configuration {
         now.applied += 1;
         now.take(generation);
         Ok(applied)
+    }
+
+    /// What survived of services that this process has never served. Not on the actor, which waits for no disk.
+    async fn load(&self, services: &[Wanted]) -> Result<Vec<Loaded>, String> {
+        let known = self.0.now().known.clone();
+        let names = services.iter().map(|(service, _)| service.name.clone());
+        let new: Vec<String> = names.filter(|name| !known.contains(name)).collect();
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (store, names) = (self.0.store.clone(), new.clone());
+        let read = move || names.iter().map(|name| Loaded::read(&*store, name)).collect::<Result<Vec<_>, _>>();
+        let loaded = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
+        let loaded = loaded.map_err(|error| error.to_string())?;
+        self.0.now().known.extend(new);
+        Ok(loaded)
+    }
+
+    async fn keep(&self, generation: &Generation) -> Result<(), String> {
+        let (store, kept) = (self.0.store.clone(), generation.clone());
+        let keeping = tokio::task::spawn_blocking(move || store.keep_config(&kept, KEPT)).await;
+        keeping.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     /// Where the services are not as the file has them: what most who have just changed it should know.

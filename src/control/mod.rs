@@ -29,7 +29,7 @@ pub use conductor::{Conductor, Setup};
 pub use configuration::{Applied, Beginning, Configuration, ConfigureError, Failure, KEPT, Standing, Wish};
 pub use events::{EventLog, Gap, Happening};
 pub use import::{AllStates, ImportError, Imported};
-pub use reload::Wanted;
+pub use reload::{Loaded, Wanted};
 pub use resolve::Resolver;
 pub use rotation::{KEY_FILE, Rotated, Rotation, RotationError};
 
@@ -108,13 +108,12 @@ impl Handle {
         answer
     }
 
-    /// Serves these services and no others from now on, in this order: all of it, or nothing where one of them cannot
-    /// be loaded. What stays keeps its state, its counts, and its streams.
-    pub async fn configure(&self, services: Vec<Wanted>) -> Result<(), String> {
+    /// Serves these services and no others from now on, in this order; `loaded` has those that were never served before.
+    /// What stays keeps its state, its counts, and its streams.
+    pub async fn configure(&self, services: Vec<Wanted>, loaded: Vec<Loaded>) -> Result<(), OrderError> {
         let (reply, answer) = oneshot::channel();
-        let stopping = || OrderError::Stopping.to_string();
-        self.mailbox.send(Mail::Configure { services, reply }).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?.map_err(|error| error.to_string())
+        self.mailbox.send(Mail::Configure { services, loaded, reply }).await.map_err(|_| OrderError::Stopping)?;
+        answer.await.map_err(|_| OrderError::Stopping)
     }
 
     /// How a service stands.

@@ -6,24 +6,44 @@ use super::charge::Charge;
 use super::conductor::Conductor;
 use crate::config;
 use crate::domain::Moment;
-use crate::domain::machine::{Durable, Effect, Event, Machine};
-use crate::live::StoreError;
+use crate::domain::machine::{Durable, Effect, Event, Found, Machine};
+use crate::live::{PinJournal, Store, StoreError};
 use crate::tls::Connector;
 use crate::upstream::Endpoint;
 
 /// A service, and what makes TLS of connections to its endpoints.
 pub type Wanted = (config::Service, Arc<Connector>);
 
+/// What survived of a service.
+pub struct Loaded {
+    service: String,
+    found: Found,
+    stored: u64,
+    warning: Option<String>,
+    pins: PinJournal,
+}
+
+impl Loaded {
+    /// Reads it. Blocks on the disk, which the actor must not.
+    pub fn read(store: &dyn Store, service: &str) -> Result<Self, StoreError> {
+        let found = store.load(service)?;
+        let pins = store.pins(service).unwrap_or_else(|error| {
+            // Without them words go by their client's key: no reason not to start.
+            tracing::error!(%error, "the journal of pins cannot be read");
+            PinJournal::default()
+        });
+        let (stored, warning) = (store.stored_revision(service), store.warning(service));
+        Ok(Self { service: service.to_owned(), found, stored, warning, pins })
+    }
+}
+
 impl Conductor {
-    /// Serves these services and no others, in this order. Where one of them cannot be loaded from the disk, nothing
-    /// changes. May block on the disk for services that are new.
-    pub(super) fn configure(&mut self, services: Vec<Wanted>) -> Result<(), StoreError> {
-        let mut new = Vec::new();
-        for (service, connector) in &services {
-            if self.charges.iter().all(|charge| charge.config.name != service.name) {
-                new.push(self.load(service.clone(), connector.clone())?);
-            }
-        }
+    /// Serves these services and no others, in this order; `loaded` has those that were never served before.
+    pub(super) fn configure(&mut self, services: Vec<Wanted>, loaded: Vec<Loaded>) {
+        let of = |name: &str| services.iter().find(|(service, _)| service.name == name).cloned();
+        let is_new = |one: &Loaded| self.charges.iter().all(|charge| charge.config.name != one.service);
+        let new = loaded.into_iter().filter(is_new).filter_map(|one| Some((of(&one.service)?, one)));
+        let new: Vec<(Charge, Vec<Effect>)> = new.map(|(wanted, one)| self.begin(wanted, one)).collect();
         let mut steps: Vec<(usize, Vec<Effect>)> = Vec::new();
         for (charge, effects) in new {
             steps.push((self.charges.len(), effects));
@@ -59,26 +79,18 @@ impl Conductor {
             let others = effects.into_iter().filter(|effect| *effect != Effect::Publish).collect();
             self.carry_out(at, others);
         }
-        Ok(())
     }
 
-    /// Reads what survived of a service.
-    pub(super) fn load(&self, service: config::Service, connector: Arc<Connector>) -> Result<(Charge, Vec<Effect>), StoreError> {
-        let found = self.store.load(&service.name)?;
-        let stored = self.store.stored_revision(&service.name);
+    fn begin(&self, (service, connector): Wanted, loaded: Loaded) -> (Charge, Vec<Effect>) {
+        let Loaded { found, stored, warning, pins, .. } = loaded;
         let fresh = Durable::first(service.rules.split, 1, self.keys.salt(&service.name, 1));
         let (machine, effects) = Machine::start(self.clock.now(), service.rules.clone(), found, fresh, self.phase);
         for drift in machine.drift() {
             tracing::warn!(service = service.name, drift, "the state differs from the configuration");
         }
-        let warning = self.store.warning(&service.name);
         let mut charge = Charge::new(Arc::new(service), machine, stored, connector);
         charge.warning = warning;
-        match self.store.pins(&charge.config.name) {
-            Ok(journal) => charge.pins.restore(journal, self.clock.now().since(Moment::default())),
-            // Without them words go by their client's key: no reason not to start.
-            Err(error) => tracing::error!(%error, "the journal of pins cannot be read"),
-        }
-        Ok((charge, effects))
+        charge.pins.restore(pins, self.clock.now().since(Moment::default()));
+        (charge, effects)
     }
 }

@@ -176,6 +176,7 @@ impl Store for Directory {
         if found != expected {
             return Err(StoreError::Conflict { expected, found });
         }
+        together::finish(&self.root.join("services"))?;
         let path = self.state_path(service);
         let text = write_state(state).map_err(|error| io_error(&path, error.into()))?;
         write_new(&path, text.as_bytes(), |path| keep_previous(path, |from, to| fs::hard_link(from, to)))?;

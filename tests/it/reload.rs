@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually};
 
@@ -112,7 +114,7 @@ async fn what_only_a_restart_can_change_is_named_and_nothing_else_changes_with_i
     let (status, answer) = gate.reload().await;
     assert_eq!(status, 422);
     let said = answer["errors"][0].as_str().unwrap();
-    assert!(said.contains("threads: cannot change while dualgate runs (from 2 to 3): restart"), "{said}");
+    assert!(said.contains("threads: cannot change while dualgate runs: restart"), "{said}");
     assert_eq!(gate.app.admin.service().await["entries"]["primary"]["version"], "1.0");
 }
 
@@ -432,4 +434,97 @@ async fn a_file_that_was_gone_and_is_back_as_it_was_ends_the_failure() {
     assert_eq!(gate.reload().await.0, 422);
     gate.write(&text);
     eventually("it is seen", async || (gate.standing().await["failure"] == Value::Null).then_some(())).await;
+}
+
+/// A disk that takes its time: opening a pipe waits for the other end.
+fn slow(path: &Path) -> impl FnOnce() + use<> {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    let path = path.to_owned();
+    move || drop(std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap())
+}
+
+/// A change without a body, over a connection that is the test's to drop.
+async fn begin(gate: &Gate, path: &str) -> tokio::net::TcpStream {
+    let host = gate.app.admin.url.strip_prefix("http://").unwrap();
+    let mut wire = tokio::net::TcpStream::connect(host).await.unwrap();
+    let token = &gate.app.admin.token;
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-length: 0\r\n\r\n");
+    wire.write_all(head.as_bytes()).await.unwrap();
+    wire
+}
+
+async fn audited(gate: &Gate, kind: &str) {
+    eventually("the audit has it", async || {
+        let audit = gate.app.admin.send("GET", "/v1/audit", None).await.1;
+        audit["entries"].as_array().unwrap().iter().any(|line| line["type"] == kind).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_during_a_reload_leaves_no_half_of_it() {
+    let gate = Gate::start("100:0", "").await;
+    let before = gate.text();
+    let go_on = slow(&gate.folder.path().join("state/config/000002.tmp"));
+    gate.write(&before.replace("version = \"2.0\"", "version = \"2.1\""));
+    let wire = begin(&gate, "/v1/config/reload").await;
+    let version = async || gate.app.admin.service().await["entries"]["secondary"]["version"].clone();
+    eventually("the services have it", async || (version().await == "2.1").then_some(())).await;
+    drop(wire);
+    // Nothing tells when the admin has felt that.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::task::spawn_blocking(go_on).await.unwrap();
+    audited(&gate, "configuration").await;
+    let number = async || (gate.standing().await["generation"]["number"] == 2).then_some(());
+    eventually("it is the one in force", number).await;
+    gate.write(&before);
+    assert_eq!(gate.reload().await.1["changed"], true);
+    assert_eq!(version().await, "2.0");
+}
+
+#[tokio::test]
+async fn a_key_rotation_whose_client_has_gone_is_on_the_record() {
+    let gate = Gate::start("100:0", "").await;
+    let go_on = slow(&gate.folder.path().join("state/seal.tmp"));
+    let wire = begin(&gate, "/v1/keys/rotate").await;
+    // Nothing tells when it has begun, nor when the admin has felt that nobody waits any more.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(wire);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::task::spawn_blocking(go_on).await.unwrap();
+    audited(&gate, "keys-rotated").await;
+}
+
+#[tokio::test]
+async fn a_rollback_does_not_wait_for_the_disk_of_a_service_that_a_reload_adds() {
+    let gate = Gate::start("50:50", "").await;
+    let go_on = slow(&gate.folder.path().join("state/services/tasks.json"));
+    let (one, two) = (gate.v2.url(), gate.v1.url());
+    let text = gate.text();
+    gate.write(&format!(
+        "{text}\n[[service]]\nname = \"tasks\"\npath = \"/tasks\"\nprimary = {{ version = \"1\", endpoints = [\"{one}\"] }}\nsecondary = {{ version = \"2\", endpoints = [\"{two}\"] }}\n"
+    ));
+    let admin = gate.app.admin.clone();
+    let reload = tokio::spawn(async move { admin.send("POST", "/v1/config/reload", None).await.0 });
+    for _ in 0..10 {
+        let body = json!({ "primary": 50, "secondary": 50 });
+        assert_eq!(gate.app.admin.send("PUT", "/v1/services/notes/split", Some(body)).await.0, 200);
+        assert_eq!(gate.app.admin.send("POST", "/v1/services/notes/rollback", None).await.0, 200);
+    }
+    assert!(!reload.is_finished(), "it waits for its disk");
+    tokio::task::spawn_blocking(go_on).await.unwrap();
+    assert_eq!(reload.await.unwrap(), 422, "what came through the pipe is no state");
+}
+
+#[tokio::test]
+async fn what_a_restart_would_be_needed_for_is_named_without_the_values_of_the_environment() {
+    let gate = Gate::start("100:0", "").await;
+    let secret = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    let text = gate.text();
+    let at = text.find("state = {").unwrap();
+    let end = at + text[at..].find('}').unwrap() + 1;
+    let text = format!("{}state = {{ dir = \"${{CARGO_MANIFEST_DIR}}/s3cret\" }}{}", &text[..at], &text[end..]);
+    let answer = gate.app.admin.request("POST", "/v1/config/validate").body(text).send().await.unwrap().text().await.unwrap();
+    assert!(answer.contains("state.dir"), "{answer}");
+    assert!(!answer.contains(&secret), "{answer}");
 }

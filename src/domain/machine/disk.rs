@@ -75,9 +75,11 @@ impl Machine {
         // number, wins over it.
         let behind = self.state.sequence > next.sequence;
         let sequence = self.state.sequence.max(next.sequence);
-        self.state = next;
-        self.state.sequence = sequence;
-        (self.save_owed, self.stable_owed) = (behind, false);
+        // Who has left meanwhile has left.
+        let leaving = std::mem::take(&mut self.state.leaving);
+        let has_left = leaving != next.leaving;
+        self.state = Durable { sequence, leaving, ..next };
+        (self.save_owed, self.stable_owed) = (behind || has_left, false);
         for (entry, changed) in Entry::BOTH.into_iter().zip(entries_change) {
             if let Some(before) = changed {
                 self.replace(now, entry, &before);

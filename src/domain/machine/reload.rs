@@ -37,11 +37,17 @@ impl Machine {
         self.rules = rules;
         let next = self.next_state();
         let overtakes = self.waiting.is_some();
+        // What waits was ordered under other rules, and may not be what these would let be.
+        let is_outdated = self.waiting.as_ref().is_some_and(|waiting| {
+            let mut followed = waiting.next.clone();
+            followed.follow(&self.rules);
+            followed != waiting.next
+        });
         self.state.follow(&self.rules);
         let (old, old_entries) = before;
         let changed = PerEntry::from_fn(|entry| *self.entry(entry) != old_entries[entry]);
         let is_changed = changed.primary || changed.secondary || self.state.split != old.split;
-        let is_other = is_changed || self.state != old;
+        let is_other = is_changed || is_outdated || self.state != old;
         let candidate = old.stable.other();
         let lowers = self.state.split.share(candidate) < old.split.share(candidate);
         if is_other {

@@ -15,7 +15,9 @@ impl Machine {
             return effects.push(Effect::Answer(order.ticket, Err(refusal)));
         }
         let mut next = self.next_state();
-        next = Durable { sequence: next.sequence, revision: next.revision, ..given };
+        // Who is leaving is of this gate's own servers and of nobody else's.
+        let Durable { sequence, revision, leaving, .. } = next;
+        next = Durable { sequence, revision, leaving, ..given };
         next.follow(&self.rules);
         let mut change = Change { changed: !says_the_same(&next, &self.state), ..self.change_to(next.split) };
         change.warnings = self.unproven(next.split);
@@ -41,5 +43,5 @@ impl Machine {
 }
 
 fn says_the_same(one: &Durable, two: &Durable) -> bool {
-    Durable { sequence: two.sequence, revision: two.revision, ..one.clone() } == *two
+    Durable { sequence: two.sequence, revision: two.revision, leaving: two.leaving.clone(), ..one.clone() } == *two
 }

@@ -12,6 +12,7 @@ const AGREED: &str = "import";
 
 /// Stores these states; `folder` is the one of the services.
 pub(super) fn save(folder: &Path, saves: &[Saving]) -> Result<(), StoreError> {
+    finish(folder)?;
     let written = saves.iter().try_for_each(|saving| {
         let path = beside(folder, &saving.service);
         let text = write_state(&saving.state).map_err(|error| io_error(&path, error.into()))?;
@@ -114,5 +115,20 @@ mod tests {
             assert_eq!(splits(&Directory::open(&root).unwrap()), [wanted, wanted], "agreed {agreed}, placed {placed}");
             fs::remove_dir_all(root).unwrap();
         }
+    }
+
+    #[test]
+    fn an_import_that_was_refused_does_not_come_back_over_what_was_acknowledged_since() {
+        let (root, store) = two("together-refused");
+        let stuck = root.join("services/tasks.json.prev");
+        let _ = fs::remove_file(&stuck);
+        fs::create_dir(&stuck).unwrap();
+        let refused = store.save_all(&saves()).unwrap_err();
+        fs::remove_dir(&stuck).unwrap();
+        // The disk is well again, and what is changed now is acknowledged.
+        store.save("tasks", &state(3, "80:20"), 1).unwrap();
+        drop(store);
+        assert_eq!(splits(&Directory::open(&root).unwrap())[1], "80:20", "after: {refused}");
+        fs::remove_dir_all(root).unwrap();
     }
 }

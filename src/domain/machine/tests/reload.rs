@@ -150,3 +150,39 @@ fn a_service_that_goes_leaves_nobody_waiting() {
     let effects = machine.step(at(1), Event::Dismissed);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Answer(Ticket(1), Err(_)))), "{effects:?}");
 }
+
+#[test]
+fn a_raise_that_waits_does_not_outlive_the_authority_it_was_ordered_under() {
+    let mut machine = machine("100:0");
+    let mut effects = machine.step(at(1), split(1, "50:50"));
+    effects.extend(reload(&mut machine, 1, of_file("100:0")));
+    settle(&mut machine, effects);
+    assert_eq!(machine.state().split.to_string(), "100:0", "the file is the authority, and was when it landed");
+}
+
+#[test]
+fn endpoints_that_were_leaving_where_a_state_was_exported_are_not_taken_up_here() {
+    let mut machine = machine("100:0");
+    let mut given = fresh("90:10");
+    given.leaving.primary = vec![EndpointSpec::new("stranger", "not a url")];
+    let effects = machine.step(at(1), order(1, Command::Restore(Box::new(given))));
+    settle(&mut machine, effects);
+    machine.step(at(2), Event::Tick);
+    let found = saved(machine.state());
+    let (again, _) = Machine::start(at(0), rules(), found, fresh("100:0"), Phase::from_random(0));
+    assert!(again.endpoints(Entry::Primary).iter().all(|one| one.name != "stranger"), "it is probed after the next start");
+}
+
+#[test]
+fn an_endpoint_that_has_left_while_a_raise_waits_does_not_come_back_with_it() {
+    let mut machine = machine("100:0");
+    let effects = reload(&mut machine, 1, with_secondary(named("2.0", &[("b", 3002)])));
+    settle(&mut machine, effects);
+    assert_eq!(machine.state().leaving.secondary.len(), 1);
+    let raise = machine.step(at(2), split(1, "90:10"));
+    machine.step(at(1 + 600), Event::Tick);
+    assert!(machine.state().leaving.secondary.is_empty());
+    settle(&mut machine, raise);
+    machine.step(at(700), Event::Tick);
+    assert!(machine.state().leaving.secondary.is_empty(), "it is in the state again: {:?}", machine.state().leaving);
+}
