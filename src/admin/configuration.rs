@@ -100,7 +100,7 @@ fn answered(applied: control::Applied) -> Response {
 
 fn not_kept(number: &str) -> Problem {
     Problem::new(kinds::NO_SUCH_GENERATION, format!("configuration {number} is not kept"))
-        .hint("GET /v1/config/history lists those that are kept")
+        .hint("dualgate config history, or GET /v1/config/history, lists those that are kept")
 }
 
 impl From<ConfigureError> for Problem {

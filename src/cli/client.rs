@@ -273,6 +273,8 @@ impl Admin {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
     title: Option<String>,
     detail: Option<String>,
     hint: Option<String>,
@@ -283,7 +285,9 @@ struct Problem {
 /// What an error of the admin API is to the caller.
 fn refusal(base: &str, status: StatusCode, text: &str) -> Failure {
     let problem: Problem = serde_json::from_str(text).unwrap_or_default();
-    let exit = Exit::of_status(status.as_u16());
+    // A value that is not valid is the caller's usage; but what is wrong here is a file.
+    let is_of_file = problem.kind.ends_with(":invalid-configuration");
+    let exit = if is_of_file { Exit::Invalid } else { Exit::of_status(status.as_u16()) };
     let reasons = Some(problem.reasons.join("; ")).filter(|reasons| !reasons.is_empty());
     let Some(error) = problem.detail.or(reasons).or(problem.title) else {
         let failure = Failure::new(exit, format!("{base} answers {status}, and not as an admin API does"));

@@ -161,11 +161,7 @@ async fn change(common: &Common, what: &str, mut body: Value) -> Result<Exit, Fa
     }
     body["reason"] = json!(common.reason);
     let sent = Change { method: Method::POST, path: format!("/v1/config/{what}"), body, common };
-    let answer = Admin::new(common)?.change(&sent).await.map_err(|failure| match failure.exit {
-        // What is wrong is a configuration, not the command line.
-        Exit::Usage => Failure { exit: Exit::Invalid, ..failure },
-        _ => failure,
-    })?;
+    let answer = Admin::new(common)?.change(&sent).await?;
     let applied: Applied = answer.read()?;
     applied.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     if common.json() {

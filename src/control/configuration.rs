@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use serde_json::json;
 
+use super::audit::Refused;
 use super::{Audit, Handle, Loaded, Wanted};
 use crate::config::{Config, Source};
 use crate::live::{Generation, Store};
@@ -99,6 +100,10 @@ impl Configuration {
 
     /// Reads the file again and puts in force what it says.
     pub async fn reload(&self, wish: &Wish) -> Result<Applied, ConfigureError> {
+        self.on_record(wish, "reload", String::new(), self.try_reload(wish).await)
+    }
+
+    async fn try_reload(&self, wish: &Wish) -> Result<Applied, ConfigureError> {
         let _turn = self.0.turn.lock().await;
         self.0.fresh(wish)?;
         let text = match self.file().await? {
@@ -116,6 +121,10 @@ impl Configuration {
     /// Puts a configuration of before in force again. The file stays as it is, and counts when it changes, or at the
     /// next start.
     pub async fn revert(&self, number: u64, wish: &Wish) -> Result<Applied, ConfigureError> {
+        self.on_record(wish, "revert", number.to_string(), self.try_revert(number, wish).await)
+    }
+
+    async fn try_revert(&self, number: u64, wish: &Wish) -> Result<Applied, ConfigureError> {
         let _turn = self.0.turn.lock().await;
         self.0.fresh(wish)?;
         let found = self.0.now().generations.iter().find(|kept| kept.number == number).map(|kept| kept.text.clone());
@@ -280,6 +289,23 @@ impl Configuration {
             drift.extend(status.machine.drift().into_iter().map(|line| format!("{}: {line}", service.name)));
         }
         drift
+    }
+
+    /// What was refused before a text was looked at; a text that was refused is on the record as one.
+    fn on_record(
+        &self,
+        wish: &Wish,
+        command: &'static str,
+        wanted: String,
+        result: Result<Applied, ConfigureError>,
+    ) -> Result<Applied, ConfigureError> {
+        if let Err(error) = &result
+            && !matches!(error, ConfigureError::Invalid(_))
+        {
+            let (actor, reason, service) = (wish.actor.clone(), wish.reason.clone(), String::new());
+            self.0.audit.refuse(&Refused { actor, reason, service, command, wanted }, error);
+        }
+        result
     }
 
     fn refuse(&self, wish: &Wish, errors: Vec<String>) -> ConfigureError {

@@ -22,7 +22,7 @@ pub struct AllStates {
     pub revision: u64,
 }
 
-/// Why an import was not made. Nothing has changed then.
+/// Why an import was not made. Nothing has changed then, but for what [`Self::Order`] names.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum ImportError {
     /// Somebody was faster.
@@ -40,16 +40,22 @@ pub enum ImportError {
         service: String,
     },
     /// One of the services says no.
-    #[error("{service}: {error}")]
+    #[error("{service}: {error}{}", beside(made))]
     Order {
         /// The service.
         service: String,
         /// Why.
         error: OrderError,
+        /// Services that were imported all the same: a rollback came in between, and waited for nobody.
+        made: Vec<String>,
     },
     /// The process is stopping.
     #[error("dualgate is stopping")]
     Stopping,
+}
+
+fn beside(made: &[String]) -> String {
+    if made.is_empty() { String::new() } else { format!("; imported were {}", made.join(", ")) }
 }
 
 /// What an import came to, by service.
@@ -122,10 +128,16 @@ impl Conductor {
             for (service, answer) in answers {
                 match answer.await.unwrap_or(Err(OrderError::Stopping)) {
                     Ok(change) => drop(made.insert(service, change)),
-                    Err(error) => drop(failed.get_or_insert(ImportError::Order { service, error })),
+                    Err(error) => drop(failed.get_or_insert((service, error))),
                 }
             }
-            let _ = reply.send(failed.map_or(Ok(made), Err));
+            let _ = reply.send(match failed {
+                None => Ok(made),
+                Some((service, error)) => {
+                    let made = made.into_iter().filter(|(_, change)| change.changed).map(|(name, _)| name).collect();
+                    Err(ImportError::Order { service, error, made })
+                }
+            });
         });
     }
 
@@ -137,7 +149,7 @@ impl Conductor {
             return Err(ImportError::Stale { given, current });
         }
         for (service, state) in states {
-            let refuse = |error| ImportError::Order { service: service.clone(), error };
+            let refuse = |error| ImportError::Order { service: service.clone(), error, made: Vec::new() };
             let Some(at) = self.place(service) else { return Err(refuse(OrderError::NoService(service.clone()))) };
             let machine = &self.charges[at].machine;
             if !machine.is_settled() && !by.dry_run {
@@ -184,4 +196,19 @@ impl Conductor {
 fn restoring(ticket: Ticket, by: &By, state: Durable) -> Order {
     let By { actor, reason, dry_run, .. } = by.clone();
     Order { ticket, actor, reason, if_match: None, dry_run, command: Command::Restore(Box::new(state)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_imported_all_the_same_is_named() {
+        let order = |made: &[&str]| {
+            let made = made.iter().map(|name| (*name).to_owned()).collect();
+            ImportError::Order { service: "notes".into(), error: OrderError::Stopping, made }.to_string()
+        };
+        assert_eq!(order(&[]), "notes: dualgate is stopping");
+        assert_eq!(order(&["tasks", "files"]), "notes: dualgate is stopping; imported were tasks, files");
+    }
 }

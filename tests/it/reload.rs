@@ -250,6 +250,10 @@ async fn the_last_twenty_are_kept_and_any_of_them_can_be_had_again() {
     assert_eq!((&standing["generation"]["text"], &standing["file"]["differs"]), (&kept["text"], &json!(true)));
     let (status, answer) = gate.app.admin.send("POST", "/v1/config/revert", Some(json!({ "generation": 3 }))).await;
     assert_eq!((status, &answer["type"]), (404, &json!("urn:dualgate:problem:no-such-generation")));
+    let audit = gate.app.admin.send("GET", "/v1/audit", None).await.1;
+    let last = audit["entries"].as_array().unwrap().last().unwrap().clone();
+    let refused = json!(["refused", "revert", "3", "configuration 3 is not kept: the last 20 are"]);
+    assert_eq!(json!([last["type"], last["command"], last["wanted"], last["why"]]), refused, "{last}");
     let Gate { app, path, folder: _folder, .. } = gate;
     drop(app);
     let app = TestApp::from_file(&path).await;
