@@ -107,7 +107,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", env = "DUALGATE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
     /// Traffic workers; 0 is one per core.
-    #[arg(long, value_name = "N", env = "DUALGATE_THREADS")]
+    #[arg(long, value_name = "N", env = "DUALGATE_THREADS", value_parser = threads)]
     pub threads: Option<usize>,
 }
 
@@ -115,10 +115,10 @@ pub struct RunArgs {
 #[derive(Args, Clone, Copy, Debug)]
 pub struct DemoArgs {
     /// Address for traffic.
-    #[arg(long, value_name = "ADDR", env = "DUALGATE_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", env = "DUALGATE_LISTEN", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
     /// Address of the admin API.
-    #[arg(long, value_name = "ADDR", env = "DUALGATE_ADMIN", default_value = "127.0.0.1:9900")]
+    #[arg(long, value_name = "ADDR", env = "DUALGATE_ADMIN", default_value = "127.0.0.1:9900", value_parser = address)]
     pub admin: SocketAddr,
 }
 
@@ -241,6 +241,7 @@ pub enum ConfigCommand {
 #[derive(Args, Clone, Debug)]
 pub struct RevertArgs {
     /// Its number, as `config history` shows it.
+    #[arg(value_parser = generation)]
     pub generation: u64,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see StatusArgs")]
@@ -355,6 +356,18 @@ fn actor(text: &str) -> Result<String, String> {
     // Nothing is what an empty variable says, and names nobody.
     let is_name = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
     if is_name { Ok(text.to_owned()) } else { Err("a name is 1 to 64 visible ASCII characters, without spaces".to_owned()) }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "a whole number; 0 is one per core".to_owned())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an address with a port, like 127.0.0.1:8080 or [::1]:8080".to_owned())
+}
+
+fn generation(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a whole number, as `dualgate config history` shows it".to_owned())
 }
 
 /// A revision as `status` prints it, or as an ETag has it, in quotes.

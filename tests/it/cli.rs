@@ -35,6 +35,18 @@ const USAGE: &[&str] = &[
     "audit verify --state-dir",
     "audit verify --state-dir /nowhere",
     "audit verfy",
+    "events --after 3",
+    "config",
+    "config rever 7",
+    "config revert",
+    "config revert seven",
+    "config reload --dry-run",
+    "config history 3",
+    "demo --listen nowhere",
+    "health-check --entry third",
+    "rollback now",
+    "sessions list --endpoint a",
+    "state export there",
     "sessions lst",
     "drain third",
     "state import",
@@ -45,6 +57,9 @@ const USAGE: &[&str] = &[
     "man",
     "run",
     "run --primary http://a:1 --secondary http://b:1 --split 90:20",
+    "run --config /nowhere/dualgate.toml",
+    "run --threads many",
+    "check",
     "check /nowhere/dualgate.toml",
 ];
 
@@ -58,6 +73,9 @@ const REFUSED: &[&str] = &[
     "drain secondary",
     "drain",
     "sessions list --service nothing",
+    "config reload",
+    "config revert 99",
+    "config revert 1 --if-match 7",
 ];
 
 fn shown(line: &str, said: &Said, hidden: &[(&str, &str)]) -> String {
