@@ -1,27 +1,23 @@
 //! What cannot change while the process runs: its listeners, its threads, and where its state and its keys are.
 
-use std::fmt::Debug;
-
 use crate::config::Config;
 
-/// What another configuration would change of that, in words.
+/// What another configuration would change of that, in words. Without the values: what the environment put into a text
+/// is nobody's to read here.
 pub(super) fn changes(running: &Config, wanted: &Config) -> Vec<String> {
-    let mut changes = Vec::new();
-    // Without the values: what the environment put into a text is nobody's to read here.
-    let mut compare = |key: &str, one: &dyn Debug, two: &dyn Debug| {
-        if format!("{one:?}") != format!("{two:?}") {
-            changes.push(format!("{key}: cannot change while dualgate runs: restart, or take it back"));
-        }
-    };
-    compare("listen", &running.listen, &wanted.listen);
-    compare("threads", &running.threads, &wanted.threads);
-    compare("admin.listen", &running.admin.listen, &wanted.admin.listen);
-    compare("admin.token_file", &running.admin.token_file, &wanted.admin.token_file);
-    compare("admin.allowed_hosts", &running.admin.allowed_hosts, &wanted.admin.allowed_hosts);
-    compare("admin.tls", &running.admin.tls, &wanted.admin.tls);
-    compare("metrics.listen", &running.metrics, &wanted.metrics);
-    compare("tls", &running.tls, &wanted.tls);
-    compare("state.dir", &running.state_dir, &wanted.state_dir);
-    compare("seal.key_files", &running.seal_key_files, &wanted.seal_key_files);
-    changes
+    let (one, two) = (running, wanted);
+    let same = [
+        ("listen", one.listen == two.listen),
+        ("threads", one.threads == two.threads),
+        ("admin.listen", one.admin.listen == two.admin.listen),
+        ("admin.token_file", one.admin.token_file == two.admin.token_file),
+        ("admin.allowed_hosts", one.admin.allowed_hosts == two.admin.allowed_hosts),
+        ("admin.tls", one.admin.tls == two.admin.tls),
+        ("metrics.listen", one.metrics == two.metrics),
+        ("tls", one.tls == two.tls),
+        ("state.dir", one.state_dir == two.state_dir),
+        ("seal.key_files", one.seal_key_files == two.seal_key_files),
+    ];
+    let changed = same.into_iter().filter(|(_, is_same)| !is_same);
+    changed.map(|(key, _)| format!("{key}: cannot change while dualgate runs: restart, or take it back")).collect()
 }

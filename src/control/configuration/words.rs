@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
-
 use super::KEPT;
 use crate::live::Generation;
 
 /// A configuration that was refused.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     /// When.
     pub time: String,
@@ -37,7 +35,7 @@ impl Wish {
 }
 
 /// What became of a change that was wanted.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
     /// The number of the configuration in force.
     pub generation: u64,
@@ -70,7 +68,7 @@ pub enum ConfigureError {
 }
 
 /// How it stands, for looking at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Standing {
     /// The file; none where it was made from flags.
     pub path: Option<PathBuf>,

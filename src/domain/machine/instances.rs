@@ -18,7 +18,7 @@ use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
 use crate::domain::health::Standing;
 
-/// An address that is leaving is kept for so long at most, and only while its checks pass.
+/// What is leaving is kept for so long at most, and only while its checks pass.
 const LEAVE: Duration = Duration::from_secs(600);
 
 /// Addresses of one host, those that are leaving among them.
@@ -204,17 +204,16 @@ impl Machine {
     /// Lets go of those that have been leaving for long enough, or serve nobody any more.
     fn part(&mut self, now: Moment, entry: Entry, effects: &mut Vec<Effect>) {
         let checks = &self.checks[entry];
-        let is_down = |name: &str| checks.iter().any(|watched| watched.name == name && watched.checked() == Standing::Down);
         for Looked { of, addresses, .. } in &mut self.looked[entry] {
             let mut gone = Vec::new();
             addresses.retain(|address| {
                 let Some(since) = address.left else { return true };
                 let name = name_of(of, address.ip);
-                let stays = now.since(since) < LEAVE && !is_down(&name);
-                if !stays {
+                let is_over = is_over(now, since, &name, checks);
+                if is_over {
                     gone.push(name);
                 }
-                stays
+                !is_over
             });
             if !gone.is_empty() {
                 let (joined, left) = (vec![], vec![]);
@@ -263,6 +262,13 @@ impl Looked {
         self.addresses.sort_unstable_by_key(|address| address.ip);
         (joined, left)
     }
+}
+
+/// Whether what has been leaving since then was kept for long enough, or serves nobody any more: an ejection alone does
+/// not say so.
+pub(super) fn is_over(now: Moment, since: Moment, name: &str, checks: &[Watched]) -> bool {
+    let is_down = checks.iter().any(|watched| watched.name == name && watched.checked() == Standing::Down);
+    is_down || now.since(since) >= LEAVE
 }
 
 fn name_of(of: &EndpointSpec, address: IpAddr) -> String {

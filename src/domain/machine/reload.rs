@@ -5,17 +5,13 @@
 
 // `core`, not `std`: an address as a value, and no socket to go with it.
 use core::net::SocketAddr;
-use std::time::Duration;
 
+use super::instances::is_over;
 use super::watch::Watched;
 use super::{Effect, EndpointSpec, EntrySpec, Machine, Note, Rules};
 use crate::domain::clock::Moment;
 use crate::domain::entry::{Entry, PerEntry};
-use crate::domain::health::Standing;
 use crate::domain::split::Share;
-
-/// An endpoint that is configured no more is kept for so long at most, and only while its checks pass.
-const DRAIN: Duration = Duration::from_secs(600);
 
 /// So many endpoints of an entry are kept at a time; beyond, those that were dropped first go.
 const MOST: usize = 64;
@@ -118,14 +114,13 @@ impl Machine {
     /// Lets go of dropped endpoints that were kept for long enough, or serve nobody any more.
     pub(super) fn let_go(&mut self, now: Moment, entry: Entry, effects: &mut Vec<Effect>) {
         let checks = &self.checks[entry];
-        let is_down = |name: &str| checks.iter().any(|watched| watched.name == name && watched.checked() == Standing::Down);
         self.dropped[entry].retain(|dropped| {
-            let stays = now.since(dropped.since) < DRAIN && !is_down(&dropped.spec.name);
-            if !stays {
+            let is_over = is_over(now, dropped.since, &dropped.spec.name, checks);
+            if is_over {
                 let (endpoint, gone) = (dropped.spec.name.clone(), vec![dropped.spec.name.clone()]);
                 effects.push(Effect::Tell(Note::Instances { entry, endpoint, joined: vec![], left: vec![], gone }));
             }
-            stays
+            !is_over
         });
         self.note_leaving(entry);
     }
