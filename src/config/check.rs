@@ -15,6 +15,7 @@ use crate::domain::machine::{Authority, EntrySpec, Rules};
 use crate::domain::{Entry, KeySource, PerEntry, Share, Split, Thresholds};
 
 mod foolish;
+mod plan;
 mod tls;
 
 /// Reads a configuration. `file` names it in errors; `port` is the environment's `PORT`.
@@ -51,8 +52,8 @@ impl Checker<'_> {
         if raw.state.url.is_some() {
             self.wrong("state.url", "a shared store is not served by this version; use state.dir");
         }
-        if raw.plan.is_some() {
-            self.warnings.push("plan: read, but rollouts by plan are not served by this version".to_owned());
+        if let Some(plans) = &raw.plan {
+            self.plans(plans);
         }
         let mut listen = self.address("listen", raw.listen.as_deref().unwrap_or("0.0.0.0:8080"));
         if let Some(port) = port {

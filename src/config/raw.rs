@@ -224,17 +224,15 @@ pub(super) struct Judge {
 /// Read so that nothing wrong stays in a file unnoticed; rollouts act on it later.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "checked for form only, until rollouts exist")]
 pub(super) struct Plan {
-    name: String,
-    steps: Vec<Step>,
+    pub(super) name: String,
+    pub(super) steps: Vec<Step>,
 }
 
 /// One step of a plan.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "checked for form only, until rollouts exist")]
 pub(super) struct Step {
-    share: Percent,
-    hold: Option<Span>,
+    pub(super) share: Percent,
+    pub(super) hold: Option<Span>,
 }

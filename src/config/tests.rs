@@ -352,3 +352,38 @@ fn what_is_legal_and_foolish_gets_a_word() {
         assert!(said.len() == 1 && said[0].starts_with(expected), "{expected}: {said:?}");
     }
 }
+
+#[test]
+fn a_plan_that_makes_no_sense_is_refused_by_its_step() {
+    let with = |steps: &str| format!("{SMALLEST}[[plan]]\nname = \"p\"\nsteps = [{steps}]");
+    let many: Vec<String> = (0..10_000).map(|_| "{ share = 1 }".to_owned()).collect();
+    let cases = [
+        (with(""), "dualgate.toml:12: plan[0].steps: a plan has at least one step, like { share = 10, hold = \"10m\" }"),
+        (
+            with("{ share = 50, hold = \"1m\" }, { share = 10 }"),
+            "dualgate.toml:12: plan[0].steps[1].share: 10 % after 50 %: every step gives the candidate more than the one before",
+        ),
+        (
+            with("{ share = 0 }"),
+            "dualgate.toml:12: plan[0].steps[0].share: 0 % after 0 %: every step gives the candidate more than the one before",
+        ),
+        (
+            with("{ share = 10 }, { share = 101 }"),
+            "dualgate.toml:12: plan[0].steps[1].share: `101` is not a share: a number from 0 to 100 with at most two decimals",
+        ),
+        (
+            with("{ share = 10, hold = \"0s\" }"),
+            "dualgate.toml:12: plan[0].steps[0].hold: must be longer than 0: leave it out for a step that waits for nobody",
+        ),
+        (with(&many.join(", ")), "dualgate.toml:12: plan[0].steps: 10000 steps: at most 100"),
+        (
+            format!("{}\n[[plan]]\nname = \"p\"\nsteps = [{{ share = 1 }}]", with("{ share = 1 }")),
+            "dualgate.toml:14: plan[1].name: `p` is the name of another plan",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(said(&text)[0], expected);
+    }
+    let good = with("{ share = 10, hold = \"10m\" }, { share = 50 }, { share = 100 }");
+    assert_eq!(said(&good), ["plan: read, but rollouts by plan are not served by this version"]);
+}
