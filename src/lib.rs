@@ -6,7 +6,7 @@
 //!  3  proxy/  control/                   traffic | decisions  (siblings, strangers)
 //!  2  live/  upstream/  tls/             the snapshot cell and the store | what talks to an entry | certificates
 //!  1  config/  telemetry/                file -> types | names of metrics and log fields
-//!  0  domain/  mcp/                      PURE: split, pins, machine | envelope scan, SSE, seal
+//!  0  domain/  mcp/  http1/              PURE: split, pins, machine | envelope scan, SSE, seal | heads and framing of answers
 //! ```
 //!
 //! An import points down only, and siblings do not import each other; `tests/floors.rs` holds it
@@ -19,6 +19,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod domain;
+pub mod http1;
 pub mod live;
 pub mod mcp;
 pub mod proxy;

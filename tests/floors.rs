@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const FLOORS: [&[&str]; 6] = [
-    &["domain", "mcp"],
+    &["domain", "http1", "mcp"],
     &["config", "telemetry"],
     &["live", "tls", "upstream"],
     &["proxy", "control"],

@@ -1,34 +1,44 @@
 //! One client connection, from its first byte to its end: TLS where the listener wants it, then
 //! HTTP/1.1 or HTTP/2.
+//!
+//! Of HTTP/1.1, hyper reads the requests, and is let go of when one is whole: the answer is written here, and an idle
+//! connection or a quiet stream is a socket and nothing more. What is rare it keeps to the end: uploads that stream,
+//! HEAD, HTTP/1.0, expectations, and what is refused before it was read.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::body::ToClient;
+use super::body::Written;
+use super::facts::Asker;
+use super::forward::Admitted;
+use super::line::{Line, Opening};
 use super::listen::Accepted;
 use super::peer::Peer;
-use super::rim::{MOST_FIELDS, MOST_HEAD};
-use super::socket::{Opening, Raw, Socket, Watched};
-use super::{Stage, Worker};
+use super::reader::{self, Taken};
+use super::rim::MOST_HEAD;
+use super::socket::{Raw, Watched};
+use super::vigil::{Heed, Post};
+use super::writer::{Unfinished, Writer};
+use super::{Stage, Worker, headers};
 use crate::tls;
-
-/// A bound on an HTTP/1 connection's read buffer.
-const MOST_BUFFERED: usize = 64 << 10;
 
 /// A connection without a request is closed after this time. Clients give theirs up after 5 s to 60 s;
 /// who closes first decides who meets a request on a closing connection, and that should be they.
-const MOST_IDLE: Duration = Duration::from_secs(75);
+pub(super) const MOST_IDLE: Duration = Duration::from_secs(75);
 
 /// Streams of an HTTP/2 connection at a time (RFC 9113, 5.1.2).
 const MOST_STREAMS: u32 = 256;
@@ -62,43 +72,37 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%error, "connection lost at once"),
     };
+    let limits = worker.site.tuning().limits.clone();
     let connection = Connection {
-        peer: Peer::new(address, &door, &worker.site.tuning().limits),
+        peer: Rc::new(Peer::new(address, &door, &limits)),
         stage: worker.site.stage.clone(),
         watched: Watched::new(stream),
+        post: worker.vigil.post(),
         worker,
     };
-    let raw = connection.watched.raw();
+    let mut line = Line::new(connection.watched.raw(), connection.watched.clone());
     // Each in a box: an idle connection should not cost what the largest of them needs.
     if let Some(tls) = &door.tls {
-        return Box::pin(connection.secure(raw, tls)).await;
+        return Box::pin(connection.secure(line.stream, tls)).await;
     }
-    let opening = Box::pin(connection.opening()).await;
-    match opening {
-        Some(Opening::Http1) => Box::pin(connection.http1(raw)).await,
-        Some(Opening::Http2) => Box::pin(connection.http2(raw)).await,
+    match line.opening(&connection.worker, &connection.post, limits.header_timeout).await {
+        Some(Opening::Http1) => Box::pin(connection.http1(line)).await,
+        Some(Opening::Http2) => Box::pin(connection.http2(line.replayed())).await,
         None => {}
     }
 }
 
-struct Connection {
-    worker: Rc<Worker>,
-    watched: Rc<Watched>,
-    peer: Peer,
-    stage: watch::Receiver<Stage>,
+/// A client, as its requests are served.
+pub(super) struct Connection {
+    pub(super) worker: Rc<Worker>,
+    pub(super) watched: Rc<Watched>,
+    pub(super) peer: Rc<Peer>,
+    pub(super) stage: watch::Receiver<Stage>,
+    /// For what an idle connection waits for.
+    post: Post,
 }
 
 impl Connection {
-    /// What the client's first bytes say (RFC 9113, 3.3); nothing where there will be none.
-    async fn opening(&self) -> Option<Opening> {
-        let mut stage = self.stage.clone();
-        tokio::select! {
-            biased;
-            opening = self.watched.opening(MOST_IDLE, self.worker.site.tuning().limits.header_timeout) => opening,
-            _ = stage.wait_for(|stage| *stage >= Stage::Draining) => None,
-        }
-    }
-
     async fn secure(self, raw: Raw, tls: &tls::Server) {
         let mut stage = self.stage.clone();
         let shaken = tokio::select! {
@@ -108,60 +112,96 @@ impl Connection {
         match shaken {
             Err(error) => tracing::debug!(%error, "no TLS with a client"),
             Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Box::pin(self.http2(stream)).await,
-            Ok(stream) => Box::pin(self.http1(stream)).await,
+            Ok(stream) => {
+                let line = Line::new(stream, self.watched.clone());
+                Box::pin(self.http1(line)).await
+            }
+        }
+    }
+
+    /// One request after the other.
+    async fn http1<S: AsyncRead + AsyncWrite + Unpin>(self, mut line: Line<S>) {
+        loop {
+            if line.early.is_empty() {
+                let due = Some(self.worker.vigil.now() + MOST_IDLE);
+                self.post.heed(Heed { due, ..Heed::stage(Stage::Draining) });
+                if line.fill(&self.worker, &self.post).await.is_none() {
+                    return;
+                }
+            }
+            self.post.rest();
+            let Some(Taken { line: back, admitted, asker }) = Box::pin(reader::take(&self, line)).await else { return };
+            line = back;
+            if !self.answer(&mut line, admitted, asker).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether the connection can go on after it.
+    async fn answer<S: AsyncRead + AsyncWrite + Unpin>(&self, line: &mut Line<S>, admitted: Admitted, asker: Asker) -> bool {
+        let Self { worker, peer, .. } = self;
+        let mut closes = headers::says_close(&admitted.head().headers);
+        let answer = {
+            let mut serving = Box::pin(worker.serve(peer, Ok(admitted), None, asker));
+            poll_fn(|context| match serving.as_mut().poll(context) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => line.poll_gone(worker, context).map(|()| None),
+            })
+            .await
+        };
+        let Some(answer) = answer else {
+            tracing::debug!("a client has left");
+            return false;
+        };
+        closes |= answer.head.get("connection").is_some() || worker.vigil.stage() >= Stage::Draining;
+        let desk = worker.wire.desk();
+        let mut writer = Writer::new(answer, closes, desk);
+        let written = poll_fn(|context| match writer.poll(context, &mut line.stream, desk) {
+            Poll::Ready(written) => Poll::Ready(Some(written)),
+            Poll::Pending => line.poll_gone(worker, context).map(|()| None),
+        })
+        .await;
+        match written {
+            Some(Ok(())) if !closes => true,
+            Some(Ok(())) => {
+                // Whoever waits for the end of the connection has it.
+                let _ = poll_fn(|context| Pin::new(&mut line.stream).poll_shutdown(context)).await;
+                false
+            }
+            Some(Err(Unfinished::Client(error))) => {
+                tracing::debug!(%error, "connection of a client ended");
+                false
+            }
+            Some(Err(Unfinished::Cut)) => false,
+            None => {
+                tracing::debug!("a client has left");
+                false
+            }
         }
     }
 
     /// Answers requests, each of them watched from its head to the end of its answer and of its own body.
-    fn service(&self) -> impl HttpService<Incoming, ResBody = ToClient, Error = Infallible, Future: 'static> + use<> {
-        let (worker, watched, peer) = (self.worker.clone(), self.watched.clone(), self.peer);
+    fn service(&self) -> impl HttpService<Incoming, ResBody = Written, Error = Infallible, Future: 'static> + use<> {
+        let (worker, watched, peer) = (self.worker.clone(), self.watched.clone(), self.peer.clone());
         service_fn(move |request: Request<Incoming>| {
-            let (worker, exchange) = (worker.clone(), Rc::new(watched.begin()));
+            let (worker, peer, exchange) = (worker.clone(), peer.clone(), Rc::new(watched.begin()));
             async move {
-                let answer: Response<ToClient> = worker.serve(peer, request, exchange.clone()).await;
-                Ok::<_, Infallible>(answer.map(|body| body.ending(exchange)))
+                let mut asker = Asker::default();
+                let admitted = worker.admit(&peer, request, &mut asker).await;
+                let answer = Box::pin(worker.serve(&peer, admitted, Some(exchange.clone()), asker)).await;
+                let mut response = answer.into_response(&worker.wire, exchange);
+                // What ends a connection of HTTP/1 is for one stream here (RFC 9113, 8.2.2).
+                response.headers_mut().remove(http::header::CONNECTION);
+                Ok::<_, Infallible>(response)
             }
         })
     }
 
-    async fn http1(mut self, stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin) {
-        let header_timeout = self.worker.site.tuning().limits.header_timeout;
-        let socket = Socket::new(stream, self.watched.clone());
-        let mut connection = pin!(
-            http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(MOST_IDLE)
-                .max_buf_size(MOST_BUFFERED)
-                .max_header_size(MOST_HEAD)
-                .max_headers(MOST_FIELDS)
-                .serve_connection(TokioIo::new(socket), self.service())
-        );
-        let mut heeded = Stage::Running;
-        loop {
-            tokio::select! {
-                result = connection.as_mut() => {
-                    if let Err(error) = result {
-                        tracing::debug!(%error, "connection of a client ended");
-                    }
-                    return;
-                }
-                () = self.watched.left() => return tracing::debug!("a client has left"),
-                () = self.watched.slow_head(header_timeout) => return tracing::debug!("a head did not come to its end"),
-                reached = beyond(&mut self.stage, heeded) => match reached {
-                    Stage::Ended => return,
-                    reached => {
-                        connection.as_mut().graceful_shutdown();
-                        heeded = reached;
-                    }
-                },
-            }
-        }
-    }
-
     /// A head that comes slowly is not seen here, as what is read may be of any stream: it ends with
     /// the connection, which without a stream is idle, and with one answers no ping.
-    async fn http2(mut self, stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin) {
-        let mut connection = pin!(http2_connection(TokioIo::new(stream), self.service()));
+    async fn http2(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut connection = std::pin::pin!(http2_connection(TokioIo::new(stream), self.service()));
         let mut heeded = Stage::Running;
         let mut leaving = false;
         loop {
@@ -193,7 +233,7 @@ impl Connection {
 
 fn http2_connection<S, I>(io: I, service: S) -> http2::Connection<I, S, Local>
 where
-    S: HttpService<Incoming, ResBody = ToClient, Error = Infallible, Future: 'static>,
+    S: HttpService<Incoming, ResBody = Written, Error = Infallible, Future: 'static>,
     I: Read + Write + Unpin,
 {
     http2::Builder::new(Local)
@@ -211,7 +251,7 @@ where
 }
 
 /// The stage, once it is beyond this one.
-async fn beyond(stage: &mut watch::Receiver<Stage>, heeded: Stage) -> Stage {
+pub(super) async fn beyond(stage: &mut watch::Receiver<Stage>, heeded: Stage) -> Stage {
     // Without a sender the process is at its end.
     stage.wait_for(|stage| *stage > heeded).await.map_or(Stage::Ended, |stage| *stage)
 }

@@ -7,10 +7,10 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::body::ToClient;
 use super::facts::{Asker, Kind};
 use super::table::{self, Phase, Said};
 use crate::config::ErrorShape;
@@ -154,7 +154,7 @@ impl fmt::Display for ProxyError {
 }
 
 /// The answer, as the table has it.
-pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Response<ToClient> {
+pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Response<Bytes> {
     let status = match said(error, asker) {
         Said::Accepted => return accepted(),
         Said::Gone => return empty(StatusCode::OK),
@@ -195,7 +195,7 @@ pub(super) fn is_told_on_stream(error: &ProxyError, asker: &Asker, shape: ErrorS
 }
 
 /// Taken; what becomes of it is said elsewhere.
-pub(super) fn accepted() -> Response<ToClient> {
+pub(super) fn accepted() -> Response<Bytes> {
     empty(StatusCode::ACCEPTED)
 }
 
@@ -204,14 +204,14 @@ pub(super) fn is_hidden(error: &ProxyError, asker: &Asker) -> bool {
     said(error, asker) == Said::Accepted
 }
 
-fn text(body: String, kind: &'static str) -> Response<ToClient> {
-    let mut response = Response::new(ToClient::full(body.into()));
+fn text(body: String, kind: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
-fn empty(status: StatusCode) -> Response<ToClient> {
-    let mut response = Response::new(ToClient::full(bytes::Bytes::new()));
+fn empty(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
     response
 }

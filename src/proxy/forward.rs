@@ -4,18 +4,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, VARY};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request, response};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY};
+use http::{HeaderValue, Request, StatusCode, request};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::body::{Held, ToClient, ToEntry};
+use super::body::{Answer, Held, Source, ToClient};
+use super::cargo::Cargo;
 use super::channel::Downstream;
 use super::error::{self, ProxyError};
 use super::facts::{self, Asker, Facts, Kind};
 use super::handles::{Gives, Scribe};
+use super::headers::Outgoing;
 use super::interrupted::Thread;
 use super::ledger::{Ledger, Opening};
+use super::peek::Peeked;
 use super::peer::Peer;
 use super::progress::Progress;
 use super::rim::{self, Permit, Room};
@@ -23,78 +26,97 @@ use super::seat::{Search, Seat};
 use super::socket::Exchange;
 use super::stream::EventStream;
 use super::table::Case;
+use super::vigil::Post;
 use super::witness::Witness;
-use super::{Stage, Worker, headers, oauth};
+use super::{Worker, headers, oauth};
 use crate::config::ErrorShape;
 use crate::domain::{Era, Outcome};
+use crate::http1::Head;
 use crate::live::ServiceView;
-use crate::upstream::{Reply, StreamGuard, StreamKind, Trouble};
+use crate::upstream::{StreamGuard, StreamKind, Trouble};
 
-/// What an answer takes over from its request.
-struct Holding {
-    permit: Permit,
-    progress: Rc<Progress>,
+/// A request whose head is in order, and whose body has been looked at as far as that serves what will become of it.
+pub(super) struct Admitted {
+    head: request::Parts,
+    body: Peeked,
+    service: Arc<ServiceView>,
+    room: Room,
 }
 
-type Sent = Result<Reply<ToEntry>, Trouble<ToEntry>>;
+/// What an endpoint said.
+pub(super) struct Replied {
+    pub(super) head: Head,
+    pub(super) source: Source,
+    /// Of the upload that it is an answer to.
+    pub(super) progress: Option<Rc<Progress>>,
+}
 
-impl Worker {
-    /// Answers a request, whatever happens.
-    pub(super) async fn serve(
-        self: Rc<Self>,
-        peer: Peer,
-        request: Request<Incoming>,
-        exchange: Rc<Exchange>,
-    ) -> Response<ToClient> {
-        let mut asker = Asker::default();
-        let version = request.version();
-        let answer = self.forward(&peer, request, exchange, &mut asker).await;
-        asker.is_settled = true;
-        let mut response = match answer {
-            Ok(response) => response,
-            Err(error) => self.refuse(&error, &mut asker),
-        };
-        if version == Version::HTTP_2 {
-            // What ends a connection of HTTP/1 is for one stream here (RFC 9113, 8.2.2).
-            response.headers_mut().remove(CONNECTION);
-        }
-        response
+impl Admitted {
+    /// The head.
+    pub(super) fn head(&self) -> &request::Parts {
+        &self.head
     }
 
-    async fn forward(
-        &self,
-        peer: &Peer,
-        request: Request<Incoming>,
-        exchange: Rc<Exchange>,
-        asker: &mut Asker,
-    ) -> Result<Response<ToClient>, ProxyError> {
+    /// Whether nothing more of it is to come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.body.whole().is_some()
+    }
+}
+
+impl Worker {
+    /// Reads a request, up to where it could go somewhere.
+    pub(super) async fn admit(&self, peer: &Peer, request: Request<Incoming>, asker: &mut Asker) -> Result<Admitted, ProxyError> {
         let begun = Instant::now();
         asker.begun = Some(begun);
         let room = Room::find(&self.site)?;
-        let (mut head, body) = request.into_parts();
+        let (head, body) = request.into_parts();
         let host = rim::check(&head, &self.site)?;
         let service = self.route(&host, &head)?;
         asker.service = Some(service.clone());
         asker.witness = Witness::begin(&self.site, &service.config, &head.headers, begun);
         rim::guard(&head, &host, &service.config, peer)?;
         asker.origin = head.headers.get(ORIGIN).cloned();
-        let pause = self.site.tuning().limits.body_timeout;
-        let body = room.look(&head, body, &service, pause).await?;
+        let body = room.look(&head, body, &service, self.site.tuning().limits.body_timeout).await?;
+        drop(host);
+        Ok(Admitted { head, body, service, room })
+    }
+
+    /// Answers a request, whatever happens.
+    pub(super) async fn serve(
+        &self,
+        peer: &Peer,
+        admitted: Result<Admitted, ProxyError>,
+        exchange: Option<Rc<Exchange>>,
+        mut asker: Asker,
+    ) -> Answer {
+        let answer = match admitted {
+            Ok(admitted) => self.forward(peer, admitted, exchange, &mut asker).await,
+            Err(error) => Err(error),
+        };
+        asker.is_settled = true;
+        answer.unwrap_or_else(|error| self.refuse(&error, &mut asker))
+    }
+
+    async fn forward(
+        &self,
+        peer: &Peer,
+        admitted: Admitted,
+        exchange: Option<Rc<Exchange>>,
+        asker: &mut Asker,
+    ) -> Result<Answer, ProxyError> {
+        let Admitted { head, body, service, room } = admitted;
         let facts = facts::read(&head, &body, &service, peer, &self.site, asker)?;
-        headers::prepare(&mut head, &service.config, &host, peer, &self.site, asker.is_mcp())?;
-        if let Some(target) = &facts.target {
-            head.uri = target.clone();
-        }
+        let config = service.config.clone();
+        let outgoing = Outgoing::new(&head, &config, peer, &self.site.via, facts.target.as_ref(), asker.is_mcp())?;
         if let Some(posted) = &mut asker.posted {
             let trace = asker.witness.as_ref().and_then(|witness| witness.trace());
-            posted.claim(&mut asker.pending, begun, trace);
+            posted.claim(&mut asker.pending, asker.begun.unwrap_or_else(Instant::now), trace);
         }
         let permit = room.permit()?;
-        let (body, progress) = ToEntry::new(body, pause, exchange);
-        headers::frame(&mut head, &body);
-        let parcel = Request::from_parts(head, body);
-        let (seat, reply) = self.deliver(service, &facts, parcel, &progress, asker).await?;
-        self.answer(&facts, seat, reply, Holding { permit, progress }, asker)
+        let cargo = Cargo::new(body, self.site.tuning().limits.body_timeout, exchange);
+        let post = self.vigil.post();
+        let (seat, replied) = self.deliver(service, &facts, &outgoing, cargo, &post, asker).await?;
+        self.answer(&facts, seat, replied, permit, post, asker)
     }
 
     fn route(&self, host: &str, head: &request::Parts) -> Result<Arc<ServiceView>, ProxyError> {
@@ -109,10 +131,11 @@ impl Worker {
         &self,
         service: Arc<ServiceView>,
         facts: &Facts,
-        mut parcel: Request<ToEntry>,
-        progress: &Progress,
+        outgoing: &Outgoing<'_>,
+        mut cargo: Cargo,
+        post: &Post,
         asker: &mut Asker,
-    ) -> Result<(Seat, Reply<ToEntry>), ProxyError> {
+    ) -> Result<(Seat, Replied), ProxyError> {
         let mut search = Search::default();
         let mut may_repeat = facts.repeatable;
         loop {
@@ -122,65 +145,34 @@ impl Worker {
             if let Some(witness) = &mut asker.witness {
                 witness.seated(&seat, asker.era, asker.kind);
             }
-            let (mut head, body) = parcel.into_parts();
-            headers::address(&mut head, &service.config, seat.ticket.endpoint(), facts.pin.as_ref());
-            let spare = if may_repeat { body.copy().map(|body| Request::from_parts(head.clone(), body)) } else { None };
-            match self.send(&seat, Request::from_parts(head, body), progress).await? {
-                Ok(reply) => return Ok((seat, reply)),
+            let sent = match &mut cargo {
+                Cargo::Whole(body) => self.send(&seat, facts, outgoing, body, post).await?,
+                Cargo::Running(upload) => self.send_upload(&seat, facts, outgoing, upload).await?,
+            };
+            match sent {
+                Ok(replied) => return Ok((seat, replied)),
                 // The session's state is at its endpoint and nowhere else.
-                Err(Trouble::Unsent(_, cause)) if facts.only(seat.entry, &seat.service.entries[seat.entry]).is_some() => {
+                Err(Trouble::Unsent(cause)) if facts.only(seat.entry, &seat.service.entries[seat.entry]).is_some() => {
                     seat.ticket.endpoint().note_failure();
                     return Err(ProxyError::Unreachable(cause));
                 }
-                Err(Trouble::Unsent(back, cause)) => {
+                Err(Trouble::Unsent(cause)) => {
                     tracing::debug!(endpoint = seat.ticket.endpoint().name, cause, "unreachable");
                     seat.ticket.endpoint().note_failure();
                     search.note_unreachable(&seat);
-                    parcel = *back;
                 }
                 Err(Trouble::Lost { cause, heard }) => {
-                    if let Some(fault) = progress.fault() {
+                    if let Some(fault) = cargo.fault() {
                         return Err(fault.error());
                     }
                     seat.ticket.endpoint().note_failure();
-                    match spare {
-                        _ if cause.is_parse() => return Err(ProxyError::BadAnswer(cause.to_string())),
-                        Some(spare) if !heard => {
-                            may_repeat = false;
-                            parcel = spare;
-                        }
-                        _ => return Err(ProxyError::Lost(cause.to_string())),
+                    match cause {
+                        cause if cause.is_parse() => return Err(ProxyError::BadAnswer(cause.to_string())),
+                        _ if may_repeat && !heard && cargo.is_whole() => may_repeat = false,
+                        cause => return Err(ProxyError::Lost(cause.to_string())),
                     }
                 }
             }
-        }
-    }
-
-    /// Sends. The time for the first byte runs from the end of the upload, which has a clock of its own;
-    /// and nobody waits for an endpoint that has fallen silent, or beyond the end of the process.
-    async fn send(&self, seat: &Seat, request: Request<ToEntry>, progress: &Progress) -> Result<Sent, ProxyError> {
-        let traffic = &seat.service.config.traffic;
-        let endpoint = seat.ticket.endpoint();
-        let (mut stage, mut silent) = (self.site.stage.clone(), endpoint.silent.subscribe());
-        let late = async {
-            tokio::select! {
-                () = async {
-                    progress.done().await;
-                    tokio::time::sleep(traffic.first_byte_timeout).await;
-                } => {}
-                // And an endpoint that takes no more of an upload has no longer either.
-                () = progress.stalled(traffic.first_byte_timeout) => {}
-            }
-        };
-        tokio::select! {
-            biased;
-            result = self.wire.send(endpoint, request, traffic.connect_timeout) => Ok(result),
-            () = late => {
-                endpoint.note_failure();
-                Err(ProxyError::TimedOut)
-            }
-            _ = silent.wait_for(|silent| *silent) => Err(ProxyError::Silent),
-            _ = stage.wait_for(|stage| *stage >= Stage::Parting) => Err(ProxyError::Stopping),
         }
     }
 
@@ -188,29 +180,24 @@ impl Worker {
         &self,
         facts: &Facts,
         seat: Seat,
-        reply: Reply<ToEntry>,
-        rest: Holding,
+        replied: Replied,
+        permit: Permit,
+        post: Post,
         asker: &mut Asker,
-    ) -> Result<Response<ToClient>, ProxyError> {
-        let (mut head, incoming) = reply.response.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+    ) -> Result<Answer, ProxyError> {
+        let Replied { mut head, source, progress } = replied;
+        if head.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::BadAnswer("101, which nobody asked for".to_owned()));
         }
-        let tally = seat.tally().clone();
-        let Holding { permit, progress } = rest;
-        tally.note_first_byte(asker.elapsed());
-        // The version is each hop's own (RFC 9110, 2.5): an endpoint of 1.0 must not cost the client its connection.
-        head.version = Version::HTTP_11;
-        headers::clean_answer(&mut head.headers);
-        let outcome = self.seal_session(facts, &seat, head.status, &mut head.headers, asker.kind)?;
-        let stream = is_event_stream(&head.headers).then(|| self.event_stream(&mut head.headers, &seat, asker.case()));
+        seat.tally().note_first_byte(asker.elapsed());
+        headers::clean_answer(&mut head);
+        let outcome = self.seal_session(facts, &seat, &mut head, asker.kind)?;
+        let stream = is_event_stream(&head).then(|| event_stream(&mut head, &seat, post, asker.case()));
         let opens = facts.opens.as_ref().filter(|_| stream.is_some());
         let downstream = opens.map(|opens| Downstream::begin(&self.site, opens, &seat, &head)).transpose()?.flatten();
         let ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
-        let lease = Some(reply.lease);
         let held = Held {
-            incoming,
-            lease,
+            source,
             stream,
             downstream,
             ledger,
@@ -220,17 +207,7 @@ impl Worker {
             _ticket: seat.ticket,
             _permit: permit,
         };
-        Ok(Response::from_parts(head, ToClient::held(held)))
-    }
-
-    fn event_stream(&self, headers: &mut HeaderMap, seat: &Seat, case: Case) -> EventStream {
-        let kind = if matches!(case.kind, Kind::Listen | Kind::Subscribe) { StreamKind::Listen } else { StreamKind::Call };
-        let interval = seat.service.config.traffic.keep_alive;
-        headers.remove(CONTENT_LENGTH);
-        let is_encoded = headers::is_encoded(headers);
-        let open = StreamGuard::open(seat.tally(), kind);
-        let silent = seat.ticket.endpoint().silent.subscribe();
-        EventStream::new(case, is_encoded, interval, self.site.stage.clone(), silent, open)
+        Ok(Answer { head, body: ToClient::Held(Box::new(held)) })
     }
 
     /// What the answer is booked by.
@@ -238,17 +215,17 @@ impl Worker {
         &self,
         facts: &Facts,
         seat: &Seat,
-        head: &response::Parts,
+        head: &Head,
         outcome: Outcome,
         stream: Option<StreamKind>,
         asker: &mut Asker,
     ) -> Ledger {
         if let Some(posted) = &mut asker.posted {
-            posted.settle(head.status, &mut asker.pending);
+            posted.settle(head.status(), &mut asker.pending);
         }
         let session = facts.session.as_ref().filter(|_| facts.target.is_none());
         let thread = stream.zip(session).map(|(kind, session)| Thread::of(&self.site, session, kind));
-        let witness = asker.witness.take().map(|witness| witness.answered(head.status));
+        let witness = asker.witness.take().map(|witness| witness.answered(head.status()));
         let opening = Opening {
             tally: seat.tally().clone(),
             endpoint: seat.ticket.endpoint().clone(),
@@ -276,7 +253,7 @@ impl Worker {
     }
 
     /// The proxy's own answer, counted and logged.
-    fn refuse(&self, error: &ProxyError, asker: &mut Asker) -> Response<ToClient> {
+    fn refuse(&self, error: &ProxyError, asker: &mut Asker) -> Answer {
         if let Some(posted) = &mut asker.posted {
             posted.take_back(&mut asker.pending);
         }
@@ -296,10 +273,19 @@ impl Worker {
             Some(witness) => witness.refused(error, response.status(), asker),
             None => tracing::debug!(%error, status = response.status().as_u16(), "request of no service"),
         }
-        response
+        let (parts, words) = response.into_parts();
+        Answer { head: Head::from(&parts), body: ToClient::Own(words) }
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+fn event_stream(head: &mut Head, seat: &Seat, post: Post, case: Case) -> EventStream {
+    let kind = if matches!(case.kind, Kind::Listen | Kind::Subscribe) { StreamKind::Listen } else { StreamKind::Call };
+    let interval = seat.service.config.traffic.keep_alive;
+    head.remove("content-length");
+    let open = StreamGuard::open(seat.tally(), kind);
+    EventStream::new(case, headers::is_encoded(head), interval, post, seat.ticket.endpoint(), open)
+}
+
+fn is_event_stream(head: &Head) -> bool {
+    head.get("content-type").is_some_and(|kind| headers::begins_with(kind, "text/event-stream"))
 }

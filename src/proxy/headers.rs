@@ -1,119 +1,253 @@
 //! What changes in a head on its way, and nothing else does.
 
-use std::fmt::Write;
-use std::net::IpAddr;
-
-use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
-use hyper::body::Body;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, request};
 
-use super::body::ToEntry;
 use super::error::ProxyError;
-use super::peer::X_FORWARDED_FOR;
-use super::{Site, peer::Peer};
+use super::peer::{Peer, X_FORWARDED_FOR};
+use super::Via;
 use crate::config::{HostSeen, Service};
+use crate::http1::Head;
 use crate::mcp::{SessionPin, StandsFor, names};
 use crate::upstream::Endpoint;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Prepares a head for any endpoint: what belongs to this hop is taken off (RFC 9110, 7.6.1), what
-/// the proxy says of the client is put on.
-pub(super) fn prepare(
-    head: &mut request::Parts,
-    service: &Service,
-    host: &str,
-    peer: &Peer,
-    site: &Site,
+/// A request's head as any endpoint is to see it: what belongs to this hop is left out (RFC 9110, 7.6.1), what the
+/// proxy says of the client is put in. Written in one pass, once for each endpoint that is tried.
+pub(super) struct Outgoing<'a> {
+    head: &'a request::Parts,
+    service: &'a Service,
+    peer: &'a Peer,
+    via: &'a HeaderValue,
     is_mcp: bool,
-) -> Result<(), ProxyError> {
-    let client = peer.client(&head.headers, &site.tuning().limits);
-    // The authority of an absolute target replaces the Host field (RFC 9112, 3.2.2), also where it
-    // would be passed on.
-    if let Some(authority) = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {
-        head.headers.insert(HOST, authority);
+    /// Named in `Connection`.
+    named: Vec<HeaderName>,
+    /// What was asked for instead of the request's own target.
+    target: Option<&'a Uri>,
+    /// The authority of an absolute target, which replaces the Host field (RFC 9112, 3.2.2), also where it would
+    /// be passed on.
+    authority: Option<&'a str>,
+}
+
+/// How long the body is that follows a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    Known(u64),
+    /// It goes in chunks.
+    Unknown,
+}
+
+/// Where fields are put.
+pub(super) trait Fields {
+    fn put(&mut self, name: &HeaderName, parts: &[&[u8]]);
+}
+
+impl Fields for Vec<u8> {
+    fn put(&mut self, name: &HeaderName, parts: &[&[u8]]) {
+        self.extend_from_slice(name.as_str().as_bytes());
+        self.extend_from_slice(b": ");
+        parts.iter().for_each(|part| self.extend_from_slice(part));
+        self.extend_from_slice(b"\r\n");
     }
-    let asked_host = head.headers.get(HOST).cloned();
-    take_off_hop(&mut head.headers)?;
-    head.headers.remove(CONTENT_LENGTH);
-    head.headers.remove(EXPECT);
-    drop_aliases(&mut head.headers);
-    if is_mcp {
-        // Outcomes are read from the body; an encoded one could not be.
-        head.headers.remove(ACCEPT_ENCODING);
+}
+
+impl Fields for HeaderMap {
+    fn put(&mut self, name: &HeaderName, parts: &[&[u8]]) {
+        // Made of addresses, a checked host and values that were header values before.
+        if let Ok(value) = HeaderValue::from_bytes(&parts.concat()) {
+            self.append(name, value);
+        }
     }
-    if !service.affinity.tester_header.is_empty() {
-        head.headers.remove(service.affinity.tester_header.as_str());
+}
+
+impl<'a> Outgoing<'a> {
+    /// Looks at a head; an error where `Connection` names what is not its hop's to remove.
+    pub(super) fn new(
+        head: &'a request::Parts,
+        service: &'a Service,
+        peer: &'a Peer,
+        via: &'a Via,
+        target: Option<&'a Uri>,
+        is_mcp: bool,
+    ) -> Result<Self, ProxyError> {
+        let named = match head.headers.contains_key(CONNECTION) {
+            true => named_in_connection(head.headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes)),
+            false => Vec::new(),
+        };
+        if named.iter().any(|name| is_protected(name.as_str())) {
+            return Err(ProxyError::Form("Connection names a field that is not this hop's to remove"));
+        }
+        let authority = head.uri.authority().map(http::uri::Authority::as_str);
+        Ok(Self { head, service, peer, via: via.of(head.version), is_mcp, named, target, authority })
     }
-    say_who_asks(&mut head.headers, client, peer, asked_host.as_ref().map_or(host.as_bytes(), HeaderValue::as_bytes));
-    head.headers.append(VIA, site.via.of(head.version).clone());
-    join_cookies(&mut head.headers);
-    head.version = Version::HTTP_11;
-    head.uri = origin_form(&head.uri, service);
-    Ok(())
+
+    /// The method.
+    pub(super) fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    /// The target that an endpoint is asked for: path and query, without the prefix where that is stripped.
+    pub(super) fn target(&self) -> (&'static str, &str) {
+        match self.target {
+            Some(target) => ("", path_and_query(target)),
+            None => stripped(&self.head.uri, self.service),
+        }
+    }
+
+    /// Writes the request's line and fields, and the empty line.
+    pub(super) fn write(&self, out: &mut Vec<u8>, endpoint: &Endpoint, pin: Option<&SessionPin>, body: Length) {
+        let (slash, target) = self.target();
+        for part in [self.head.method.as_str(), " ", slash, target, " HTTP/1.1\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        self.put(out, endpoint, pin, body);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Puts the fields that this endpoint is to see.
+    pub(super) fn put(&self, out: &mut impl Fields, endpoint: &Endpoint, pin: Option<&SessionPin>, body: Length) {
+        let asked_host = self.authority.map(str::as_bytes).or_else(|| Some(self.head.headers.get(HOST)?.as_bytes()));
+        match asked_host.filter(|_| self.service.traffic.host == HostSeen::Client) {
+            Some(host) => out.put(&HOST, &[host]),
+            None => out.put(&HOST, &[endpoint.host.as_bytes()]),
+        }
+        // The client's id is ours: the endpoint sees its own, or none.
+        let pin = pin.filter(|pin| pin.stands_for == StandsFor::SessionId);
+        if let Some(id) = pin.and_then(|pin| pin.upstream.as_deref()) {
+            out.put(&names::SESSION_ID, &[id.as_bytes()]);
+        }
+        let headers = &self.head.headers;
+        let mut has_cookie = false;
+        for (name, value) in headers {
+            match self.fate(name.as_str()) {
+                _ if self.named.contains(name) => {}
+                Fate::Stays => out.put(name, &[value.as_bytes()]),
+                Fate::IsCookie => has_cookie = true,
+                Fate::Goes => {}
+            }
+        }
+        if has_cookie {
+            put_cookies(out, headers);
+        }
+        self.say_who_asks(out, asked_host.unwrap_or_default());
+        out.put(&http::header::VIA, &[self.via.as_bytes()]);
+        match body {
+            // A length is expected of these, also where there is nothing (RFC 9110, 8.6).
+            Length::Known(0) if !matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH) => {}
+            Length::Known(length) => out.put(&CONTENT_LENGTH, &[itoa::Buffer::new().format(length).as_bytes()]),
+            // To be said, or with GET and HEAD it would be taken for none.
+            Length::Unknown => out.put(&TRANSFER_ENCODING, &[b"chunked"]),
+        }
+    }
+
+    fn fate(&self, name: &str) -> Fate {
+        let goes = match name {
+            "connection" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "proxy-authorization" | "keep-alive"
+            | "proxy-connection" | "http2-settings" | "content-length" | "expect" | "host" | "mcp-session-id" => true,
+            "cookie" => return Fate::IsCookie,
+            // Outcomes are read from the body; an encoded one could not be.
+            "accept-encoding" => self.is_mcp,
+            // What a stranger wrote is replaced, a trusted proxy's list is continued.
+            "x-forwarded-for" | "forwarded" => true,
+            "x-real-ip" => !self.peer.trusted,
+            _ if name.starts_with("x-forwarded-") => !self.peer.trusted,
+            _ => is_alias(name),
+        };
+        if goes || name == self.service.affinity.tester_header { Fate::Goes } else { Fate::Stays }
+    }
+
+    /// `X-Forwarded-*` and `Forwarded` (RFC 7239).
+    fn say_who_asks(&self, out: &mut impl Fields, host: &[u8]) {
+        let Self { peer, head, .. } = self;
+        let (hop, proto) = (peer.shown.as_bytes(), peer.scheme().as_bytes());
+        let bracketed = if peer.shown.contains(':') { [&b"for=\"["[..], hop, b"]\""] } else { [&b"for="[..], hop, b""] };
+        let rest = [&b";host=\""[..], host, b"\";proto=", proto];
+        if peer.trusted {
+            let chain = listed(&head.headers, &X_FORWARDED_FOR);
+            out.put(&X_FORWARDED_FOR, &[&chain, hop]);
+            let elements = listed(&head.headers, &FORWARDED);
+            out.put(&FORWARDED, &[&[&elements[..]], &bracketed[..], &rest[..]].concat());
+        } else {
+            out.put(&X_FORWARDED_FOR, &[hop]);
+            out.put(&FORWARDED, &[bracketed[0], bracketed[1], bracketed[2], rest[0], rest[1], rest[2], rest[3]]);
+        }
+        if !peer.trusted || !head.headers.contains_key(X_FORWARDED_PROTO) {
+            out.put(&X_FORWARDED_PROTO, &[proto]);
+        }
+        if !peer.trusted || !head.headers.contains_key(X_FORWARDED_HOST) {
+            out.put(&X_FORWARDED_HOST, &[host]);
+        }
+    }
+}
+
+/// What becomes of a client's field.
+enum Fate {
+    Stays,
+    Goes,
+    IsCookie,
+}
+
+/// What trusted proxies have listed, to be continued.
+fn listed(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
+    let mut list = Vec::new();
+    for value in headers.get_all(name).iter().filter(|value| value.to_str().is_ok()) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list
 }
 
 /// Over HTTP/2 cookies may come one a field; in HTTP/1.1 they are one field (RFC 9113, 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_none() {
-        return;
-    }
+fn put_cookies(out: &mut impl Fields, headers: &HeaderMap) {
     let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
-        headers.insert(COOKIE, joined);
-    }
-}
-
-/// Says how long an empty body is, where a length is expected (RFC 9110, 8.6), and that there is one whose
-/// length nobody knows: with GET and HEAD the library would take it for none, and lose it.
-pub(super) fn frame(head: &mut request::Parts, body: &ToEntry) {
-    if body.is_empty() && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
-        head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    if body.size_hint().exact().is_none() {
-        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-}
-
-/// Addresses a prepared head to one endpoint.
-pub(super) fn address(head: &mut request::Parts, service: &Service, endpoint: &Endpoint, pin: Option<&SessionPin>) {
-    if service.traffic.host == HostSeen::Endpoint || !head.headers.contains_key(HOST) {
-        head.headers.insert(HOST, endpoint.host.clone());
-    }
-    // The client's id is ours: the endpoint sees its own, or none.
-    head.headers.remove(names::SESSION_ID);
-    let pin = pin.filter(|pin| pin.stands_for == StandsFor::SessionId);
-    let upstream = pin.and_then(|pin| pin.upstream.as_deref());
-    if let Some(id) = upstream.and_then(|id| HeaderValue::from_str(id).ok()) {
-        head.headers.insert(names::SESSION_ID, id);
-    }
+    out.put(&COOKIE, &[&all.join(&b"; "[..])]);
 }
 
 /// Cleans the head of an answer.
-pub(super) fn clean_answer(headers: &mut HeaderMap) {
+pub(super) fn clean_answer(head: &mut Head) {
     // An endpoint's Connection header that names what it must not is obeyed as far as it may be:
     // the client has done nothing wrong.
-    for name in named_in_connection(headers).into_iter().filter(|name| !is_protected(name)) {
-        headers.remove(name);
+    let named = named_in_connection(head.all("connection"));
+    head.retain(|name, _| !belongs_to_hop(name) && !named.iter().any(|one| is(name, one.as_str()) && !is_protected(one.as_str())));
+}
+
+/// The fields of a hop are told by their length first: nearly none is one.
+fn belongs_to_hop(name: &[u8]) -> bool {
+    match name.len() {
+        2 => is(name, "te"),
+        7 => is(name, "trailer") || is(name, "upgrade"),
+        10 => is(name, "connection") || is(name, "keep-alive"),
+        14 => is(name, "http2-settings"),
+        16 => is(name, "proxy-connection"),
+        17 => is(name, "transfer-encoding"),
+        19 => is(name, "proxy-authorization"),
+        _ => false,
     }
-    remove_hop_fields(headers);
+}
+
+fn is(name: &[u8], word: &str) -> bool {
+    name.eq_ignore_ascii_case(word.as_bytes())
 }
 
 /// Whether a body is in a coding that has to be undone before it can be read (RFC 9110, 8.4.1). `identity` is
 /// none, nor is `none`, which servers write to keep middlemen from compressing their streams.
-pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+pub(super) fn is_encoded(head: &Head) -> bool {
+    let codings = head.all("content-encoding").flat_map(|value| value.split(|byte| *byte == b','));
     let is_coding = |coding: &[u8]| ![&b""[..], b"identity", b"none"].iter().any(|none| coding.eq_ignore_ascii_case(none));
     codings.map(<[u8]>::trim_ascii).any(is_coding)
+}
+
+/// Whether a client closes its connection after the answer (RFC 9112, 9.3).
+pub(super) fn says_close(headers: &HeaderMap) -> bool {
+    headers.get_all(CONNECTION).iter().any(|value| mentions(value.as_bytes(), b"close"))
+}
+
+/// Whether a value begins with a word, in whatever case.
+pub(super) fn begins_with(value: &[u8], word: &str) -> bool {
+    value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// Whether a comma-separated list has this element.
@@ -121,117 +255,97 @@ pub(super) fn mentions(list: &[u8], element: &[u8]) -> bool {
     list.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(element))
 }
 
-fn take_off_hop(headers: &mut HeaderMap) -> Result<(), ProxyError> {
-    for name in named_in_connection(headers) {
-        if is_protected(&name) {
-            return Err(ProxyError::Form("Connection names a field that is not this hop's to remove"));
-        }
-        headers.remove(name);
-    }
-    remove_hop_fields(headers);
-    Ok(())
-}
-
-fn remove_hop_fields(headers: &mut HeaderMap) {
-    for name in
-        [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHORIZATION, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS]
-    {
-        headers.remove(name);
-    }
-}
-
-fn named_in_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let listed = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let names = listed.map(|name| name.trim_ascii());
+fn named_in_connection<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<HeaderName> {
+    let names = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let options = |name: &[u8]| name.eq_ignore_ascii_case(b"close") || name.eq_ignore_ascii_case(b"keep-alive");
     names.filter(|name| !name.is_empty() && !options(name)).filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
 }
 
 /// Fields that a client could make endpoints misunderstand by having a proxy remove them.
-fn is_protected(name: &HeaderName) -> bool {
-    let name = name.as_str();
+fn is_protected(name: &str) -> bool {
     matches!(name, "host" | "content-length" | "authorization" | "forwarded" | "origin" | "via")
         || name.starts_with("mcp-")
         || name.starts_with("x-forwarded-")
 }
 
 /// Servers that turn `_` into `-` would take `X_Forwarded_For` for ours.
-fn drop_aliases(headers: &mut HeaderMap) {
-    let aliases: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().contains('_'))
-        .filter(|name| HeaderName::try_from(name.as_str().replace('_', "-")).is_ok_and(|real| is_protected(&real)))
-        .cloned()
-        .collect();
-    for alias in aliases {
-        headers.remove(alias);
-    }
+fn is_alias(name: &str) -> bool {
+    name.contains('_') && is_protected(&name.replace('_', "-"))
 }
 
-/// `X-Forwarded-*` and `Forwarded` (RFC 7239): what a stranger wrote is replaced, a trusted proxy's
-/// list is continued.
-fn say_who_asks(headers: &mut HeaderMap, client: IpAddr, peer: &Peer, host: &[u8]) {
-    let hop = if peer.trusted { peer.address.ip().to_canonical() } else { client };
-    if !peer.trusted {
-        let claims: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).cloned().collect();
-        for claim in claims.into_iter().chain([X_REAL_IP]) {
-            headers.remove(claim);
-        }
-    }
-    let mut chain = String::new();
-    let mut elements = String::new();
-    if peer.trusted {
-        for value in headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()) {
-            let _ = write!(chain, "{value}, ");
-        }
-        for value in headers.get_all(FORWARDED).iter().filter_map(|value| value.to_str().ok()) {
-            let _ = write!(elements, "{value}, ");
-        }
-    }
-    let _ = write!(chain, "{hop}");
-    let host = String::from_utf8_lossy(host);
-    let bracketed = if hop.is_ipv6() { format!("\"[{hop}]\"") } else { hop.to_string() };
-    let _ = write!(elements, "for={bracketed};host=\"{host}\";proto={}", peer.scheme());
-    set(headers, X_FORWARDED_FOR, &chain);
-    set(headers, FORWARDED, &elements);
-    if !peer.trusted || !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme()));
-    }
-    if !peer.trusted || !headers.contains_key(X_FORWARDED_HOST) {
-        set(headers, X_FORWARDED_HOST, &host);
-    }
-}
-
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    // Made of addresses, a checked host and values that were header values before.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
-    }
-}
-
-/// The target that an endpoint is asked for: path and query, without the prefix where that is stripped.
-pub(super) fn origin_form(uri: &Uri, service: &Service) -> Uri {
-    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+/// The target that an endpoint is asked for: path and query, without the prefix where that is stripped; and the slash
+/// that it may want in front.
+fn stripped<'a>(uri: &'a Uri, service: &Service) -> (&'static str, &'a str) {
+    let target = path_and_query(uri);
     let kept = if service.strip_prefix { target.strip_prefix(service.path.as_str()).unwrap_or(target) } else { target };
-    let path = if kept.starts_with('/') { kept.to_owned() } else { format!("/{kept}") };
-    path.parse::<PathAndQuery>().map(Uri::from).unwrap_or_else(|_| Uri::from_static("/"))
+    (if kept.starts_with('/') { "" } else { "/" }, kept)
+}
+
+fn path_and_query(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", PathAndQuery::as_str)
+}
+
+/// The same, as a URI.
+pub(super) fn origin_form(uri: &Uri, service: &Service) -> Uri {
+    let (slash, kept) = stripped(uri, service);
+    format!("{slash}{kept}").parse::<PathAndQuery>().map(Uri::from).unwrap_or_else(|_| Uri::from_static("/"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    fn map(lines: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    use super::*;
+    use crate::config::ClientTls;
+    use crate::domain::machine::EndpointSpec;
+    use crate::tls::Connector;
+
+    const CONFIG: &str = r#"
+        [[service]]
+        name = "notes"
+        [service.primary]
+        version = "1"
+        endpoints = ["http://127.0.0.1:3000"]
+        [service.secondary]
+        version = "2"
+        endpoints = ["http://127.0.0.1:3001"]
+    "#;
+
+    fn peer(trusted: bool) -> Peer {
+        let address = "192.0.2.7:1".parse().unwrap();
+        Peer { address, trusted, secure: false, is_local: false, shown: "192.0.2.7".into() }
+    }
+
+    /// What an endpoint sees of these lines.
+    fn seen(lines: &[(&'static str, &str)], peer: &Peer) -> Result<HeaderMap, ProxyError> {
+        let service = crate::config::load("f", CONFIG, None).unwrap().services.remove(0);
+        let connector = Connector::new("t".to_owned(), &ClientTls::default());
+        let spec = EndpointSpec { name: "e".to_owned(), url: "http://10.0.0.1:3000".to_owned(), resolve: None, address: None };
+        let endpoint: Arc<Endpoint> = Endpoint::new(&spec, &connector).unwrap();
+        let mut request = http::Request::new(());
         for (name, value) in lines {
-            headers.append(*name, value.parse().unwrap());
+            request.headers_mut().append(*name, value.parse().unwrap());
         }
-        headers
+        let (head, ()) = request.into_parts();
+        let via = Via::new("dualgate-test").unwrap();
+        let mut seen = HeaderMap::new();
+        let outgoing = Outgoing::new(&head, &service, peer, &via, None, true)?;
+        outgoing.put(&mut seen, &endpoint, None, Length::Known(0));
+        let mut written = Vec::new();
+        outgoing.write(&mut written, &endpoint, None, Length::Known(0));
+        let text = String::from_utf8(written).unwrap();
+        assert!(seen.iter().all(|(name, value)| text.contains(&format!("{name}: {}\r\n", value.to_str().unwrap()))), "{text}");
+        Ok(seen)
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let ours = ["host", "via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+        headers.keys().map(HeaderName::as_str).filter(|name| !ours.contains(name)).collect()
     }
 
     #[test]
     fn what_belongs_to_a_hop_stays_on_it() {
-        let mut headers = map(&[
+        let headers = [
             ("connection", "close, X-Mine"),
             ("x-mine", "1"),
             ("keep-alive", "timeout=5"),
@@ -240,46 +354,52 @@ mod tests {
             ("http2-settings", "x"),
             ("proxy-authorization", "secret"),
             ("x-yours", "2"),
-        ]);
-        take_off_hop(&mut headers).unwrap();
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-yours"]);
+        ];
+        assert_eq!(names(&seen(&headers, &peer(false)).unwrap()), ["x-yours"]);
     }
 
     #[test]
     fn connection_cannot_name_what_endpoints_rely_on() {
         for name in ["Host", "Mcp-Session-Id", "Authorization", "X-Forwarded-For", "Content-Length"] {
-            assert!(take_off_hop(&mut map(&[("connection", name)])).is_err(), "{name}");
+            assert!(seen(&[("connection", name)], &peer(false)).is_err(), "{name}");
         }
     }
 
     #[test]
     fn underscored_twins_of_our_fields_are_dropped_and_others_stay() {
-        let mut headers = map(&[("x_forwarded_for", "1"), ("mcp_session_id", "2"), ("my_own", "3")]);
-        drop_aliases(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["my_own"]);
+        let headers = [("x_forwarded_for", "1"), ("mcp_session_id", "2"), ("my_own", "3")];
+        assert_eq!(names(&seen(&headers, &peer(true)).unwrap()), ["my_own"]);
+    }
+
+    #[test]
+    fn an_answer_keeps_everything_but_what_belongs_to_its_hop() {
+        let bytes = b"HTTP/1.1 200 Fine\r\nConnection: X-Hop, mcp-session-id\r\nx-hop: 1\r\nMCP-Session-Id: s\r\nKeep-Alive: timeout=5\r\n\
+                      Transfer-Encoding: chunked\r\nX-Kept: 2\r\n\r\n";
+        let Ok(crate::http1::Read::Final(mut answer)) = crate::http1::answer(bytes, &Method::GET) else { panic!() };
+        clean_answer(&mut answer.head);
+        let mut out = Vec::new();
+        answer.head.write(&mut out);
+        assert_eq!(out, b"HTTP/1.1 200 Fine\r\nMCP-Session-Id: s\r\nX-Kept: 2\r\n");
     }
 
     #[test]
     fn a_strangers_claims_are_replaced_and_a_trusted_list_is_continued() {
         let claims = [
+            ("host", "notes.example"),
             ("x-forwarded-for", "6.6.6.6"),
             ("forwarded", "for=6.6.6.6"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-port", "666"),
             ("x-real-ip", "6.6.6.6"),
         ];
-        let mut peer = Peer { address: "192.0.2.7:1".parse().unwrap(), trusted: false, secure: false, is_local: false };
-        let mut headers = map(&claims);
-        say_who_asks(&mut headers, peer.address.ip(), &peer, b"notes.example");
+        let headers = seen(&claims, &peer(false)).unwrap();
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
         assert!(!headers.contains_key("x-forwarded-port") && !headers.contains_key("x-real-ip"));
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-forwarded-host"], "notes.example");
         assert_eq!(headers["forwarded"], "for=192.0.2.7;host=\"notes.example\";proto=http");
 
-        peer.trusted = true;
-        let mut headers = map(&claims);
-        say_who_asks(&mut headers, "6.6.6.6".parse().unwrap(), &peer, b"notes.example");
+        let headers = seen(&claims, &peer(true)).unwrap();
         assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["forwarded"], "for=6.6.6.6, for=192.0.2.7;host=\"notes.example\";proto=http");

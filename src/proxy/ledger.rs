@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode, response};
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::books::Books;
 use super::channel::Channel;
 use super::handles::Scribe;
-use super::headers::is_encoded;
+use super::headers::{begins_with, is_encoded};
 use super::interrupted::{Call, Thread};
 use super::witness::Witness;
 use crate::domain::{Blame, Era, Outcome};
+use crate::http1::Head;
 use crate::mcp::Wanted;
 use crate::mcp::scan::{Body, End, Events, Message, id_hash};
 use crate::upstream::{Endpoint, EntryTally, StreamKind};
@@ -136,13 +136,13 @@ enum Ending {
 
 impl Ledger {
     /// Begins with the head of the answer.
-    pub(super) fn new(opening: Opening, head: &response::Parts) -> Self {
+    pub(super) fn new(opening: Opening, head: &Head) -> Self {
         let Opening { tally, endpoint, begun, era, pending, outcome, scribe, is_subscription, .. } = opening;
         let Opening { is_booked_elsewhere, stream, thread, witness, reads_answers, .. } = opening;
         let waited_for = pending.len();
-        let scan = if reads_answers { Scan::of(head.status, &head.headers, outcome) } else { Scan::Status };
+        let scan = if reads_answers { Scan::of(head, outcome) } else { Scan::Status };
         let is_modern = era == Some(Era::Modern);
-        let is_failure = era.is_some() && head.status.is_server_error() && head.status != StatusCode::NOT_IMPLEMENTED;
+        let is_failure = era.is_some() && head.status().is_server_error() && head.status() != StatusCode::NOT_IMPLEMENTED;
         let (by_status, ending) = (outcome, Ending::Running);
         Self {
             tally,
@@ -330,16 +330,16 @@ impl Ledger {
 }
 
 impl Scan {
-    fn of(status: StatusCode, headers: &HeaderMap, outcome: Outcome) -> Self {
-        if outcome != Outcome::Ok || status != StatusCode::OK {
+    fn of(head: &Head, outcome: Outcome) -> Self {
+        if outcome != Outcome::Ok || head.status() != StatusCode::OK {
             return Self::Status;
         }
-        let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase()).unwrap_or_default();
-        if is_encoded(headers) {
+        let kind = head.get("content-type").unwrap_or_default();
+        if is_encoded(head) {
             Self::Opaque
-        } else if kind.starts_with(b"application/json") {
+        } else if begins_with(kind, "application/json") {
             Self::Json(Box::default())
-        } else if kind.starts_with(b"text/event-stream") {
+        } else if begins_with(kind, "text/event-stream") {
             Self::Events(Box::default())
         } else {
             Self::Opaque

@@ -174,8 +174,11 @@ fn work(site: Arc<Site>, mut connections: mpsc::UnboundedReceiver<Accepted>, loa
             loop {
                 ticks.tick().await;
                 sweeper.wire.sweep();
+                sweeper.uploads.sweep();
             }
         });
+        let watchful = worker.vigil.clone();
+        tokio::task::spawn_local(async move { watchful.keep().await });
         let counted = Rc::new(Counted { load, at });
         while let Some(accepted) = connections.recv().await {
             let guard = OpenConnection(counted.clone());

@@ -24,10 +24,11 @@ use crate::live::Reader;
 use crate::mcp::SealKeys;
 use crate::telemetry::clock::Clock;
 use crate::tls::Places;
-use crate::upstream::Wire;
+use crate::upstream::{Uploads, Wire};
 
 mod body;
 mod books;
+mod cargo;
 mod channel;
 mod connection;
 mod error;
@@ -38,24 +39,30 @@ mod headers;
 mod interrupted;
 mod keys;
 mod ledger;
+mod line;
 mod listen;
 mod oauth;
 mod peek;
 mod peer;
 mod progress;
+mod reader;
 mod rim;
 mod seat;
 mod session;
 mod socket;
 mod stream;
 mod table;
+mod upload;
+mod vigil;
 mod witness;
+mod writer;
 
 pub use channel::Channels;
 pub use interrupted::Interrupted;
 pub use listen::{Door, Front, Load};
 
-use body::ToEntry;
+use upload::Upload;
+use vigil::Vigil;
 
 /// How far the process is with stopping. Only ever goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,7 +185,9 @@ const MOST_HANDSHAKES: usize = 512;
 /// One traffic worker: a thread, a runtime, and its own connections to endpoints.
 struct Worker {
     site: Arc<Site>,
-    wire: Rc<Wire<ToEntry>>,
+    wire: Rc<Wire>,
+    uploads: Rc<Uploads<Box<Upload>>>,
+    vigil: Rc<Vigil>,
     turn: Cell<u64>,
     /// For handshakes of its clients.
     places: Places,
@@ -186,7 +195,9 @@ struct Worker {
 
 impl Worker {
     fn new(site: Arc<Site>) -> Rc<Self> {
-        Rc::new(Self { site, wire: Wire::new(), turn: Cell::new(0), places: Places::new(MOST_HANDSHAKES) })
+        let vigil = Vigil::new(site.stage.clone());
+        let (wire, uploads) = (Wire::new(), Uploads::new());
+        Rc::new(Self { site, wire, uploads, vigil, turn: Cell::new(0), places: Places::new(MOST_HANDSHAKES) })
     }
 
     fn next_turn(&self) -> u64 {

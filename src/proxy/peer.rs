@@ -11,7 +11,7 @@ use crate::config::Limits;
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A client connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Peer {
     /// The address of the connection.
     pub(super) address: SocketAddr,
@@ -21,11 +21,14 @@ pub(super) struct Peer {
     pub(super) secure: bool,
     /// Whether it came to a listener that only this machine can reach.
     pub(super) is_local: bool,
+    /// Its address, as it is written for endpoints.
+    pub(super) shown: Box<str>,
 }
 
 impl Peer {
     pub(super) fn new(address: SocketAddr, door: &Door, limits: &Limits) -> Self {
-        Self { address, trusted: trusts(limits, address.ip()), secure: door.tls.is_some(), is_local: door.is_local }
+        let shown = address.ip().to_canonical().to_string().into();
+        Self { address, trusted: trusts(limits, address.ip()), secure: door.tls.is_some(), is_local: door.is_local, shown }
     }
 
     /// The scheme that the client used.

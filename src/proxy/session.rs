@@ -1,12 +1,13 @@
 //! The session id on its way back: the client only ever sees ids of ours.
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::Worker;
 use super::error::ProxyError;
 use super::facts::{Facts, Kind};
 use super::seat::Seat;
 use crate::domain::{Blame, Moment, Outcome};
+use crate::http1::Head;
 use crate::mcp::{SessionPin, StandsFor, names};
 
 impl Worker {
@@ -17,15 +18,15 @@ impl Worker {
         &self,
         facts: &Facts,
         seat: &Seat,
-        status: StatusCode,
-        headers: &mut HeaderMap,
+        head: &mut Head,
         kind: Kind,
     ) -> Result<Outcome, ProxyError> {
-        let issued = headers.remove(names::SESSION_ID);
+        let status = head.status();
+        let issued = head.remove(names::SESSION_ID.as_str());
         if let Some(session) = &facts.session {
             // An HTTP+SSE session has no id but its URI.
             if issued.is_some() && facts.target.is_none() {
-                headers.insert(names::SESSION_ID, session.clone());
+                head.set(names::SESSION_ID.as_str(), session.as_bytes());
             }
             return Ok(self.note_use(facts, seat, session, status, kind));
         }
@@ -33,13 +34,13 @@ impl Worker {
         let is_birth = kind == Kind::Initialize || (facts.unread && issued.is_some());
         if is_birth && status.is_success() {
             let id = self.seal_new(seat, issued)?;
-            headers.insert(names::SESSION_ID, id);
+            head.set(names::SESSION_ID.as_str(), id.as_bytes());
         }
         Ok(Outcome::of_status(status.as_u16()))
     }
 
-    fn seal_new(&self, seat: &Seat, issued: Option<HeaderValue>) -> Result<HeaderValue, ProxyError> {
-        let upstream = match issued.map(|id| id.to_str().map(str::to_owned)) {
+    fn seal_new(&self, seat: &Seat, issued: Option<Vec<u8>>) -> Result<String, ProxyError> {
+        let upstream = match issued.map(String::from_utf8) {
             Some(Ok(id)) if id.bytes().all(|byte| byte.is_ascii_graphic()) => Some(id),
             Some(_) => return Err(ProxyError::BadAnswer("a session id that is not visible ASCII".to_owned())),
             None => None,
@@ -52,7 +53,7 @@ impl Worker {
         let tally = seat.tally();
         tally.sessions().seen(id.as_bytes(), seat.ticket.endpoint().id, self.site.clock.now().since(Moment::default()));
         tally.note_birth();
-        HeaderValue::try_from(id).map_err(|error| ProxyError::BadAnswer(error.to_string()))
+        Ok(id)
     }
 
     /// Keeps the count of live sessions. A server that does not know a session which was alive has lost

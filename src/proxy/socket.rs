@@ -28,19 +28,6 @@ pub(super) struct Socket<S> {
     watched: Rc<Watched>,
 }
 
-/// What the first bytes of a connection are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opening {
-    /// A request's head, most likely.
-    Http1,
-    /// The preface of HTTP/2 (RFC 9113, 3.4).
-    Http2,
-}
-
-/// The preface's first word. No request of HTTP/1 has this method (RFC 9113, 11.6), so the rest of
-/// it need not be waited for.
-const PREFACE: &[u8] = b"PRI ";
-
 /// The socket as it is watched.
 pub(super) struct Watched {
     stream: TcpStream,
@@ -71,27 +58,9 @@ impl Watched {
         Raw(self.clone())
     }
 
-    /// What the first bytes are, once there are any: one look, and none of them is taken. Nothing where
-    /// the client says nothing in the one time, begins a word and does not end it in the other, or has
-    /// left.
-    pub(super) async fn opening(&self, idle: Duration, head: Duration) -> Option<Opening> {
-        let mut first = [0; PREFACE.len()];
-        let mut seen = tokio::time::timeout(idle, self.stream.peek(&mut first)).await.ok()?.ok()?;
-        let deadline = Instant::now() + head;
-        loop {
-            if seen == 0 {
-                return None;
-            }
-            match first[..seen] == PREFACE[..seen] {
-                true if seen == PREFACE.len() => return Some(Opening::Http2),
-                true if Instant::now() < deadline => {}
-                true => return None,
-                false => return Some(Opening::Http1),
-            }
-            // The kernel tells of new bytes only where the old ones have been taken.
-            tokio::time::sleep(LOOK_EVERY.min(head)).await;
-            seen = self.stream.peek(&mut first).await.ok()?;
-        }
+    /// Bytes of a request are here.
+    pub(super) fn head_begins(&self) {
+        self.head_since.set(Some(Instant::now()));
     }
 
     /// A request's head is complete.
@@ -99,6 +68,16 @@ impl Watched {
         self.exchanges.set(self.exchanges.get() + 1);
         self.head_since.set(None);
         Exchange(self.clone())
+    }
+
+    /// Resolves when the client has left, whatever it has said before.
+    pub(super) async fn gone(&self) {
+        loop {
+            match self.stream.ready(Interest::READABLE).await {
+                Ok(ready) if !ready.is_read_closed() => tokio::time::sleep(LOOK_EVERY).await,
+                _ => return,
+            }
+        }
     }
 
     /// Resolves when the client has left in the middle of a request. hyper stops looking for that
@@ -125,6 +104,17 @@ impl Watched {
             if self.exchanges.get() == 0 && self.idle_since.get() == since {
                 return;
             }
+        }
+    }
+
+    /// The same, and no head has begun either.
+    pub(super) async fn quiet(&self, within: Duration) {
+        loop {
+            self.idle(within).await;
+            if self.head_since.get().is_none() {
+                return;
+            }
+            self.fell_idle.notified().await;
         }
     }
 
@@ -157,6 +147,10 @@ impl Drop for Exchange {
 impl<S> Socket<S> {
     pub(super) fn new(stream: S, watched: Rc<Watched>) -> Self {
         Self { stream, watched }
+    }
+
+    pub(super) fn into_inner(self) -> S {
+        self.stream
     }
 }
 
@@ -269,13 +263,11 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     use super::*;
 
     const IDLE: Duration = Duration::from_secs(75);
-    const HEAD: Duration = Duration::from_secs(5);
 
     async fn pair() -> (TcpStream, Rc<Watched>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -297,23 +289,5 @@ mod tests {
         let begun = Instant::now();
         watched.idle(IDLE).await;
         assert_eq!(begun.elapsed().as_secs(), 75);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_says_nothing_and_who_says_too_little_has_its_time_and_no_more() {
-        let (mut client, watched) = pair().await;
-        let begun = Instant::now();
-        assert_eq!(watched.opening(IDLE, HEAD).await, None);
-        assert_eq!(begun.elapsed().as_secs(), 75);
-        client.write_all(b"PR").await.unwrap();
-        let begun = Instant::now();
-        assert_eq!(watched.opening(IDLE, HEAD).await, None);
-        assert_eq!(begun.elapsed().as_secs(), 5);
-        client.write_all(b"I ").await.unwrap();
-        assert_eq!(watched.opening(IDLE, HEAD).await, Some(Opening::Http2));
-        let (mut client, watched) = pair().await;
-        client.write_all(b"P").await.unwrap();
-        client.write_all(b"UT /").await.unwrap();
-        assert_eq!(watched.opening(IDLE, HEAD).await, Some(Opening::Http1));
     }
 }

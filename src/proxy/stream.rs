@@ -1,36 +1,31 @@
 //! What a running event stream needs beside its bytes: comments while it is quiet, and last words
 //! that its client survives.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::Stage;
 use super::error::ProxyError;
 use super::ledger::Ledger;
 use super::table::{self, Case, Phase, Said, Transport};
+use super::vigil::{Alarm, Heed, Post};
 use crate::mcp::sse::{Boundary, KEEP_ALIVE};
 use crate::mcp::words;
-use crate::upstream::{StreamGuard, StreamKind};
+use crate::upstream::{Endpoint, StreamGuard, StreamKind};
 
 /// The state of an open event stream.
 pub(super) struct EventStream {
     boundary: Boundary,
-    quiet: Option<Quiet>,
-    case: Case,
-    ending: Pin<Box<dyn Future<Output = Saying>>>,
-    open: StreamGuard,
-}
-
-struct Quiet {
+    /// After so long without a word it gets a comment; zero: never.
     interval: Duration,
     last: Instant,
-    alarm: Pin<Box<Sleep>>,
+    case: Case,
+    post: Post,
+    open: StreamGuard,
 }
 
 /// What a stream has to say for itself.
@@ -50,33 +45,17 @@ impl EventStream {
         case: Case,
         is_encoded: bool,
         interval: Duration,
-        stage: watch::Receiver<Stage>,
-        mut silent: watch::Receiver<bool>,
+        post: Post,
+        endpoint: &Arc<Endpoint>,
         open: StreamGuard,
     ) -> Self {
-        let quiet = (!interval.is_zero() && !is_encoded).then(|| Quiet {
-            interval,
-            last: Instant::now(),
-            alarm: Box::pin(tokio::time::sleep(interval)),
-        });
-        let mut stage = stage;
+        let interval = if is_encoded { Duration::ZERO } else { interval };
+        let last = Instant::now();
+        let due = (!interval.is_zero()).then(|| last + interval);
         let ends_with_silence = table::said(case, Phase::Silent, false) != Said::On;
-        let ending = Box::pin(async move {
-            // An error means that the sender is gone, and the process with it.
-            let parting = async { stage.wait_for(|stage| *stage >= Stage::Parting).await.is_ok() };
-            let silent = async {
-                match silent.wait_for(|silent| *silent && ends_with_silence).await {
-                    Ok(_) => {}
-                    // The endpoint is configured no more; its stream may go on.
-                    Err(_) => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                _ = parting => Saying::Parting,
-                () = silent => Saying::Silent,
-            }
-        });
-        Self { boundary: Boundary::default(), quiet, case, ending, open }
+        let silence_of = ends_with_silence.then(|| endpoint.clone());
+        post.heed(Heed { due, stage: Stage::Parting, silence_of });
+        Self { boundary: Boundary::default(), interval, last, case, post, open }
     }
 
     /// What kind of stream it is.
@@ -87,9 +66,7 @@ impl EventStream {
     /// Takes note of bytes that pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
         self.boundary.feed(bytes);
-        if let Some(quiet) = &mut self.quiet {
-            quiet.last = Instant::now();
-        }
+        self.last = self.post.vigil().now();
     }
 
     /// Whether a whole event may go in now.
@@ -99,26 +76,25 @@ impl EventStream {
 
     /// Something of its own, when it is time for that.
     pub(super) fn poll_saying(&mut self, context: &mut Context<'_>) -> Poll<Saying> {
-        if let Poll::Ready(saying) = self.ending.as_mut().poll(context) {
-            return Poll::Ready(saying);
-        }
-        let Some(quiet) = &mut self.quiet else { return Poll::Pending };
-        while quiet.alarm.as_mut().poll(context).is_ready() {
-            // The alarm is not moved with every event: that would cost more than the event.
-            let quiet_for = quiet.last.elapsed();
-            if quiet_for < quiet.interval {
-                let due = quiet.last + quiet.interval;
-                quiet.alarm.as_mut().reset(due);
-                continue;
+        loop {
+            match self.post.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Alarm::Stage) => return Poll::Ready(Saying::Parting),
+                Poll::Ready(Alarm::Silent) => return Poll::Ready(Saying::Silent),
+                // The time is not moved with every event: that would cost more than the event.
+                Poll::Ready(Alarm::Due) => {
+                    let now = self.post.vigil().now();
+                    let is_quiet = now.duration_since(self.last) >= self.interval;
+                    if is_quiet {
+                        self.last = now;
+                    }
+                    self.post.heed_at(self.last + self.interval);
+                    if is_quiet && self.boundary.is_between_events() {
+                        return Poll::Ready(Saying::Comment(Bytes::from_static(KEEP_ALIVE)));
+                    }
+                }
             }
-            quiet.last = Instant::now();
-            let due = quiet.last + quiet.interval;
-            quiet.alarm.as_mut().reset(due);
-            if self.boundary.is_between_events() {
-                return Poll::Ready(Saying::Comment(Bytes::from_static(KEEP_ALIVE)));
-            }
         }
-        Poll::Pending
     }
 
     /// What ends the stream, as the table has it; an error where it is to look cut.

@@ -1,15 +1,19 @@
 //! What talks to an entry: endpoints with their admission, connections, and checks.
 
 mod connect;
+pub mod desk;
 pub mod endpoint;
 pub mod gate;
 pub mod probe;
 mod socket;
 pub mod tally;
 pub mod tools;
+pub mod uploads;
 pub mod wire;
 
 pub use endpoint::Endpoint;
 pub use gate::{Gate, Ticket};
 pub use tally::{EntryTally, ServiceTally, StreamGuard, StreamKind};
-pub use wire::{Lease, Reply, Trouble, Wire};
+pub use desk::Desk;
+pub use uploads::{Begun, Lease, UploadTrouble, Uploads};
+pub use wire::{Cause, Flow, Reply, Trouble, Wire};

@@ -20,8 +20,6 @@ use crate::tls::Stream;
 pub(super) struct Line {
     /// A write failed: the connection carries no further request.
     pub(super) broken: Cell<bool>,
-    /// Something was read since this was last cleared.
-    pub(super) heard: Cell<bool>,
 }
 
 pub(super) struct Socket {
@@ -46,18 +44,13 @@ impl Socket {
     }
 }
 
-fn is_hang_up(error: &io::Error) -> bool {
+pub(super) fn is_hang_up(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted)
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.line.heard.set(true);
-        }
-        result
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 

@@ -1,24 +1,30 @@
-//! Connections to endpoints, one set per traffic worker, behind a face narrow enough to be
-//! replaced by a codec of our own: a request goes in, an answer and a lease of its connection come
-//! out, or the trouble says how far the request got.
+//! Connections to endpoints, one set per traffic worker, behind a narrow face: a request goes in whole, an answer and the
+//! flow of its body come out, or the trouble says how far the request got.
+//!
+//! A connection is a socket and nothing else: no task reads it, and while it is parked it holds no buffer. What its
+//! endpoint has done meanwhile is seen when it is taken up again.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::task::AbortHandle;
+use http::Method;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::connect;
+use super::desk::Desk;
 use super::endpoint::Endpoint;
-use super::socket::{Line, Socket};
+use super::socket::is_hang_up;
+use crate::http1::{Answer, Fault, Framing, Head, Read, answer};
+use crate::tls::Stream;
 
 /// A parked connection is not used again after this time: SDK servers close idle ones after 5 s,
 /// and one that is just being closed loses the request.
@@ -27,215 +33,375 @@ const IDLE: Duration = Duration::from_secs(4);
 /// Parked connections per endpoint and worker; more are closed.
 const MOST_PARKED: usize = 256;
 
-/// Bound on a read buffer: what a client that does not read may cost.
-const MOST_BUFFERED: usize = 128 << 10;
-
 /// Bound on the head of an answer.
 const MOST_HEAD: usize = 64 << 10;
 
-/// The connections of one worker.
-pub struct Wire<B> {
-    parked: RefCell<HashMap<u64, Vec<Parked<B>>>>,
+/// The connections of one worker, and its buffers.
+#[derive(Default)]
+pub struct Wire {
+    parked: RefCell<HashMap<u64, Vec<Parked>>>,
+    desk: Desk,
 }
 
-struct Parked<B> {
-    connection: Connection<B>,
+struct Parked {
+    stream: Stream,
     since: Instant,
 }
 
-/// An answer, and the connection that it is still coming over.
-pub struct Reply<B> {
-    /// Head and running body.
-    pub response: Response<Incoming>,
-    /// To be given back when the body has ended well.
-    pub lease: Lease<B>,
+/// An answer whose head is here.
+pub struct Reply {
+    /// Status and fields.
+    pub head: Head,
+    /// The body.
+    pub flow: Flow,
 }
 
-/// A connection in use. Dropped without being given back, it is closed at once, which is how an endpoint
-/// learns that a client has left.
-pub struct Lease<B> {
-    wire: Rc<Wire<B>>,
+/// The body of an answer, and the connection that it comes over. Dropped before the end it closes the connection at
+/// once, which is how an endpoint learns that a client has left.
+pub struct Flow {
+    wire: Rc<Wire>,
     endpoint: u64,
     /// None once it has been given back.
-    connection: Option<Connection<B>>,
+    stream: Option<Stream>,
+    framing: Framing,
+    persists: bool,
+    /// What came together with the head.
+    early: Vec<u8>,
 }
 
-struct Connection<B> {
-    sender: SendRequest<B>,
-    line: Rc<Line>,
-    /// What reads and writes it. Without a sender it ends by itself, but not while it waits for an
-    /// endpoint that takes no more of an upload.
-    task: AbortHandle,
+/// What came before a head was whole.
+#[derive(Default)]
+struct Before {
+    bytes: Vec<u8>,
+    /// Whether anything has come, informational answers among it.
+    heard: bool,
 }
 
 /// Why there is no answer, by how far the request got.
 #[derive(Debug)]
-pub enum Trouble<B> {
-    /// No byte of the request left: it may go elsewhere. The request comes back.
-    Unsent(Box<Request<B>>, String),
+pub enum Trouble {
+    /// No byte of the request left: it may go elsewhere.
+    Unsent(String),
     /// Some of it may have been read and acted upon.
     Lost {
         /// What happened.
-        cause: hyper::Error,
+        cause: Cause,
         /// Whether bytes of an answer had come.
         heard: bool,
     },
 }
 
-impl<B> Wire<B>
-where
-    B: Body + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+/// What broke a connection off.
+#[derive(Debug)]
+pub enum Cause {
+    /// The endpoint closed it.
+    Closed,
+    /// The system says so.
+    Io(io::Error),
+    /// What came is no answer.
+    Form(Fault),
+    /// Where hyper speaks to the endpoint.
+    Library(hyper::Error),
+}
+
+impl Cause {
+    /// Whether the endpoint said something, and it was not HTTP.
+    pub fn is_parse(&self) -> bool {
+        match self {
+            Self::Form(_) => true,
+            Self::Library(error) => error.is_parse(),
+            Self::Closed | Self::Io(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the connection was closed before the end of the answer"),
+            Self::Io(error) => error.fmt(f),
+            Self::Form(fault) => fault.fmt(f),
+            Self::Library(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Cause {}
+
+impl Wire {
     /// No connections yet.
     pub fn new() -> Rc<Self> {
-        Rc::new(Self { parked: RefCell::default() })
+        Rc::default()
     }
 
-    /// Sends a request over a parked connection or a new one. A parked one that turns out dead
-    /// before a byte was written costs nothing but the next try.
+    /// The worker's buffers.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Sends a request over a parked connection or a new one, and waits for the head of its answer. `write` writes the whole of it, body
+    /// included; it is asked again for each try. A parked connection that turns out dead before a byte was
+    /// written costs nothing but the next try.
+    ///
+    /// # Errors
+    /// [`Trouble`] says how far the request got.
     pub async fn send(
         self: &Rc<Self>,
-        endpoint: &Arc<Endpoint>,
-        mut request: Request<B>,
+        endpoint: &Endpoint,
+        asked: &Method,
         connect_timeout: Duration,
-    ) -> Result<Reply<B>, Trouble<B>> {
+        write: impl Fn(&mut Vec<u8>),
+    ) -> Result<Reply, Trouble> {
         loop {
-            let (connection, reused) = match self.unpark(endpoint.id) {
-                Some(connection) => (connection, true),
-                None => match open(endpoint, connect_timeout).await {
-                    Ok(connection) => (connection, false),
-                    Err(cause) => return Err(Trouble::Unsent(Box::new(request), cause)),
-                },
+            let (stream, reused) = match self.unpark(endpoint.id) {
+                Some(stream) => (stream, true),
+                None => (open(endpoint, connect_timeout).await.map_err(Trouble::Unsent)?, false),
             };
-            connection.line.heard.set(false);
-            // A lease from here on: who asks may leave before there is an answer.
-            let mut lease = Lease { wire: self.clone(), endpoint: endpoint.id, connection: Some(connection) };
-            match lease.ask(request).await {
-                Ok(response) => return Ok(Reply { response, lease }),
-                Err(Trouble::Unsent(unsent, _)) if reused => request = *unsent,
+            match self.ask(stream, asked, &write).await {
+                Ok((stream, answer, early)) => {
+                    let Answer { head, framing, persists, .. } = answer;
+                    let (wire, endpoint, stream) = (self.clone(), endpoint.id, Some(stream));
+                    return Ok(Reply { head, flow: Flow { wire, endpoint, stream, framing, persists, early } });
+                }
+                Err(Trouble::Unsent(_)) if reused => {}
                 Err(trouble) => return Err(trouble),
             }
+        }
+    }
+
+    async fn ask(&self, mut stream: Stream, asked: &Method, write: impl Fn(&mut Vec<u8>)) -> Result<(Stream, Answer, Vec<u8>), Trouble> {
+        let is_broken = self.put_out(&mut stream, write).await?;
+        // A server that refuses an upload (413, most often) answers and closes at once. Writing on then fails, while the
+        // answer lies ready to be read: what is read tells.
+        let mut before = Before::default();
+        let (mut answer, early) = poll_fn(|context| self.poll_answer(&mut stream, &mut before, asked, context)).await?;
+        answer.persists &= !is_broken;
+        Ok((stream, answer, early))
+    }
+
+    /// Writes a request. Whether the endpoint hung up in the middle of it.
+    async fn put_out(&self, stream: &mut Stream, write: impl Fn(&mut Vec<u8>)) -> Result<bool, Trouble> {
+        let mut out = self.desk.writing();
+        write(&mut out);
+        let mut at = 0;
+        let mut is_broken = false;
+        let written = poll_fn(|context| {
+            while at < out.len() && !is_broken {
+                match ready!(Pin::new(&mut *stream).poll_write(context, &out[at..])) {
+                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Ok(count) => at += count,
+                    Err(error) if at > 0 && is_hang_up(&error) => is_broken = true,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            match ready!(Pin::new(&mut *stream).poll_flush(context)) {
+                Err(error) if is_hang_up(&error) => {
+                    is_broken = true;
+                    Poll::Ready(Ok(()))
+                }
+                other => Poll::Ready(other),
+            }
+        })
+        .await;
+        self.desk.put(out);
+        match written {
+            Ok(()) => Ok(is_broken),
+            Err(error) if at == 0 => Err(Trouble::Unsent(error.to_string())),
+            Err(error) => Err(Trouble::Lost { cause: Cause::Io(error), heard: false }),
+        }
+    }
+
+    /// Reads until a head is whole. The rest of what was read is given with the answer.
+    fn poll_answer(
+        &self,
+        stream: &mut Stream,
+        before: &mut Before,
+        asked: &Method,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(Answer, Vec<u8>), Trouble>> {
+        loop {
+            let mut buffer = self.desk.reading();
+            let read = poll_read(stream, context, &mut buffer);
+            let lost = |cause| Poll::Ready(Err(Trouble::Lost { cause, heard: before.heard }));
+            let found = match read {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(error)) => lost(Cause::Io(error)),
+                Poll::Ready(Ok(0)) => lost(Cause::Closed),
+                Poll::Ready(Ok(count)) => match before.look(&buffer[..count], asked) {
+                    Ok(None) => {
+                        self.desk.put_reading(buffer);
+                        continue;
+                    }
+                    Ok(Some(found)) => Poll::Ready(Ok(found)),
+                    Err(fault) => Poll::Ready(Err(Trouble::Lost { cause: Cause::Form(fault), heard: true })),
+                },
+            };
+            self.desk.put_reading(buffer);
+            return found;
         }
     }
 
     /// Closes connections that have been idle for too long; to be called every second or so.
     pub fn sweep(&self) {
         self.parked.borrow_mut().retain(|_, parked| {
-            let over = parked.extract_if(.., |one| one.connection.is_dead() || one.since.elapsed() >= IDLE);
-            over.for_each(|one| one.connection.close());
+            parked.retain_mut(|one| one.since.elapsed() < IDLE && is_quiet(&mut one.stream));
             !parked.is_empty()
         });
     }
 
-    /// The connection parked last that is alive and ready; the last one is the least likely to be
-    /// closed by the endpoint just now.
-    fn unpark(&self, endpoint: u64) -> Option<Connection<B>> {
+    /// The connection parked last that is alive; the last one is the least likely to be closed by the endpoint
+    /// just now.
+    fn unpark(&self, endpoint: u64) -> Option<Stream> {
         let mut parked = self.parked.borrow_mut();
         let parked = parked.get_mut(&endpoint)?;
-        let mut at = parked.len();
-        while at > 0 {
-            at -= 1;
-            let one = &parked[at];
-            if one.connection.is_dead() || one.since.elapsed() >= IDLE {
-                parked.swap_remove(at).connection.close();
-            } else if one.connection.sender.is_ready() {
-                return Some(parked.swap_remove(at).connection);
+        loop {
+            let mut one = parked.pop()?;
+            if one.since.elapsed() < IDLE && is_quiet(&mut one.stream) {
+                return Some(one.stream);
             }
         }
-        None
-    }
-}
-
-impl<B> Lease<B>
-where
-    B: Body + 'static,
-{
-    async fn ask(&mut self, request: Request<B>) -> Result<Response<Incoming>, Trouble<B>> {
-        let Some(connection) = &mut self.connection else {
-            return Err(Trouble::Unsent(Box::new(request), "the connection was given back".to_owned()));
-        };
-        connection.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
-            Some(unsent) => Trouble::Unsent(Box::new(unsent), error.into_error().to_string()),
-            None => Trouble::Lost { cause: error.into_error(), heard: connection.line.heard.get() },
-        })
     }
 
-    /// The answer has ended well before the upload has: an endpoint that takes the rest may have it, since a
-    /// client that is cut off in the middle of it may not read the answer. Once
-    /// it is `stalled` it is closed. It carries no other request after that.
-    pub fn wind_up(mut self, stalled: impl Future<Output = ()> + 'static) {
-        tokio::task::spawn_local(async move {
-            let Some(connection) = &mut self.connection else { return };
-            tokio::select! {
-                // It is through or lost, and ends by itself.
-                _ = poll_fn(|context| connection.sender.poll_ready(context)) => drop(self.connection.take()),
-                () = stalled => {}
-            }
-        });
-    }
-}
-
-impl<B> Lease<B> {
-    /// The answer has ended well: the connection may carry the next request.
-    pub fn give_back(mut self) {
-        let Some(connection) = self.connection.take_if(|connection| !connection.is_dead()) else { return };
-        let mut parked = self.wire.parked.borrow_mut();
-        let parked = parked.entry(self.endpoint).or_default();
+    fn park(&self, endpoint: u64, stream: Stream) {
+        let mut parked = self.parked.borrow_mut();
+        let parked = parked.entry(endpoint).or_default();
         if parked.len() < MOST_PARKED {
-            parked.push(Parked { connection, since: Instant::now() });
+            parked.push(Parked { stream, since: Instant::now() });
+        }
+    }
+}
+
+impl Flow {
+    /// Payload, as a range of the buffer that it was read into; None at the end. What a read brought is given as one run.
+    ///
+    /// # Errors
+    /// Why the body is not whole.
+    pub fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<Option<Range<usize>>, Cause>> {
+        loop {
+            if self.framing.is_done() {
+                // Bytes behind the end belong to no request.
+                self.persists &= self.early.is_empty();
+                return Poll::Ready(Ok(None));
+            }
+            let count = if self.early.is_empty() {
+                let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(None)) };
+                match ready!(poll_read(stream, context, buffer)) {
+                    Ok(0) if self.framing == Framing::ToClose => {
+                        self.framing = Framing::Length(0);
+                        continue;
+                    }
+                    Ok(0) => return Poll::Ready(Err(Cause::Closed)),
+                    Ok(count) => count,
+                    Err(error) => return Poll::Ready(Err(Cause::Io(error))),
+                }
+            } else {
+                let count = self.early.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&self.early[..count]);
+                self.early.drain(..count);
+                count
+            };
+            let payload = self.unframe(&mut buffer[..count]).map_err(Cause::Form)?;
+            if !payload.is_empty() {
+                return Poll::Ready(Ok(Some(payload)));
+            }
+        }
+    }
+
+    /// The payload in bytes of the body, moved together.
+    fn unframe(&mut self, bytes: &mut [u8]) -> Result<Range<usize>, Fault> {
+        let mut found = 0..0;
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.framing.is_done() {
+                self.persists = false;
+                break;
+            }
+            let piece = self.framing.step(&bytes[at..])?;
+            let payload = at + piece.payload.start..at + piece.payload.end;
+            at += piece.taken;
+            if found.is_empty() {
+                found = payload;
+            } else if !payload.is_empty() {
+                let length = payload.len();
+                bytes.copy_within(payload, found.end);
+                found.end += length;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether the body is through.
+    pub fn is_done(&self) -> bool {
+        self.framing.is_done()
+    }
+
+    /// How long it still is, where that is said.
+    pub fn length(&self) -> Option<u64> {
+        self.framing.length()
+    }
+
+    /// The answer has ended well: the connection may carry the next request.
+    pub fn give_back(&mut self) {
+        if !self.persists || !self.framing.is_done() || !self.early.is_empty() {
+            return;
+        }
+        if let Some(stream) = self.stream.take() {
+            self.wire.park(self.endpoint, stream);
+        }
+    }
+}
+
+impl Before {
+    /// Looks for a head in what has come.
+    fn look(&mut self, new: &[u8], asked: &Method) -> Result<Option<(Answer, Vec<u8>)>, Fault> {
+        self.heard = true;
+        if self.bytes.is_empty() {
+            match find(new, asked)? {
+                Ok((answer, at)) => return Ok(Some((answer, new[at..].to_vec()))),
+                Err(at) => self.bytes.extend_from_slice(&new[at..]),
+            }
         } else {
-            connection.close();
+            self.bytes.extend_from_slice(new);
+            match find(&self.bytes, asked)? {
+                Ok((answer, at)) => return Ok(Some((answer, self.bytes.split_off(at)))),
+                Err(at) => drop(self.bytes.drain(..at)),
+            }
+        }
+        if self.bytes.len() > MOST_HEAD { Err(Fault("the head is longer than 64 KiB")) } else { Ok(None) }
+    }
+}
+
+/// The answer and where its body begins; or where the bytes begin that are not read yet.
+fn find(bytes: &[u8], asked: &Method) -> Result<Result<(Answer, usize), usize>, Fault> {
+    let mut at = 0;
+    loop {
+        match answer(&bytes[at..], asked)? {
+            Read::More => return Ok(Err(at)),
+            Read::Interim(length) => at += length,
+            Read::Final(found) if found.length > MOST_HEAD => return Err(Fault("the head is longer than 64 KiB")),
+            Read::Final(found) => {
+                at += found.length;
+                return Ok(Ok((found, at)));
+            }
         }
     }
 }
 
-impl<B> Drop for Lease<B> {
-    fn drop(&mut self) {
-        if let Some(connection) = &self.connection {
-            connection.task.abort();
-        }
-    }
+fn poll_read(stream: &mut Stream, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(buffer);
+    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
 }
 
-impl<B> Connection<B> {
-    /// Nobody needs it any more; nor the end of an upload that still waits to be written.
-    fn close(self) {
-        if !self.sender.is_ready() {
-            self.task.abort();
-        }
-    }
-
-    fn is_dead(&self) -> bool {
-        self.sender.is_closed() || self.line.broken.get()
-    }
+/// Whether an idle connection can carry a request: the endpoint has neither closed it nor said anything.
+fn is_quiet(stream: &mut Stream) -> bool {
+    let mut byte = [0];
+    poll_read(stream, &mut Context::from_waker(Waker::noop()), &mut byte).is_pending()
 }
 
-async fn open<B>(endpoint: &Endpoint, within: Duration) -> Result<Connection<B>, String>
-where
-    B: Body + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let stream = match tokio::time::timeout(within, connect::connect(endpoint)).await {
-        Err(_) => return Err(format!("no connection within {within:?}")),
-        Ok(Err(cause)) => return Err(cause),
-        Ok(Ok(stream)) => stream,
-    };
-    let line = Rc::new(Line::default());
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(MOST_BUFFERED)
-        .max_header_size(MOST_HEAD)
-        .handshake(TokioIo::new(Socket::new(stream, line.clone())))
-        .await
-        .map_err(|error| error.to_string())?;
-    let task = tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection to endpoint ended");
-        }
-    });
-    let task = task.abort_handle();
-    poll_fn(|context| sender.poll_ready(context)).await.map_err(|error| error.to_string())?;
-    Ok(Connection { sender, line, task })
+async fn open(endpoint: &Endpoint, within: Duration) -> Result<Stream, String> {
+    match tokio::time::timeout(within, connect::connect(endpoint)).await {
+        Err(_) => Err(format!("no connection within {within:?}")),
+        Ok(connected) => connected,
+    }
 }

@@ -6,17 +6,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{StatusCode, Uri, response};
-use hyper::body::Frame;
+use http::{StatusCode, Uri};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Channel;
 use crate::domain::{Blame, Entry, Moment, Outcome};
+use crate::http1::Head;
 use crate::mcp::endpoint::{EndpointEvent, Found, Opening, resolve};
 use crate::mcp::{SessionPin, StandsFor};
 use crate::proxy::Site;
-use crate::proxy::body::Held;
+use crate::proxy::body::{Held, Next, Piece};
 use crate::proxy::books::Books;
 use crate::proxy::error::ProxyError;
 use crate::proxy::headers::is_encoded;
@@ -50,8 +50,6 @@ pub(in crate::proxy) struct Downstream {
 /// Words are due where none can be said: the stream has to end.
 struct Stuck;
 
-type Polled = Option<Result<Frame<Bytes>, hyper::Error>>;
-
 /// Where the session lives.
 struct Home {
     service: String,
@@ -84,12 +82,12 @@ impl Downstream {
         site: &Arc<Site>,
         opens: &Opens,
         seat: &Seat,
-        head: &response::Parts,
+        head: &Head,
     ) -> Result<Option<Box<Self>>, ProxyError> {
-        if head.status != StatusCode::OK {
+        if head.status() != StatusCode::OK {
             return Ok(None);
         }
-        if is_encoded(&head.headers) {
+        if is_encoded(head) {
             return Err(ProxyError::BadAnswer("an event stream in a content coding, where none was accepted".to_owned()));
         }
         let config = &seat.service.config;
@@ -110,24 +108,25 @@ impl Downstream {
         })))
     }
 
-    /// What the client sees of these bytes; an error where the server's endpoint cannot be used.
-    pub(in crate::proxy) fn pass(&mut self, bytes: Bytes, ledger: &mut Ledger) -> Result<Bytes, String> {
+    /// What the client sees instead of these bytes, if it is not they; an error where the server's endpoint cannot be
+    /// used.
+    pub(in crate::proxy) fn pass(&mut self, bytes: &[u8], ledger: &mut Ledger) -> Result<Option<Bytes>, String> {
         match &mut self.phase {
-            Phase::Passing => Ok(bytes),
+            Phase::Passing => Ok(None),
             Phase::Open(open) => {
                 if open.seen.elapsed() > SEEN_EVERY {
                     open.seen = Instant::now();
                     self.note_alive();
                 }
-                Ok(bytes)
+                Ok(None)
             }
-            Phase::Opening(opening) => match opening.feed(&bytes) {
-                Found::Nothing(passed) => Ok(passed.into()),
+            Phase::Opening(opening) => match opening.feed(bytes) {
+                Found::Nothing(passed) => Ok(Some(passed.into())),
                 Found::Other(all) => {
                     self.phase = Phase::Passing;
-                    Ok(all.into())
+                    Ok(Some(all.into()))
                 }
-                Found::Endpoint(event) => self.open(event, ledger),
+                Found::Endpoint(event) => self.open(event, ledger).map(Some),
                 Found::TooLong => Err("its endpoint event is longer than 16 KiB".to_owned()),
             },
         }
@@ -191,13 +190,13 @@ impl Downstream {
 
 /// The answer that carries the stream.
 impl Held {
-    pub(in crate::proxy) fn poll_channel(&mut self, context: &mut Context<'_>) -> Poll<Polled> {
+    pub(in crate::proxy) fn poll_channel(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         let (Some(downstream), Some(stream)) = (&mut self.downstream, &mut self.stream) else { return Poll::Pending };
         match downstream.poll_words(context, stream.is_between_events(), self.ledger.books()) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(words)) => {
                 stream.pass(&words);
-                Poll::Ready(Some(Ok(Frame::data(words))))
+                Poll::Ready(Some(Ok(Piece::Apart(words))))
             }
             Poll::Ready(Err(Stuck)) => {
                 let words = stream.last_words(&self.ledger, table::Phase::Broken, &ProxyError::Silent);
@@ -208,7 +207,7 @@ impl Held {
     }
 
     /// The stream began with an endpoint that cannot be used: without it there is no session.
-    pub(in crate::proxy) fn refuse(&mut self, reason: &str) -> Poll<Polled> {
+    pub(in crate::proxy) fn refuse(&mut self, reason: &str) -> Poll<Next> {
         tracing::warn!(endpoint = self._ticket.endpoint().name, reason, "an HTTP+SSE stream is ended");
         self.ledger.refuse();
         self.end_with(Bytes::new())

@@ -1,0 +1,312 @@
+//! The head of an answer.
+
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
+use smallvec::SmallVec;
+
+use super::Framing;
+
+/// Fields of a head; more are refused.
+pub const MOST_FIELDS: usize = 100;
+
+/// Why bytes are no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault(pub &'static str);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// What the first bytes of an answer come to.
+#[derive(Debug)]
+pub enum Read {
+    /// There is no whole head yet.
+    More,
+    /// An informational answer (1xx but 101) of so many bytes: the next one follows.
+    Interim(usize),
+    /// The answer.
+    Final(Answer),
+}
+
+/// An answer whose head is complete.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status and fields.
+    pub head: Head,
+    /// How the body is framed.
+    pub framing: Framing,
+    /// Bytes of the head; the body begins behind them.
+    pub length: usize,
+    /// Whether the connection carries another request after the body's end (RFC 9112, 9.3).
+    pub persists: bool,
+}
+
+/// Status and fields of an answer as they came: names in the case in which they were written, values without the
+/// whitespace around them.
+#[derive(Clone, Debug)]
+pub struct Head {
+    status: StatusCode,
+    /// Everything that `reason` and `fields` point into.
+    text: Vec<u8>,
+    reason: Range<u32>,
+    fields: SmallVec<[Field; 12]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name: u32,
+    name_length: u32,
+    value: u32,
+    value_length: u32,
+}
+
+/// Reads the head of the answer to a request of this method.
+///
+/// Strict where the end of the message depends on it: a length beside a transfer coding, a coding that is not
+/// `chunked`, a coding in HTTP/1.0, lengths that differ or are no number, folded lines and whitespace before a
+/// colon are refused (RFC 9112, 5.1, 5.2, 6.1, 6.3). hyper's client lets the first two pass.
+///
+/// # Errors
+/// What is wrong with the head; nothing of the connection can be used after that.
+pub fn answer(bytes: &[u8], asked: &Method) -> Result<Read, Fault> {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let length =
+        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields).map_err(wrong)? {
+            httparse::Status::Partial => return Ok(Read::More),
+            httparse::Status::Complete(length) => length,
+        };
+    let code = parsed.code.unwrap_or_default();
+    let status = StatusCode::from_u16(code).map_err(|_| Fault("the status is no number from 100 to 999"))?;
+    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Read::Interim(length));
+    }
+    let is_http10 = parsed.version == Some(0);
+    let mut said = Said::default();
+    for field in parsed.headers.iter() {
+        said.hear(field)?;
+    }
+    let framing = said.framing(status, asked, is_http10)?;
+    let persists = said.persists(is_http10) && framing != Framing::ToClose && status != StatusCode::SWITCHING_PROTOCOLS;
+    let mut head = Head::copy(status, &bytes[..length], parsed.reason.unwrap_or_default(), parsed.headers);
+    if let Some(length) = said.length.filter(|_| said.lengths > 1) {
+        head.set("content-length", length.to_string().as_bytes());
+    }
+    Ok(Read::Final(Answer { head, framing, length, persists }))
+}
+
+fn wrong(error: httparse::Error) -> Fault {
+    Fault(match error {
+        httparse::Error::HeaderName => "a field name is not valid",
+        httparse::Error::HeaderValue => "a field value is not valid",
+        httparse::Error::TooManyHeaders => "more than 100 fields",
+        httparse::Error::Status => "the status line is not valid",
+        httparse::Error::Version => "this is not HTTP/1.1",
+        _ => "the head is not valid",
+    })
+}
+
+/// What a head says of the message's end and the connection.
+#[derive(Default)]
+struct Said {
+    length: Option<u64>,
+    /// How often it is said.
+    lengths: u32,
+    is_chunked: bool,
+    has_coding: bool,
+    closes: bool,
+    keeps: bool,
+}
+
+impl Said {
+    fn hear(&mut self, field: &httparse::Header<'_>) -> Result<(), Fault> {
+        // By length first: nearly every field is none of them.
+        match field.name.len() {
+            10 if field.name.eq_ignore_ascii_case("connection") => {
+                self.closes |= mentions(field.value, b"close");
+                self.keeps |= mentions(field.value, b"keep-alive");
+            }
+            14 if field.name.eq_ignore_ascii_case("content-length") => {
+                for one in field.value.split(|byte| *byte == b',') {
+                    let length = number(one.trim_ascii()).ok_or(Fault("the content length is no number"))?;
+                    self.lengths += 1;
+                    if self.length.replace(length).is_some_and(|other| other != length) {
+                        return Err(Fault("two content lengths that differ"));
+                    }
+                }
+            }
+            17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                if self.has_coding || !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Fault("a transfer coding that is not chunked alone"));
+                }
+                (self.has_coding, self.is_chunked) = (true, true);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// RFC 9112, 6.3.
+    fn framing(&self, status: StatusCode, asked: &Method, is_http10: bool) -> Result<Framing, Fault> {
+        let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS);
+        if self.has_coding && (is_http10 || self.length.is_some()) && !has_none {
+            return Err(Fault(if is_http10 { "a transfer coding in HTTP/1.0" } else { "a length beside a transfer coding" }));
+        }
+        Ok(match self.length {
+            _ if has_none || asked == Method::HEAD => Framing::Length(0),
+            _ if self.is_chunked => Framing::chunked(),
+            Some(length) => Framing::Length(length),
+            None => Framing::ToClose,
+        })
+    }
+
+    /// RFC 9112, 9.3.
+    fn persists(&self, is_http10: bool) -> bool {
+        !self.closes && (!is_http10 || self.keeps)
+    }
+}
+
+/// Digits and nothing else: no sign, no space, and no more than fits.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn mentions(list: &[u8], element: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(element))
+}
+
+impl Head {
+    /// A head without fields.
+    pub fn new(status: StatusCode) -> Self {
+        Self { status, text: Vec::new(), reason: 0..0, fields: SmallVec::new() }
+    }
+
+    fn copy(status: StatusCode, bytes: &[u8], reason: &str, fields: &[httparse::Header<'_>]) -> Self {
+        let base = bytes.as_ptr() as usize;
+        let at = |part: &[u8]| (part.as_ptr() as usize).saturating_sub(base) as u32;
+        let field = |field: &httparse::Header<'_>| Field {
+            name: at(field.name.as_bytes()),
+            name_length: field.name.len() as u32,
+            value: at(field.value),
+            value_length: field.value.len() as u32,
+        };
+        let start = if reason.is_empty() { 0 } else { at(reason.as_bytes()) };
+        // Room for the field or two that take another's place.
+        let mut text = Vec::with_capacity(bytes.len() + 128);
+        text.extend_from_slice(bytes);
+        Self { status, text, reason: start..start + reason.len() as u32, fields: fields.iter().map(field).collect() }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The value of the first field of this name, in whatever case it is written.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|field| self.is_named(field, name)).map(|field| self.value_of(field))
+    }
+
+    /// The values of all fields of this name, in their order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |field| self.is_named(field, name)).map(|field| self.value_of(field))
+    }
+
+    /// Names and values in their order.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|field| (self.name_of(field), self.value_of(field)))
+    }
+
+    /// Takes off all fields of this name; the value of the first is given back.
+    pub fn remove(&mut self, name: &str) -> Option<Vec<u8>> {
+        let first = self.get(name)?.to_vec();
+        self.retain(|one, _| !one.eq_ignore_ascii_case(name.as_bytes()));
+        Some(first)
+    }
+
+    /// Keeps those fields of which this says so, by name and value.
+    pub fn retain(&mut self, mut keeps: impl FnMut(&[u8], &[u8]) -> bool) {
+        let Self { text, fields, .. } = self;
+        fields.retain(|field| keeps(part(text, field.name, field.name_length), part(text, field.value, field.value_length)));
+    }
+
+    /// Puts one field in the place of all of this name, which are valid characters of a name and a value.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        if self.get(name).is_some() {
+            self.retain(|one, _| !one.eq_ignore_ascii_case(name.as_bytes()));
+        }
+        self.append(name.as_bytes(), value);
+    }
+
+    fn append(&mut self, name: &[u8], value: &[u8]) {
+        let at = self.text.len() as u32;
+        self.text.extend_from_slice(name);
+        self.text.extend_from_slice(value);
+        let (name_length, value_length) = (name.len() as u32, value.len() as u32);
+        self.fields.push(Field { name: at, name_length, value: at + name_length, value_length });
+    }
+
+    /// Writes the status line and the fields, not the empty line behind them: the last hop's own fields may
+    /// follow.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(self.status.as_str().as_bytes());
+        out.push(b' ');
+        match &self.text[self.reason.start as usize..self.reason.end as usize] {
+            [] => out.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes()),
+            reason => out.extend_from_slice(reason),
+        }
+        out.extend_from_slice(b"\r\n");
+        for field in &self.fields {
+            out.extend_from_slice(self.name_of(field));
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(self.value_of(field));
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// The same as the parts of a response, for who writes those.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(self.fields.len());
+        for (name, value) in self.fields() {
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                headers.append(name, value);
+            }
+        }
+        headers
+    }
+
+    fn name_of(&self, field: &Field) -> &[u8] {
+        part(&self.text, field.name, field.name_length)
+    }
+
+    fn value_of(&self, field: &Field) -> &[u8] {
+        part(&self.text, field.value, field.value_length)
+    }
+
+    fn is_named(&self, field: &Field, name: &str) -> bool {
+        field.name_length as usize == name.len() && self.name_of(field).eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+fn part(text: &[u8], at: u32, length: u32) -> &[u8] {
+    &text[at as usize..][..length as usize]
+}
+
+impl From<&response::Parts> for Head {
+    fn from(parts: &response::Parts) -> Self {
+        let mut head = Self::new(parts.status);
+        for (name, value) in &parts.headers {
+            head.append(name.as_str().as_bytes(), value.as_bytes());
+        }
+        head
+    }
+}

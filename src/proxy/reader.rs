@@ -1,0 +1,157 @@
+//! Requests of HTTP/1.1, read by hyper: its parser, its limits, its defence against smuggling.
+//!
+//! A request that is whole is taken out of it, and hyper with its buffers is dropped. That is sound at this one
+//! place: no answer has begun, so nothing waits to be written (an expectation is not taken out, since `100 Continue`
+//! might), and what hyper has read beyond the request comes along.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http::header::EXPECT;
+use http::{Method, Request, Version};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Stage;
+use super::body::Written;
+use super::connection::{Connection, MOST_IDLE, beyond};
+use super::facts::Asker;
+use super::forward::Admitted;
+use super::line::{Line, Replayed};
+use super::rim::{MOST_FIELDS, MOST_HEAD};
+use super::socket::Socket;
+
+/// A bound on an HTTP/1 connection's read buffer.
+const MOST_BUFFERED: usize = 64 << 10;
+
+/// A request that is whole, and the connection that it came over.
+pub(super) struct Taken<S> {
+    pub(super) line: Line<S>,
+    pub(super) admitted: Admitted,
+    pub(super) asker: Asker,
+}
+
+/// Where a service leaves what is to be taken.
+type Slot = Rc<RefCell<Option<(Admitted, Asker)>>>;
+
+/// Reads with hyper until a request is taken, or to the end of the connection.
+pub(super) async fn take<S>(connection: &Connection, line: Line<S>) -> Option<Taken<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let slot = Slot::default();
+    let watched = &connection.watched;
+    watched.head_begins();
+    let socket = Socket::new(line.replayed(), watched.clone());
+    let hyper = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(MOST_BUFFERED)
+        .max_header_size(MOST_HEAD)
+        .max_headers(MOST_FIELDS)
+        .serve_connection(TokioIo::new(socket), service(connection, &slot));
+    let mut reading = Reading { hyper, slot };
+    // Nearly every request is here, and nothing need be set up for those that are not.
+    let (admitted, asker) = match poll_fn(|context| Poll::Ready(reading.poll(context))).await {
+        Poll::Ready(taken) => taken?,
+        Poll::Pending => Box::pin(reading.slowly(connection)).await?,
+    };
+    let parts = reading.hyper.into_parts();
+    let line = Line::back(parts.io.into_inner().into_inner(), parts.read_buf, watched.clone());
+    Some(Taken { line, admitted, asker })
+}
+
+/// hyper, reading.
+struct Reading<S: AsyncRead + AsyncWrite + Unpin, H: HttpService<Incoming>> {
+    hyper: http1::Connection<TokioIo<Socket<Replayed<S>>>, H>,
+    slot: Slot,
+}
+
+impl<S, H> Reading<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: HttpService<Incoming, ResBody = Written, Error = Infallible>,
+{
+    /// A request; nothing at the end of the connection.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<(Admitted, Asker)>> {
+        let polled = Pin::new(&mut self.hyper).poll(context);
+        if let Some(taken) = self.slot.borrow_mut().take() {
+            return Poll::Ready(Some(taken));
+        }
+        polled.map(|result| {
+            if let Err(error) = result {
+                tracing::debug!(%error, "connection of a client ended");
+            }
+            None
+        })
+    }
+
+    /// The same, with all that can come between.
+    async fn slowly(&mut self, connection: &Connection) -> Option<(Admitted, Asker)> {
+        let Connection { watched, worker, .. } = connection;
+        let header_timeout = worker.site.tuning().limits.header_timeout;
+        let mut stage = connection.stage.clone();
+        let mut heeded = Stage::Running;
+        loop {
+            tokio::select! {
+                biased;
+                taken = poll_fn(|context| self.poll(context)) => return taken,
+                () = watched.left() => {
+                    tracing::debug!("a client has left");
+                    return None;
+                }
+                () = watched.slow_head(header_timeout) => {
+                    tracing::debug!("a head did not come to its end");
+                    return None;
+                }
+                // Between two requests of which hyper has kept the first.
+                () = watched.quiet(MOST_IDLE) => return None,
+                reached = beyond(&mut stage, heeded) => match reached {
+                    Stage::Ended => return None,
+                    reached => {
+                        Pin::new(&mut self.hyper).graceful_shutdown();
+                        heeded = reached;
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Leaves what can be taken in the slot, and answers the rest; each is watched from its head to the end of its
+/// answer and of its own body.
+fn service(
+    connection: &Connection,
+    slot: &Slot,
+) -> impl HttpService<Incoming, ResBody = Written, Error = Infallible, Future: 'static> + use<> {
+    let (worker, watched, peer) = (connection.worker.clone(), connection.watched.clone(), connection.peer.clone());
+    let slot = slot.clone();
+    service_fn(move |request: Request<Incoming>| {
+        let (worker, peer, slot, exchange) = (worker.clone(), peer.clone(), slot.clone(), Rc::new(watched.begin()));
+        async move {
+            let mut asker = Asker::default();
+            let admitted = match worker.admit(&peer, request, &mut asker).await {
+                Ok(admitted) if can_be_taken(&admitted) => {
+                    *slot.borrow_mut() = Some((admitted, asker));
+                    return std::future::pending().await;
+                }
+                other => other,
+            };
+            let answer = Box::pin(worker.serve(&peer, admitted, Some(exchange.clone()), asker)).await;
+            Ok::<_, Infallible>(answer.into_response(&worker.wire, exchange))
+        }
+    })
+}
+
+/// Whether an answer to it can be written here.
+fn can_be_taken(admitted: &Admitted) -> bool {
+    let head = admitted.head();
+    let is_common = head.version == Version::HTTP_11 && head.method != Method::HEAD && !head.headers.contains_key(EXPECT);
+    is_common && admitted.is_whole()
+}

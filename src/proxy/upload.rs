@@ -1,0 +1,98 @@
+//! A client's body on its way to an endpoint, while it is still coming.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::progress::{ClientFault, Progress};
+use super::socket::Exchange;
+
+/// A streaming upload.
+pub(super) struct Upload {
+    pub(super) prefix: Bytes,
+    pub(super) rest: Incoming,
+    pause: Duration,
+    /// Armed when the endpoint first asks for the body: before, the client is not to blame.
+    alarm: Option<Pin<Box<Sleep>>>,
+    progress: Rc<Progress>,
+    _exchange: Option<Rc<Exchange>>,
+}
+
+impl Upload {
+    /// What has been read of it, and the rest, of which no part may be `pause` late.
+    pub(super) fn new(prefix: Bytes, rest: Incoming, pause: Duration, exchange: Option<Rc<Exchange>>) -> (Box<Self>, Rc<Progress>) {
+        let progress = Rc::<Progress>::default();
+        let upload = Self { prefix, rest, pause, alarm: None, progress: progress.clone(), _exchange: exchange };
+        (Box::new(upload), progress)
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = ClientFault;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
+        self.get_mut().poll_data(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.prefix.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.rest.size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(rest + self.prefix.len() as u64),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Upload {
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
+        if !self.prefix.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.prefix)))));
+        }
+        let pause = self.pause;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+        loop {
+            match Pin::new(&mut self.rest).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.progress.taken.set(self.progress.taken.get() + 1);
+                    self.progress.waits_for_client.set(false);
+                    // Trailers end here: no endpoint should take a late field for an early one.
+                    let Ok(data) = frame.into_data() else { continue };
+                    if self.rest.is_end_stream() {
+                        self.progress.finish();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(_))) => return self.fail(ClientFault::Broken),
+                Poll::Ready(None) => {
+                    self.progress.finish();
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    // The client's time runs from when it is waited for, not from its last bytes: in between
+                    // it may have been the endpoint that took none.
+                    if !self.progress.waits_for_client.replace(true) {
+                        alarm.as_mut().reset(Instant::now() + pause);
+                    }
+                    return match alarm.as_mut().poll(context) {
+                        Poll::Ready(()) => self.fail(ClientFault::Slow),
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+
+    fn fail(&self, fault: ClientFault) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
+        self.progress.fault.set(Some(fault));
+        Poll::Ready(Some(Err(fault)))
+    }
+}

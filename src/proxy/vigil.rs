@@ -1,0 +1,227 @@
+//! Who waits for a time, for the end of the process, or with an endpoint that may fall silent.
+//!
+//! All of a worker's waiting is looked at together, so many times a second: a timer and two watches for each
+//! request, set up and taken down, would cost more than the rest of it. The price is that nothing is felt sooner
+//! than the next look, which no time in the configuration is fine enough to notice.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::Stage;
+use crate::upstream::Endpoint;
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// The watch of one worker.
+pub(super) struct Vigil {
+    posts: RefCell<Slab<State>>,
+    stage: watch::Receiver<Stage>,
+    now: Cell<Instant>,
+    has_begun: Notify,
+}
+
+/// A place from which somebody is woken. Dropped, nobody is.
+pub(super) struct Post {
+    vigil: Rc<Vigil>,
+    key: usize,
+}
+
+/// What to be woken by.
+#[derive(Clone)]
+pub(super) struct Heed {
+    /// At this time.
+    pub(super) due: Option<Instant>,
+    /// From this stage of the process on.
+    pub(super) stage: Stage,
+    /// When checks of this endpoint get no answer any more.
+    pub(super) silence_of: Option<Arc<Endpoint>>,
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alarm {
+    /// The time has come.
+    Due,
+    /// The process is that far.
+    Stage,
+    /// The endpoint has fallen silent.
+    Silent,
+}
+
+struct State {
+    heed: Option<Heed>,
+    alarm: Option<Alarm>,
+    waker: Option<Waker>,
+}
+
+impl Vigil {
+    pub(super) fn new(stage: watch::Receiver<Stage>) -> Rc<Self> {
+        Rc::new(Self { posts: RefCell::default(), stage, now: Cell::new(Instant::now()), has_begun: Notify::new() })
+    }
+
+    /// A place that heeds nothing yet.
+    pub(super) fn post(self: &Rc<Self>) -> Post {
+        let mut posts = self.posts.borrow_mut();
+        if posts.is_empty() {
+            self.now.set(Instant::now());
+            self.has_begun.notify_one();
+        }
+        let key = posts.insert(State { heed: None, alarm: None, waker: None });
+        drop(posts);
+        Post { vigil: self.clone(), key }
+    }
+
+    /// How far the process is.
+    pub(super) fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// The time of the last look: good enough for what is measured in seconds.
+    pub(super) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// Looks, again and again, for as long as the worker lives.
+    pub(super) async fn keep(&self) {
+        loop {
+            if self.posts.borrow().is_empty() {
+                self.has_begun.notified().await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.look();
+        }
+    }
+
+    fn look(&self) {
+        let (now, stage) = (Instant::now(), self.stage());
+        self.now.set(now);
+        for (_, post) in self.posts.borrow_mut().iter_mut() {
+            let Some(heed) = post.heed.as_ref().filter(|_| post.alarm.is_none()) else { continue };
+            post.alarm = heed.alarm(now, stage);
+            if post.alarm.is_some()
+                && let Some(waker) = post.waker.take()
+            {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Heed {
+    /// From a stage on, and nothing else.
+    pub(super) fn stage(stage: Stage) -> Self {
+        Self { due: None, stage, silence_of: None }
+    }
+
+    fn alarm(&self, now: Instant, stage: Stage) -> Option<Alarm> {
+        if self.due.is_some_and(|due| now >= due) {
+            Some(Alarm::Due)
+        } else if stage >= self.stage {
+            Some(Alarm::Stage)
+        } else if self.silence_of.as_ref().is_some_and(|endpoint| *endpoint.silent.borrow()) {
+            Some(Alarm::Silent)
+        } else {
+            None
+        }
+    }
+}
+
+impl Post {
+    /// Heeds this from now on, and nothing that it heeded before.
+    pub(super) fn heed(&self, heed: Heed) {
+        if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key) {
+            (post.heed, post.alarm) = (Some(heed), None);
+        }
+    }
+
+    /// Another time, for what is heeded already.
+    pub(super) fn heed_at(&self, due: Instant) {
+        if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key)
+            && let Some(heed) = &mut post.heed
+        {
+            (heed.due, post.alarm) = (Some(due), None);
+        }
+    }
+
+    /// Heeds nothing.
+    pub(super) fn rest(&self) {
+        if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key) {
+            (post.heed, post.alarm, post.waker) = (None, None, None);
+        }
+    }
+
+    /// What has happened. It is told again after the next look, for as long as it holds.
+    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<Alarm> {
+        let mut posts = self.vigil.posts.borrow_mut();
+        let Some(post) = posts.get_mut(self.key) else { return Poll::Pending };
+        if let Some(alarm) = post.alarm.take() {
+            return Poll::Ready(alarm);
+        }
+        if !post.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            post.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The watch that it belongs to.
+    pub(super) fn vigil(&self) -> &Rc<Vigil> {
+        &self.vigil
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        let mut posts = self.vigil.posts.borrow_mut();
+        let left = posts.try_remove(self.key);
+        drop(posts);
+        // What it held may have a place here itself.
+        drop(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    async fn wait(post: &Post) -> Alarm {
+        poll_fn(|context| post.poll(context)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_post_is_woken_by_what_it_heeds_and_by_nothing_that_it_heeded_before() {
+        let (stage, watched) = watch::channel(Stage::Running);
+        let vigil = Vigil::new(watched);
+        let post = vigil.post();
+        let all = async {
+            let begun = Instant::now();
+            let at = |seconds| Some(begun + Duration::from_secs(seconds));
+            post.heed(Heed { due: at(1), ..Heed::stage(Stage::Parting) });
+            post.heed(Heed { due: at(3), ..Heed::stage(Stage::Parting) });
+            assert_eq!(wait(&post).await, Alarm::Due);
+            assert_eq!(begun.elapsed().as_secs(), 3);
+            post.heed(Heed::stage(Stage::Parting));
+            assert!(tokio::time::timeout(Duration::from_secs(99), wait(&post)).await.is_err());
+            stage.send_replace(Stage::Draining);
+            assert!(tokio::time::timeout(Duration::from_secs(99), wait(&post)).await.is_err());
+            stage.send_replace(Stage::Ended);
+            assert_eq!(wait(&post).await, Alarm::Stage);
+            assert_eq!(wait(&post).await, Alarm::Stage, "it holds");
+            post.rest();
+            assert!(tokio::time::timeout(Duration::from_secs(99), wait(&post)).await.is_err());
+        };
+        tokio::select! {
+            () = all => {}
+            () = vigil.keep() => {}
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! An answer of HTTP/1.1 on its way to the client, written from the buffer that it was read into: nothing of a
+//! stream that is quiet is held in memory but its sockets.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use http::StatusCode;
+use tokio::io::AsyncWrite;
+
+use super::body::{Answer, Piece, ToClient};
+use crate::upstream::Desk;
+
+/// Small parts are gathered up to so much before they are written.
+const MOST_GATHERED: usize = 32 << 10;
+
+/// Room in front of what is read for the size of a chunk, and behind it for the line's end: framed where it lies.
+const FRONT: usize = 16;
+const BACK: usize = 2;
+
+/// The last chunk, without trailers (RFC 9112, 7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Why an answer did not reach its end.
+#[derive(Debug)]
+pub(super) enum Unfinished {
+    /// The client takes no more.
+    Client(io::Error),
+    /// What was cut looks cut: the connection is closed in the middle.
+    Cut,
+}
+
+/// An answer that is being written.
+pub(super) struct Writer {
+    body: ToClient,
+    is_chunked: bool,
+    /// What is still to be written of this is from `at` to `end`.
+    waiting: Vec<u8>,
+    at: usize,
+    end: usize,
+    must_write: bool,
+    over: Option<Over>,
+}
+
+#[derive(Clone, Copy)]
+enum Over {
+    Whole,
+    Cut,
+}
+
+impl Writer {
+    /// Begins with the head. `closes`: the connection is closed after this answer, and that is said.
+    pub(super) fn new(answer: Answer, closes: bool, desk: &Desk) -> Self {
+        let Answer { head, body } = answer;
+        let mut waiting = desk.writing();
+        head.write(&mut waiting);
+        if head.get("date").is_none() {
+            // RFC 9110, 6.6.1: who forwards an answer without one says when it came.
+            line(&mut waiting, b"date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+        }
+        let has_none = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let is_said = head.get("content-length").is_some();
+        let is_chunked = !has_none && !is_said && body.length().is_none();
+        if is_chunked {
+            line(&mut waiting, b"transfer-encoding", b"chunked");
+        } else if !is_said && !has_none {
+            line(&mut waiting, b"content-length", itoa::Buffer::new().format(body.length().unwrap_or_default()).as_bytes());
+        }
+        if closes && head.get("connection").is_none() {
+            line(&mut waiting, b"connection", b"close");
+        }
+        waiting.extend_from_slice(b"\r\n");
+        let end = waiting.len();
+        Self { body, is_chunked, waiting, at: 0, end, must_write: false, over: None }
+    }
+
+    /// Writes on, to the end of the answer.
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut (impl AsyncWrite + Unpin),
+        desk: &Desk,
+    ) -> Poll<Result<(), Unfinished>> {
+        loop {
+            if self.must_write || self.over.is_some() || self.left() >= MOST_GATHERED {
+                ready!(self.poll_write(context, stream, desk)).map_err(Unfinished::Client)?;
+            }
+            match self.over {
+                None => {}
+                Some(Over::Cut) => return Poll::Ready(Err(Unfinished::Cut)),
+                Some(Over::Whole) => return Pin::new(&mut *stream).poll_flush(context).map_err(Unfinished::Client),
+            }
+            let mut buffer = desk.reading();
+            let back = buffer.len() - BACK;
+            match self.body.poll(context, &mut buffer[FRONT..back]) {
+                Poll::Pending => {
+                    desk.put_reading(buffer);
+                    ready!(self.poll_write(context, stream, desk)).map_err(Unfinished::Client)?;
+                    ready!(Pin::new(&mut *stream).poll_flush(context)).map_err(Unfinished::Client)?;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(piece))) => self.put(piece, buffer, desk),
+                Poll::Ready(Some(Err(_))) => {
+                    desk.put_reading(buffer);
+                    self.over = Some(Over::Cut);
+                }
+                Poll::Ready(None) => {
+                    desk.put_reading(buffer);
+                    if self.is_chunked {
+                        self.gather(LAST_CHUNK, desk);
+                    }
+                    self.over = Some(Over::Whole);
+                }
+            }
+        }
+    }
+
+    fn left(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// Takes a part of the body; the buffer goes with it where nothing else waits.
+    fn put(&mut self, piece: Piece, mut buffer: Vec<u8>, desk: &Desk) {
+        let range = match piece {
+            Piece::Apart(bytes) => {
+                desk.put_reading(buffer);
+                if self.is_chunked {
+                    let mut size = [0; FRONT];
+                    let at = write_size(&mut size, bytes.len());
+                    self.gather(&size[at..], desk);
+                }
+                self.gather(&bytes, desk);
+                if self.is_chunked {
+                    self.gather(b"\r\n", desk);
+                }
+                return;
+            }
+            Piece::Here(range) => range.start + FRONT..range.end + FRONT,
+        };
+        let (mut start, mut end) = (range.start, range.end);
+        if self.is_chunked {
+            start = write_size(&mut buffer[..start], range.len());
+            buffer[end..end + BACK].copy_from_slice(b"\r\n");
+            end += BACK;
+        }
+        if self.left() > 0 {
+            self.gather(&buffer[start..end], desk);
+            return desk.put_reading(buffer);
+        }
+        // It is written from where it lies, and what a slow client leaves of it waits there.
+        desk.put(std::mem::replace(&mut self.waiting, buffer));
+        (self.at, self.end, self.must_write) = (start, end, true);
+    }
+
+    fn gather(&mut self, bytes: &[u8], desk: &Desk) {
+        if self.left() == 0 {
+            desk.put(std::mem::replace(&mut self.waiting, desk.writing()));
+            (self.at, self.end) = (0, 0);
+        }
+        self.waiting.extend_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, stream: &mut (impl AsyncWrite + Unpin), desk: &Desk) -> Poll<io::Result<()>> {
+        self.must_write = true;
+        while self.left() > 0 {
+            match ready!(Pin::new(&mut *stream).poll_write(context, &self.waiting[self.at..self.end])) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => self.at += count,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        self.must_write = false;
+        (self.at, self.end) = (0, 0);
+        desk.put(std::mem::take(&mut self.waiting));
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// A chunk's size line, at the end of this room; where it begins.
+fn write_size(room: &mut [u8], size: usize) -> usize {
+    let mut at = room.len() - 2;
+    room[at..].copy_from_slice(b"\r\n");
+    let mut left = size;
+    loop {
+        at -= 1;
+        room[at] = b"0123456789abcdef"[left & 15];
+        left >>= 4;
+        if left == 0 {
+            return at;
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Buffers that a worker's connections share: bytes lie in them while they are at hand, and what has to wait for
+//! somebody is moved out, so that an idle connection or stream holds none.
+
+use std::cell::RefCell;
+
+/// Bytes read at a time. Half of it makes large answers 10 % dearer, twice as much makes them no cheaper.
+pub const READ: usize = 256 << 10;
+
+/// Buffers kept for the next who needs one; the others are freed.
+const MOST_KEPT: usize = 4;
+
+/// What has been written in a buffer is kept up to this size.
+const MOST_WRITTEN: usize = 64 << 10;
+
+/// The buffers of one worker. A buffer is taken and put back within one poll, or goes with what is left in it: who
+/// kept a place in it across an await would find somebody else's bytes there.
+#[derive(Debug, Default)]
+pub struct Desk {
+    to_read: RefCell<Vec<Vec<u8>>>,
+    to_write: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Desk {
+    /// A buffer of [`READ`] bytes to read into.
+    pub fn reading(&self) -> Vec<u8> {
+        self.to_read.borrow_mut().pop().unwrap_or_else(|| vec![0; READ])
+    }
+
+    /// Gives a buffer back that was read into, with whatever is in it.
+    pub fn put_reading(&self, buffer: Vec<u8>) {
+        let mut kept = self.to_read.borrow_mut();
+        if buffer.len() == READ && kept.len() < MOST_KEPT {
+            kept.push(buffer);
+        }
+    }
+
+    /// An empty buffer to write in.
+    pub fn writing(&self) -> Vec<u8> {
+        self.to_write.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives back any buffer.
+    pub fn put(&self, mut buffer: Vec<u8>) {
+        if buffer.len() == READ {
+            return self.put_reading(buffer);
+        }
+        let mut kept = self.to_write.borrow_mut();
+        if buffer.capacity() <= MOST_WRITTEN && kept.len() < MOST_KEPT {
+            buffer.clear();
+            kept.push(buffer);
+        }
+    }
+}
