@@ -209,8 +209,24 @@ mod tests {
     #[test]
     fn what_is_no_chunk_is_refused() {
         for wrong in [
-            "\r\n", "g\r\n", "-1\r\n", "+1\r\n", "0x1\r\n", " 1\r\n", "1 1\r\n", "1\n", "1\r\r\n", "1;a\nb\r\n", "1\r\nab\r\n", "1\r\na\n",
-            "1\r\na\r\r\n", "10000000000000000\r\n", "fffffffffffffffff\r\n", "0\r\n\n", "0\r\na: b\n\r\n", "0\r\n\rx",
+            "\r\n",
+            "g\r\n",
+            "-1\r\n",
+            "+1\r\n",
+            "0x1\r\n",
+            " 1\r\n",
+            "1 1\r\n",
+            "1\n",
+            "1\r\r\n",
+            "1;a\nb\r\n",
+            "1\r\nab\r\n",
+            "1\r\na\n",
+            "1\r\na\r\r\n",
+            "10000000000000000\r\n",
+            "fffffffffffffffff\r\n",
+            "0\r\n\n",
+            "0\r\na: b\n\r\n",
+            "0\r\n\rx",
         ] {
             for piece in 1..=wrong.len() {
                 assert!(read(Framing::chunked(), wrong.as_bytes(), piece).is_err(), "{wrong:?} {piece}");

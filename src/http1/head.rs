@@ -76,11 +76,13 @@ struct Field {
 pub fn answer(bytes: &[u8], asked: &Method) -> Result<Read, Fault> {
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
-    let length =
-        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields).map_err(wrong)? {
-            httparse::Status::Partial => return Ok(Read::More),
-            httparse::Status::Complete(length) => length,
-        };
+    let length = match httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
+        .map_err(wrong)?
+    {
+        httparse::Status::Partial => return Ok(Read::More),
+        httparse::Status::Complete(length) => length,
+    };
     let code = parsed.code.unwrap_or_default();
     let status = StatusCode::from_u16(code).map_err(|_| Fault("the status is no number from 100 to 999"))?;
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {

@@ -23,17 +23,19 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::body::Written;
+use super::error::ProxyError;
 use super::facts::Asker;
 use super::forward::Admitted;
 use super::line::{Line, Opening};
 use super::listen::Accepted;
+use super::peek::Came;
 use super::peer::Peer;
-use super::reader::{self, Taken};
+use super::reader;
 use super::rim::MOST_HEAD;
 use super::socket::{Raw, Watched};
 use super::vigil::{Heed, Post};
 use super::writer::{Unfinished, Writer};
-use super::{Stage, Worker, headers};
+use super::{Stage, Worker, headers, lane};
 use crate::tls;
 
 /// A connection without a request is closed after this time. Clients give theirs up after 5 s to 60 s;
@@ -130,20 +132,32 @@ impl Connection {
                 }
             }
             self.post.rest();
-            let Some(Taken { line: back, admitted, asker }) = Box::pin(reader::take(&self, line)).await else { return };
-            line = back;
-            if !self.answer(&mut line, admitted, asker).await {
+            let mut asker = Asker::default();
+            let (closes, admitted) = match lane::read(&mut line.early) {
+                Some(request) => {
+                    let closes = headers::says_close(request.headers());
+                    (closes, self.worker.admit(&self.peer, request.map(Came::Whole), &mut asker).await)
+                }
+                None => {
+                    let Some(taken) = Box::pin(reader::take(&self, line)).await else { return };
+                    (line, asker) = (taken.line, taken.asker);
+                    (headers::says_close(&taken.admitted.head().headers), Ok(taken.admitted))
+                }
+            };
+            if !self.answer(&mut line, admitted, asker, closes).await {
                 return;
             }
         }
     }
 
     /// Whether the connection can go on after it.
-    async fn answer<S: AsyncRead + AsyncWrite + Unpin>(&self, line: &mut Line<S>, admitted: Admitted, asker: Asker) -> bool {
+    async fn answer<S>(&self, line: &mut Line<S>, admitted: Result<Admitted, ProxyError>, asker: Asker, mut closes: bool) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let Self { worker, peer, .. } = self;
-        let mut closes = headers::says_close(&admitted.head().headers);
         let answer = {
-            let mut serving = Box::pin(worker.serve(peer, Ok(admitted), None, asker));
+            let mut serving = Box::pin(worker.serve(peer, admitted, None, asker));
             poll_fn(|context| match serving.as_mut().poll(context) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
                 Poll::Pending => line.poll_gone(worker, context).map(|()| None),
@@ -156,7 +170,7 @@ impl Connection {
         };
         closes |= answer.head.get("connection").is_some() || worker.vigil.stage() >= Stage::Draining;
         let desk = worker.wire.desk();
-        let mut writer = Writer::new(answer, closes, desk);
+        let mut writer = Writer::new(answer, closes, desk, &worker.dates);
         let written = poll_fn(|context| match writer.poll(context, &mut line.stream, desk) {
             Poll::Ready(written) => Poll::Ready(Some(written)),
             Poll::Pending => line.poll_gone(worker, context).map(|()| None),
@@ -188,7 +202,7 @@ impl Connection {
             let (worker, peer, exchange) = (worker.clone(), peer.clone(), Rc::new(watched.begin()));
             async move {
                 let mut asker = Asker::default();
-                let admitted = worker.admit(&peer, request, &mut asker).await;
+                let admitted = worker.admit(&peer, request.map(Came::Running), &mut asker).await;
                 let answer = Box::pin(worker.serve(&peer, admitted, Some(exchange.clone()), asker)).await;
                 let mut response = answer.into_response(&worker.wire, exchange);
                 // What ends a connection of HTTP/1 is for one stream here (RFC 9113, 8.2.2).

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY};
 use http::{HeaderValue, Request, StatusCode, request};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::body::{Answer, Held, Source, ToClient};
@@ -18,7 +17,7 @@ use super::handles::{Gives, Scribe};
 use super::headers::Outgoing;
 use super::interrupted::Thread;
 use super::ledger::{Ledger, Opening};
-use super::peek::Peeked;
+use super::peek::{Came, Peeked};
 use super::peer::Peer;
 use super::progress::Progress;
 use super::rim::{self, Permit, Room};
@@ -65,18 +64,18 @@ impl Admitted {
 
 impl Worker {
     /// Reads a request, up to where it could go somewhere.
-    pub(super) async fn admit(&self, peer: &Peer, request: Request<Incoming>, asker: &mut Asker) -> Result<Admitted, ProxyError> {
+    pub(super) async fn admit(&self, peer: &Peer, request: Request<Came>, asker: &mut Asker) -> Result<Admitted, ProxyError> {
         let begun = Instant::now();
         asker.begun = Some(begun);
         let room = Room::find(&self.site)?;
-        let (head, body) = request.into_parts();
+        let (head, came) = request.into_parts();
         let host = rim::check(&head, &self.site)?;
         let service = self.route(&host, &head)?;
         asker.service = Some(service.clone());
         asker.witness = Witness::begin(&self.site, &service.config, &head.headers, begun);
         rim::guard(&head, &host, &service.config, peer)?;
         asker.origin = head.headers.get(ORIGIN).cloned();
-        let body = room.look(&head, body, &service, self.site.tuning().limits.body_timeout).await?;
+        let body = room.look(&head, came, &service, self.site.tuning().limits.body_timeout).await?;
         drop(host);
         Ok(Admitted { head, body, service, room })
     }

@@ -4,9 +4,9 @@ use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TRANSFER
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, request};
 
+use super::Via;
 use super::error::ProxyError;
 use super::peer::{Peer, X_FORWARDED_FOR};
-use super::Via;
 use crate::config::{HostSeen, Service};
 use crate::http1::Head;
 use crate::mcp::{SessionPin, StandsFor, names};
@@ -145,8 +145,19 @@ impl<'a> Outgoing<'a> {
 
     fn fate(&self, name: &str) -> Fate {
         let goes = match name {
-            "connection" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "proxy-authorization" | "keep-alive"
-            | "proxy-connection" | "http2-settings" | "content-length" | "expect" | "host" | "mcp-session-id" => true,
+            "connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authorization"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+            | "content-length"
+            | "expect"
+            | "host"
+            | "mcp-session-id" => true,
             "cookie" => return Fate::IsCookie,
             // Outcomes are read from the body; an encoded one could not be.
             "accept-encoding" => self.is_mcp,
@@ -211,7 +222,9 @@ pub(super) fn clean_answer(head: &mut Head) {
     // An endpoint's Connection header that names what it must not is obeyed as far as it may be:
     // the client has done nothing wrong.
     let named = named_in_connection(head.all("connection"));
-    head.retain(|name, _| !belongs_to_hop(name) && !named.iter().any(|one| is(name, one.as_str()) && !is_protected(one.as_str())));
+    head.retain(|name, _| {
+        !belongs_to_hop(name) && !named.iter().any(|one| is(name, one.as_str()) && !is_protected(one.as_str()))
+    });
 }
 
 /// The fields of a hop are told by their length first: nearly none is one.

@@ -38,6 +38,7 @@ mod handles;
 mod headers;
 mod interrupted;
 mod keys;
+mod lane;
 mod ledger;
 mod line;
 mod listen;
@@ -63,6 +64,7 @@ pub use listen::{Door, Front, Load};
 
 use upload::Upload;
 use vigil::Vigil;
+use writer::Dates;
 
 /// How far the process is with stopping. Only ever goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,6 +190,7 @@ struct Worker {
     wire: Rc<Wire>,
     uploads: Rc<Uploads<Box<Upload>>>,
     vigil: Rc<Vigil>,
+    dates: Dates,
     turn: Cell<u64>,
     /// For handshakes of its clients.
     places: Places,
@@ -197,7 +200,15 @@ impl Worker {
     fn new(site: Arc<Site>) -> Rc<Self> {
         let vigil = Vigil::new(site.stage.clone());
         let (wire, uploads) = (Wire::new(), Uploads::new());
-        Rc::new(Self { site, wire, uploads, vigil, turn: Cell::new(0), places: Places::new(MOST_HANDSHAKES) })
+        Rc::new(Self {
+            site,
+            wire,
+            uploads,
+            vigil,
+            dates: Dates::default(),
+            turn: Cell::new(0),
+            places: Places::new(MOST_HANDSHAKES),
+        })
     }
 
     fn next_turn(&self) -> u64 {

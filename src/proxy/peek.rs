@@ -26,8 +26,8 @@ pub(super) enum Peeked {
     Running {
         /// What has been read.
         prefix: Bytes,
-        /// What is to come.
-        rest: Incoming,
+        /// What is to come; nothing where the prefix is all.
+        rest: Option<Incoming>,
         /// Whether it is JSON and longer than the limit.
         over_limit: bool,
     },
@@ -43,17 +43,29 @@ impl Peeked {
     }
 }
 
+/// A body as it came with its head.
+pub(super) enum Came {
+    /// All of it.
+    Whole(Bytes),
+    /// By way of hyper.
+    Running(Incoming),
+}
+
 pub(super) async fn look(
     head: &request::Parts,
-    body: Incoming,
+    came: Came,
     service: &ServiceView,
     pause: Duration,
 ) -> Result<Peeked, ProxyError> {
     let limit = service.config.traffic.peek_limit;
+    let body = match came {
+        Came::Running(body) => body,
+        Came::Whole(bytes) => return Ok(look_at(head, bytes, limit)),
+    };
     if body.is_end_stream() {
         return Ok(Peeked::Whole(Bytes::new()));
     }
-    let running = |rest, over_limit| Ok(Peeked::Running { prefix: Bytes::new(), rest, over_limit });
+    let running = |rest, over_limit| Ok(Peeked::Running { prefix: Bytes::new(), rest: Some(rest), over_limit });
     if head.method != Method::POST || !is_json(head) {
         return running(body, false);
     }
@@ -70,22 +82,35 @@ pub(super) async fn look(
 /// is for all of it.
 pub(super) async fn look_to_refuse(
     head: &request::Parts,
-    body: Incoming,
+    came: Came,
     service: &ServiceView,
     pause: Duration,
     within: Duration,
 ) -> Result<Peeked, ProxyError> {
     let limit = service.config.traffic.peek_limit;
+    let body = match came {
+        Came::Running(body) => body,
+        Came::Whole(bytes) => return Ok(look_at(head, bytes, limit)),
+    };
     let is_json = head.method == Method::POST && is_json(head);
     let is_long = body.size_hint().exact().is_some_and(|length| length > limit as u64);
     if body.is_end_stream() {
         return Ok(Peeked::Whole(Bytes::new()));
     }
     if !is_json || is_long {
-        return Ok(Peeked::Running { prefix: Bytes::new(), rest: body, over_limit: is_json });
+        return Ok(Peeked::Running { prefix: Bytes::new(), rest: Some(body), over_limit: is_json });
     }
     // Slow is what is slower than it may be at other times; what takes longer than now can be waited for is not.
     tokio::time::timeout(within, gather(body, limit, pause)).await.unwrap_or(Err(ProxyError::Overloaded))
+}
+
+/// A body that is here: looked at, or left unread, as if it were still coming.
+fn look_at(head: &request::Parts, bytes: Bytes, limit: usize) -> Peeked {
+    let is_json = head.method == Method::POST && is_json(head);
+    if bytes.is_empty() || (is_json && bytes.len() <= limit) {
+        return Peeked::Whole(bytes);
+    }
+    Peeked::Running { prefix: bytes, rest: None, over_limit: is_json }
 }
 
 /// Whether the headers say all that a decision needs (2026-07-28): no word is to be looked for that only
@@ -126,7 +151,7 @@ async fn gather(mut body: Incoming, limit: usize, pause: Duration) -> Result<Pee
             break;
         }
         if first.len() + more.len() > limit {
-            return Ok(Peeked::Running { prefix: join(first, more), rest: body, over_limit: true });
+            return Ok(Peeked::Running { prefix: join(first, more), rest: Some(body), over_limit: true });
         }
     }
     Ok(Peeked::Whole(join(first, more)))

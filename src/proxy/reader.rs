@@ -25,6 +25,7 @@ use super::connection::{Connection, MOST_IDLE, beyond};
 use super::facts::Asker;
 use super::forward::Admitted;
 use super::line::{Line, Replayed};
+use super::peek::Came;
 use super::rim::{MOST_FIELDS, MOST_HEAD};
 use super::socket::Socket;
 
@@ -136,7 +137,7 @@ fn service(
         let (worker, peer, slot, exchange) = (worker.clone(), peer.clone(), slot.clone(), Rc::new(watched.begin()));
         async move {
             let mut asker = Asker::default();
-            let admitted = match worker.admit(&peer, request, &mut asker).await {
+            let admitted = match worker.admit(&peer, request.map(Came::Running), &mut asker).await {
                 Ok(admitted) if can_be_taken(&admitted) => {
                     *slot.borrow_mut() = Some((admitted, asker));
                     return std::future::pending().await;

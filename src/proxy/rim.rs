@@ -3,17 +3,17 @@
 //! The limit of requests in flight is held by the body of the answer, to the end of the stream: a
 //! limit that ends with the head of the answer, as a middleware's would, does not see open streams.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA};
-use http::{HeaderName, Method, Version, request};
-use hyper::body::Incoming;
+use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, request};
 
 use super::error::{self, ProxyError};
 use super::facts::{Asker, Kind};
-use super::peek::{self, Peeked};
+use super::peek::{self, Came, Peeked};
 use super::peer::Peer;
 use super::{Site, Worker, headers};
 use crate::domain::Blame;
@@ -64,13 +64,13 @@ impl Room {
     pub(super) async fn look(
         &self,
         head: &request::Parts,
-        body: Incoming,
+        came: Came,
         service: &ServiceView,
         pause: Duration,
     ) -> Result<Peeked, ProxyError> {
         match self {
-            Self::Free(_) => peek::look(head, body, service, pause).await,
-            Self::Full { .. } => peek::look_to_refuse(head, body, service, pause, REFUSING).await,
+            Self::Free(_) => peek::look(head, came, service, pause).await,
+            Self::Full { .. } => peek::look_to_refuse(head, came, service, pause, REFUSING).await,
         }
     }
 
@@ -124,7 +124,7 @@ impl Worker {
 
 /// Checks a head for what hyper lets pass and no endpoint should have to interpret (RFC 9112, 3.2,
 /// 6.1 and 6.3; RFC 9110, 7.2; RFC 9113, 8.2.2 and 8.3.1). Gives the host that was asked for: lower case, without port.
-pub(super) fn check(head: &request::Parts, site: &Site) -> Result<String, ProxyError> {
+pub(super) fn check<'a>(head: &'a request::Parts, site: &Site) -> Result<Cow<'a, str>, ProxyError> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::Method("GET, POST, DELETE, OPTIONS, HEAD, PUT, PATCH"));
     }
@@ -135,29 +135,49 @@ pub(super) fn check(head: &request::Parts, site: &Site) -> Result<String, ProxyE
     if head.version == Version::HTTP_2 && head.headers.len() > MOST_FIELDS {
         return Err(ProxyError::TooManyFields);
     }
-    let lengths = head.headers.get_all(CONTENT_LENGTH).iter().count();
-    let codings = head.headers.get_all(TRANSFER_ENCODING).iter().count();
-    if lengths > 1 || codings > 1 || (lengths == 1 && codings == 1) {
-        return Err(ProxyError::Form("more than one statement of the body's length"));
-    }
-    if head.headers.get(TRANSFER_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        return Err(ProxyError::Form("the one transfer coding is chunked"));
-    }
-    if let Some(expectation) = head.headers.get(EXPECT)
-        && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
-        return Err(ProxyError::Expectation);
-    }
-    let passed_here = |via: &http::HeaderValue| {
-        [&site.via.http1, &site.via.http2].into_iter().any(|own| headers::mentions(via.as_bytes(), own.as_bytes()))
-    };
-    if head.headers.get_all(VIA).iter().any(passed_here) {
-        return Err(ProxyError::Loop);
-    }
+    let said = Said::by(&head.headers, site)?;
     if head.version == Version::HTTP_2 {
         of_http2(head)?;
     }
-    host(head)
+    host(head, said.host)
+}
+
+/// What the fields say that no endpoint should have to interpret, in one pass over them.
+#[derive(Default)]
+struct Said<'a> {
+    lengths: usize,
+    codings: usize,
+    host: Option<&'a HeaderValue>,
+}
+
+impl<'a> Said<'a> {
+    fn by(headers: &'a HeaderMap, site: &Site) -> Result<Self, ProxyError> {
+        let mut said = Self::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                "content-length" => said.lengths += 1,
+                "transfer-encoding" => {
+                    said.codings += 1;
+                    if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                        return Err(ProxyError::Form("the one transfer coding is chunked"));
+                    }
+                }
+                "expect" if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => return Err(ProxyError::Expectation),
+                "via" => {
+                    let is_own = |own: &HeaderValue| headers::mentions(value.as_bytes(), own.as_bytes());
+                    if is_own(&site.via.http1) || is_own(&site.via.http2) {
+                        return Err(ProxyError::Loop);
+                    }
+                }
+                "host" if said.host.replace(value).is_some() => return Err(ProxyError::Form("more than one Host")),
+                _ => {}
+            }
+        }
+        if said.lengths + said.codings > 1 {
+            return Err(ProxyError::Form("more than one statement of the body's length"));
+        }
+        Ok(said)
+    }
 }
 
 /// What HTTP/2 forbids and a library might let pass: an endpoint would see it in HTTP/1, where it
@@ -182,25 +202,37 @@ fn of_http2(head: &request::Parts) -> Result<(), ProxyError> {
 
 /// The authority of an absolute target replaces the Host field (RFC 9112, 3.2.2); over HTTP/2 it is
 /// `:authority`.
-fn host(head: &request::Parts) -> Result<String, ProxyError> {
-    let mut fields = head.headers.get_all(HOST).iter();
-    let field = fields.next();
-    if fields.next().is_some() {
-        return Err(ProxyError::Form("more than one Host"));
-    }
+fn host<'a>(head: &'a request::Parts, field: Option<&'a HeaderValue>) -> Result<Cow<'a, str>, ProxyError> {
     if let Some(authority) = head.uri.authority() {
         let valid = !authority.as_str().contains('@');
-        return if valid { Ok(authority.host().to_ascii_lowercase()) } else { Err(ProxyError::Form("the target is not valid")) };
+        return if valid { Ok(lower(authority.host())) } else { Err(ProxyError::Form("the target is not valid")) };
     }
     match field {
-        None if head.version == Version::HTTP_10 => Ok(String::new()),
+        None if head.version == Version::HTTP_10 => Ok(Cow::Borrowed("")),
         None => Err(ProxyError::Form("no Host")),
-        Some(field) => {
-            let authority: Option<http::uri::Authority> = field.to_str().ok().and_then(|text| text.parse().ok());
-            let valid = authority.filter(|authority| !authority.as_str().contains('@'));
-            valid.map(|authority| authority.host().to_ascii_lowercase()).ok_or(ProxyError::Form("the Host is not valid"))
-        }
+        Some(field) => of_field(field).ok_or(ProxyError::Form("the Host is not valid")),
     }
+}
+
+fn of_field(field: &HeaderValue) -> Option<Cow<'_, str>> {
+    let text = field.to_str().ok()?;
+    // A plain name or IPv4 address, with a port or without, is what nearly everybody sends: read at a glance.
+    let (name, port) = text.split_once(':').unwrap_or((text, "0"));
+    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    if !name.is_empty()
+        && name.bytes().all(is_plain)
+        && (1..=5).contains(&port.len())
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Some(Cow::Borrowed(name));
+    }
+    let authority: http::uri::Authority = text.parse().ok()?;
+    let valid = !text.contains('@');
+    valid.then(|| Cow::Owned(authority.host().to_ascii_lowercase()))
+}
+
+fn lower(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) }
 }
 
 /// Host and Origin, checked on behalf of endpoints, which see their own authority as Host and so

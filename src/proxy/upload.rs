@@ -14,8 +14,8 @@ use super::socket::Exchange;
 
 /// A streaming upload.
 pub(super) struct Upload {
-    pub(super) prefix: Bytes,
-    pub(super) rest: Incoming,
+    prefix: Bytes,
+    rest: Option<Incoming>,
     pause: Duration,
     /// Armed when the endpoint first asks for the body: before, the client is not to blame.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -25,7 +25,12 @@ pub(super) struct Upload {
 
 impl Upload {
     /// What has been read of it, and the rest, of which no part may be `pause` late.
-    pub(super) fn new(prefix: Bytes, rest: Incoming, pause: Duration, exchange: Option<Rc<Exchange>>) -> (Box<Self>, Rc<Progress>) {
+    pub(super) fn new(
+        prefix: Bytes,
+        rest: Option<Incoming>,
+        pause: Duration,
+        exchange: Option<Rc<Exchange>>,
+    ) -> (Box<Self>, Rc<Progress>) {
         let progress = Rc::<Progress>::default();
         let upload = Self { prefix, rest, pause, alarm: None, progress: progress.clone(), _exchange: exchange };
         (Box::new(upload), progress)
@@ -41,11 +46,11 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.prefix.is_empty() && self.rest.is_end_stream()
+        self.prefix.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.rest.size_hint().exact() {
+        match self.rest.as_ref().map_or(Some(0), |rest| rest.size_hint().exact()) {
             Some(rest) => SizeHint::with_exact(rest + self.prefix.len() as u64),
             None => SizeHint::default(),
         }
@@ -55,18 +60,22 @@ impl Body for Upload {
 impl Upload {
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
         if !self.prefix.is_empty() {
+            if self.rest.is_none() {
+                self.progress.finish();
+            }
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.prefix)))));
         }
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
         let pause = self.pause;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
         loop {
-            match Pin::new(&mut self.rest).poll_frame(context) {
+            match Pin::new(&mut *rest).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.progress.taken.set(self.progress.taken.get() + 1);
                     self.progress.waits_for_client.set(false);
                     // Trailers end here: no endpoint should take a late field for an early one.
                     let Ok(data) = frame.into_data() else { continue };
-                    if self.rest.is_end_stream() {
+                    if rest.is_end_stream() {
                         self.progress.finish();
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));

@@ -1,6 +1,7 @@
 //! An answer of HTTP/1.1 on its way to the client, written from the buffer that it was read into: nothing of a
 //! stream that is quiet is held in memory but its sockets.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -43,6 +44,22 @@ pub(super) struct Writer {
     over: Option<Over>,
 }
 
+/// The date as it is written, made anew once a second.
+#[derive(Default)]
+pub(super) struct Dates(RefCell<(u64, String)>);
+
+impl Dates {
+    fn put(&self, out: &mut Vec<u8>) {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut kept = self.0.borrow_mut();
+        if kept.0 != second || kept.1.is_empty() {
+            *kept = (second, httpdate::fmt_http_date(now));
+        }
+        line(out, b"date", kept.1.as_bytes());
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Over {
     Whole,
@@ -51,13 +68,13 @@ enum Over {
 
 impl Writer {
     /// Begins with the head. `closes`: the connection is closed after this answer, and that is said.
-    pub(super) fn new(answer: Answer, closes: bool, desk: &Desk) -> Self {
+    pub(super) fn new(answer: Answer, closes: bool, desk: &Desk, dates: &Dates) -> Self {
         let Answer { head, body } = answer;
         let mut waiting = desk.writing();
         head.write(&mut waiting);
         if head.get("date").is_none() {
             // RFC 9110, 6.6.1: who forwards an answer without one says when it came.
-            line(&mut waiting, b"date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+            dates.put(&mut waiting);
         }
         let has_none = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let is_said = head.get("content-length").is_some();
@@ -162,7 +179,12 @@ impl Writer {
         self.end += bytes.len();
     }
 
-    fn poll_write(&mut self, context: &mut Context<'_>, stream: &mut (impl AsyncWrite + Unpin), desk: &Desk) -> Poll<io::Result<()>> {
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut (impl AsyncWrite + Unpin),
+        desk: &Desk,
+    ) -> Poll<io::Result<()>> {
         self.must_write = true;
         while self.left() > 0 {
             match ready!(Pin::new(&mut *stream).poll_write(context, &self.waiting[self.at..self.end])) {

@@ -11,9 +11,9 @@ pub mod tools;
 pub mod uploads;
 pub mod wire;
 
+pub use desk::Desk;
 pub use endpoint::Endpoint;
 pub use gate::{Gate, Ticket};
 pub use tally::{EntryTally, ServiceTally, StreamGuard, StreamKind};
-pub use desk::Desk;
 pub use uploads::{Begun, Lease, UploadTrouble, Uploads};
 pub use wire::{Cause, Flow, Reply, Trouble, Wire};

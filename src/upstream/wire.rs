@@ -169,7 +169,12 @@ impl Wire {
         }
     }
 
-    async fn ask(&self, mut stream: Stream, asked: &Method, write: impl Fn(&mut Vec<u8>)) -> Result<(Stream, Answer, Vec<u8>), Trouble> {
+    async fn ask(
+        &self,
+        mut stream: Stream,
+        asked: &Method,
+        write: impl Fn(&mut Vec<u8>),
+    ) -> Result<(Stream, Answer, Vec<u8>), Trouble> {
         let is_broken = self.put_out(&mut stream, write).await?;
         // A server that refuses an upload (413, most often) answers and closes at once. Writing on then fails, while the
         // answer lies ready to be read: what is read tells.
