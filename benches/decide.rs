@@ -148,9 +148,9 @@ mod session {
     }
 
     fn pin() -> SessionPin {
-        let upstream = Some("0123456789abcdef0123456789abcdef".to_owned());
+        let upstream = Some("0123456789abcdef0123456789abcdef".into());
         let stands_for = StandsFor::SessionId;
-        SessionPin { stands_for, entry: Entry::Primary, endpoint: "127.0.0.1:3000".to_owned(), revision: 42, upstream }
+        SessionPin { stands_for, entry: Entry::Primary, endpoint: "127.0.0.1:3000".into(), revision: 42, upstream }
     }
 
     #[divan::bench]
