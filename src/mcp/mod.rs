@@ -8,6 +8,7 @@ mod plain;
 pub mod scan;
 pub mod seal;
 pub mod sse;
+mod token;
 pub mod words;
 
 pub use brief::Brief;

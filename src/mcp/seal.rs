@@ -28,6 +28,7 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::brief::Brief;
+use super::token;
 use crate::domain::{Entry, Salt};
 
 /// The longest id a client is given, in characters.
@@ -186,15 +187,14 @@ impl SealKeys {
 
     fn open_any(&self, service: &str, id: &[u8]) -> Option<SessionPin> {
         match id.len() {
-            0..=LONGEST if id.len() / 4 * 3 + 3 <= COMMON_TOKEN => self.open_in(&mut [0; COMMON_TOKEN], service, id),
+            0..=LONGEST if id.len() <= COMMON_TOKEN / 3 * 4 => self.open_in(&mut [0; COMMON_TOKEN], service, id),
             0..=LONGEST => self.open_in(&mut [0; LONGEST_TOKEN], service, id),
             _ => None,
         }
     }
 
     fn open_in(&self, room: &mut [u8], service: &str, id: &[u8]) -> Option<SessionPin> {
-        let length = URL_SAFE_NO_PAD.decode_slice(id, room).ok()?;
-        let token = &mut room[..length];
+        let token = token::decode(id, room)?;
         if token.len() < HEADER + TAG || token[0] != VERSION {
             return None;
         }

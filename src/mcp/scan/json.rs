@@ -62,9 +62,27 @@ enum At {
     /// In a number.
     Number(Digits),
     /// In `true`, `false` or `null`; so many bytes are in.
-    Word(&'static [u8], u8),
+    Word(Literal, u8),
     /// It is not JSON.
     Bad,
+}
+
+/// A value of letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Literal {
+    True,
+    False,
+    Null,
+}
+
+impl Literal {
+    fn letters(self) -> &'static [u8] {
+        match self {
+            Self::True => b"true",
+            Self::False => b"false",
+            Self::Null => b"null",
+        }
+    }
 }
 
 /// The checker and what it has read of the present message.
@@ -127,6 +145,10 @@ impl Json {
                     Some(behind)
                 }
                 At::Key | At::FirstKey if *byte == b'"' => self.whole_key(behind),
+                At::Value | At::FirstElement if matches!(byte, b'{' | b'[') => {
+                    self.begin_value(*byte);
+                    Some(behind)
+                }
                 At::Value | At::FirstElement => self.whole_value(*byte, behind),
                 At::Text if !self.utf8.is_open() => self.more_text(rest),
                 At::Bad => return,
@@ -273,9 +295,9 @@ impl Json {
                     _ => Digits::Whole,
                 });
             }
-            b't' => self.at = At::Word(b"true", 1),
-            b'f' => self.at = At::Word(b"false", 1),
-            b'n' => self.at = At::Word(b"null", 1),
+            b't' => self.at = At::Word(Literal::True, 1),
+            b'f' => self.at = At::Word(Literal::False, 1),
+            b'n' => self.at = At::Word(Literal::Null, 1),
             _ => self.at = At::Bad,
         }
     }
@@ -350,13 +372,14 @@ impl Json {
         }
     }
 
-    fn word(&mut self, byte: u8, word: &'static [u8], read: u8) {
-        if word[usize::from(read)] != byte {
+    fn word(&mut self, byte: u8, literal: Literal, read: u8) {
+        let letters = literal.letters();
+        if letters[usize::from(read)] != byte {
             self.at = At::Bad;
-        } else if usize::from(read) + 1 == word.len() {
+        } else if usize::from(read) + 1 == letters.len() {
             self.at = At::Behind;
         } else {
-            self.at = At::Word(word, read + 1);
+            self.at = At::Word(literal, read + 1);
         }
     }
 }
