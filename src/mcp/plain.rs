@@ -1,30 +1,55 @@
-//! How far a JSON string goes on without anything in it that has to be looked at: sixteen bytes at a time.
+//! How far a JSON string goes on without anything in it that has to be looked at: eight bytes at a time.
+
+const ONES: u64 = u64::MAX / 0xff;
+const HIGHS: u64 = ONES * 0x80;
 
 /// How many bytes from here are text of a string as it is: ASCII without quote, backslash, control.
 pub(super) fn ascii(bytes: &[u8]) -> usize {
-    // As a number with a sign, what is no ASCII is below zero, and so below the first character that is no control.
-    before(bytes, |byte| byte.cast_signed() < 0x20)
+    before::<true>(bytes, 0)
 }
 
 /// The same, with what is no ASCII: whether that is UTF-8 is for others to see.
 pub(super) fn text(bytes: &[u8]) -> usize {
-    before(bytes, |byte| byte < 0x20)
+    before::<false>(bytes, 0)
 }
 
-#[inline(always)]
-fn before(bytes: &[u8], is_none: impl Fn(u8) -> bool) -> usize {
-    let ends = |byte: u8| (byte == b'"') | (byte == b'\\') | is_none(byte);
+/// The same as [`ascii`], with escapes passed over, but for those by number.
+pub(super) fn escaped(bytes: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-        // Written so that it is compiled to a few comparisons of sixteen bytes each.
-        let found = u128::from_le_bytes(block.map(|byte| if ends(byte) { 0xff } else { 0 }));
+    loop {
+        at = before::<true>(bytes, at);
+        match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            Some([b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't']) => at += 2,
+            _ => return at,
+        }
+    }
+}
+
+/// Where, from a place on, the first byte is at which a string ends or is escaped or is none.
+#[inline(always)]
+fn before<const ASCII: bool>(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let found = ends::<ASCII>(u64::from_le_bytes(*word));
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
-        at += 16;
+        at += 8;
     }
+    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20) || (ASCII && !byte.is_ascii());
     let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|byte| ends(*byte)).unwrap_or(rest.len())
+    at + rest.iter().position(is_end).unwrap_or(rest.len())
+}
+
+/// The high bit of a byte is set where a string ends or is escaped or is none. Above the first such byte, and only
+/// there, a borrow may set that of others, too: it is the first that is asked for.
+#[inline(always)]
+fn ends<const ASCII: bool>(word: u64) -> u64 {
+    // Of what is no ASCII, the highest bit is set in all of these, and told by the word itself.
+    let below = |word: u64, least: u64| word.wrapping_sub(ONES * least);
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let any = is(b'"') | is(b'\\') | below(word, 0x20);
+    if ASCII { (any | word) & HIGHS } else { any & !word & HIGHS }
 }
 
 #[cfg(test)]

@@ -88,12 +88,11 @@ impl Json {
         };
         let mut rest = bytes;
         loop {
-            let (run, behind) = rest.split_at(plain::ascii(rest));
+            let (run, behind) = rest.split_at(if is_kept { plain::ascii(rest) } else { plain::escaped(rest) });
             if is_kept && !run.is_empty() {
                 self.take_text(run);
             }
             rest = match behind {
-                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] if !is_kept => behind,
                 [0x80..=0xff, ..] => {
                     let (run, behind) = behind.split_at(whole_characters(behind));
                     if run.is_empty() {
