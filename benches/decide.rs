@@ -10,13 +10,13 @@ use std::time::Duration;
 use divan::{AllocProfiler, Bencher, black_box, black_box_drop};
 use dualgate::config::{self, ClientTls};
 use dualgate::domain::machine::EndpointSpec;
-use dualgate::domain::{Asked, ClientKey, Entry, KeySource, PerEntry, Phase, Salt, Scene, Split, Standing};
+use dualgate::domain::{Asked, ClientKey, Entry, Era, KeySource, Outcome, PerEntry, Phase, Salt, Scene, Split, Standing};
 use dualgate::live::cell::cell;
-use dualgate::live::{EndpointView, EntryView, ServiceView, Snapshot};
+use dualgate::live::{EndpointView, Endpoints, EntryView, Reader, ServiceView, Snapshot};
 use dualgate::mcp::sse::Boundary;
 use dualgate::mcp::{Envelope, SealKeys, Secret, SessionPin, StandsFor};
 use dualgate::tls::Connector;
-use dualgate::upstream::{Endpoint, EntryTally, ServiceTally};
+use dualgate::upstream::{Endpoint, EntryTally, ServiceTally, Ticket};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -95,7 +95,7 @@ mod choice {
 mod endpoint {
     use super::*;
 
-    fn entry(endpoints: usize) -> EntryView {
+    pub(super) fn entry(endpoints: usize) -> EntryView {
         let spec = |at: usize| EndpointSpec::new(format!("notes-{at}"), format!("http://127.0.0.1:{}", 3_000 + at));
         let connector = Connector::new("bench".to_owned(), &ClientTls::default());
         let view = |at| EndpointView {
@@ -143,14 +143,14 @@ mod endpoint {
 mod session {
     use super::*;
 
-    fn keys() -> SealKeys {
+    pub(super) fn keys() -> SealKeys {
         SealKeys::new(&[Secret::new([7; 32])], [3; 12])
     }
 
-    fn pin() -> SessionPin {
-        let upstream = Some("0123456789abcdef0123456789abcdef".to_owned());
+    pub(super) fn pin() -> SessionPin {
+        let upstream = Some("0123456789abcdef0123456789abcdef".into());
         let stands_for = StandsFor::SessionId;
-        SessionPin { stands_for, entry: Entry::Primary, endpoint: "127.0.0.1:3000".to_owned(), revision: 42, upstream }
+        SessionPin { stands_for, entry: Entry::Primary, endpoint: "127.0.0.1:3000".into(), revision: 42, upstream }
     }
 
     #[divan::bench]
@@ -166,14 +166,109 @@ mod session {
         bencher.bench_local(|| keys.open(black_box("notes"), black_box(id.as_bytes())));
     }
 
-    /// One of 10,000 sessions used again.
-    #[divan::bench]
-    fn roster_seen(bencher: Bencher<'_, '_>) {
+    /// One of so many sessions used again; of a million, no two in a row.
+    #[divan::bench(args = [1, 10_000, 1_000_000])]
+    fn roster_seen(bencher: Bencher<'_, '_>, sessions: usize) {
         let tally = EntryTally::default();
-        let ids: Vec<String> = (0..10_000).map(|at| format!("{at:0>120}")).collect();
-        ids.iter().for_each(|id| tally.sessions().seen(id.as_bytes(), 1, Duration::ZERO));
+        let id = |at: usize| format!("{at:0>120}");
+        (0..sessions).for_each(|at| tally.sessions().seen(id(at).as_bytes(), 1, Duration::ZERO));
+        let ids: Vec<String> = (0..10_000).map(|at| id(at * 99 % sessions)).collect();
         let mut ids = ids.iter().cycle();
         bencher.bench_local(|| tally.sessions().seen(ids.next().unwrap().as_bytes(), 1, Duration::from_secs(1)));
+    }
+}
+
+#[divan::bench_group(sample_size = 500)]
+mod tally {
+    use super::*;
+
+    /// A call of one of so many tools has ended.
+    #[divan::bench(args = [1, 20, 200])]
+    fn tool_note(bencher: Bencher<'_, '_>, tools: usize) {
+        let tally = EntryTally::default();
+        let names: Vec<String> = (0..tools).map(|at| format!("search-{at}")).collect();
+        names.iter().for_each(|name| tally.tools().note(name, Outcome::Ok, Duration::ZERO));
+        let mut names = names.iter().cycle();
+        bencher.bench_local(|| tally.tools().note(names.next().unwrap(), Outcome::Ok, black_box(Duration::from_micros(300))));
+    }
+
+    #[divan::bench]
+    fn result_note(bencher: Bencher<'_, '_>) {
+        let tally = EntryTally::default();
+        bencher.bench_local(|| black_box(&tally).note_result(black_box(Duration::from_micros(300))));
+    }
+
+    /// The same, while another thread does nothing else.
+    #[divan::bench]
+    fn result_note_beside_another(bencher: Bencher<'_, '_>) {
+        let tally = Arc::new(EntryTally::default());
+        let (other, stop) = (tally.clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let told = stop.clone();
+        let busy = std::thread::spawn(move || {
+            while !told.load(std::sync::atomic::Ordering::Relaxed) {
+                other.note_result(Duration::from_micros(300));
+            }
+        });
+        bencher.bench_local(|| black_box(&tally).note_result(black_box(Duration::from_micros(300))));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        busy.join().unwrap();
+    }
+}
+
+/// All that a request needs to be placed, from its head and body to the endpoint: the bar is 500 ns, and no allocation but
+/// the id.
+#[divan::bench_group(sample_size = 500)]
+mod decision {
+    use super::*;
+
+    fn reader(services: usize, endpoints: usize) -> (Reader, String) {
+        let mut snapshot = service::snapshot(services);
+        let last = &snapshot.services[services - 1];
+        let host = last.config.hosts[0].clone();
+        let entries = PerEntry::from_fn(|_| endpoint::entry(endpoints));
+        let view = ServiceView { entries, ..service::view((*last.config).clone()) };
+        let mut services = std::mem::take(&mut snapshot.services);
+        services.pop();
+        services.push(Arc::new(view));
+        (cell(Snapshot::first(services)).1, host)
+    }
+
+    const SIZES: [(usize, usize); 3] = [(1, 1), (1_000, 1), (1_000, 100)];
+
+    /// A call of a session: the service, the message, the seal, the split, the endpoint, its ticket.
+    #[divan::bench(args = SIZES)]
+    fn of_a_call(bencher: Bencher<'_, '_>, (services, endpoints): (usize, usize)) {
+        let (reader, host) = reader(services, endpoints);
+        let (local, keys, body) = (reader.local(), session::keys(), message::call(300));
+        let pin = SessionPin { endpoint: format!("notes-{}", endpoints - 1).into(), ..session::pin() };
+        let service = local.look(|snapshot| snapshot.route(&host, "/mcp").unwrap().config.name.clone());
+        let id = keys.seal(&service, &pin).unwrap();
+        bencher.bench_local(|| {
+            let service = local.look(|snapshot| snapshot.route(black_box(&host), black_box("/mcp")).cloned()).unwrap();
+            let envelope = Envelope::read(black_box(body.as_bytes())).unwrap();
+            let pin = keys.open(&service.config.name, black_box(id.as_bytes())).unwrap();
+            let choice = service.scene.decide(Asked::Pinned(pin.entry), Some(Era::Legacy), || 0).unwrap();
+            let named = service.entries[choice.entry].named(&pin.endpoint).unwrap();
+            black_box_drop((envelope, Ticket::take(&named.endpoint).unwrap(), pin));
+        });
+    }
+
+    /// A birth by a client with a key, and the id that it gets.
+    #[divan::bench(args = SIZES)]
+    fn of_a_birth(bencher: Bencher<'_, '_>, (services, endpoints): (usize, usize)) {
+        let (reader, host) = reader(services, endpoints);
+        let (local, keys, body) = (reader.local(), session::keys(), message::call(300));
+        let server = session::pin();
+        bencher.bench_local(|| {
+            let service = local.look(|snapshot| snapshot.route(black_box(&host), black_box("/mcp")).cloned()).unwrap();
+            let envelope = Envelope::read(black_box(body.as_bytes())).unwrap();
+            let key = key();
+            let choice = service.scene.decide(Asked::Client(key), Some(Era::Legacy), || 0).unwrap();
+            let view = service.entries[choice.entry].pick(Some(key), &[], 0).unwrap();
+            let pin = SessionPin { entry: choice.entry, endpoint: view.endpoint.name.as_str().into(), ..server.clone() };
+            let id = keys.seal(&service.config.name, &pin).unwrap();
+            black_box_drop((envelope, Ticket::take(&view.endpoint).unwrap(), id));
+        });
     }
 }
 
@@ -182,7 +277,7 @@ mod message {
     use super::*;
 
     /// A `tools/call` of so many bytes.
-    fn call(length: usize) -> String {
+    pub(super) fn call(length: usize) -> String {
         let open = r#"{"jsonrpc":"2.0","id":10000001,"method":"tools/call","params":{"name":"search","arguments":{"query":""#;
         let close = r#""}}}"#;
         format!("{open}{}{close}", "q".repeat(length - open.len() - close.len()))
@@ -223,7 +318,7 @@ mod message {
 mod service {
     use super::*;
 
-    fn snapshot(services: usize) -> Snapshot {
+    pub(super) fn snapshot(services: usize) -> Snapshot {
         let service = |at| {
             format!(
                 "[[service]]\nname = \"s{at}\"\nhosts = [\"s{at}.example\"]\npath = \"/\"\n\
@@ -235,12 +330,13 @@ mod service {
         };
         let text: String = (0..services).map(service).collect();
         let config = config::load("bench.toml", &text, None).unwrap();
-        Snapshot { number: 1, services: config.services.into_iter().map(view).collect() }
+        Snapshot::first(config.services.into_iter().map(|config| Arc::new(view(config))).collect())
     }
 
-    fn view(config: config::Service) -> Arc<ServiceView> {
-        let entry = |_| EntryView { version: "1".to_owned(), endpoints: Vec::new(), unresolved: false, tally: Arc::default() };
-        Arc::new(ServiceView {
+    pub(super) fn view(config: config::Service) -> ServiceView {
+        let entry =
+            |_| EntryView { version: "1".to_owned(), endpoints: Endpoints::default(), unresolved: false, tally: Arc::default() };
+        ServiceView {
             pins: Default::default(),
             config: Arc::new(config),
             revision: 1,
@@ -249,7 +345,7 @@ mod service {
             starting: false,
             entries: PerEntry::from_fn(entry),
             tally: Arc::new(ServiceTally::default()),
-        })
+        }
     }
 
     /// The service that is looked at last.
@@ -264,5 +360,12 @@ mod service {
     fn current_snapshot(bencher: Bencher<'_, '_>) {
         let (_publisher, reader) = cell(snapshot(1));
         bencher.bench_local(|| black_box(&reader).current().number);
+    }
+
+    #[divan::bench]
+    fn look_at_current_snapshot(bencher: Bencher<'_, '_>) {
+        let (_publisher, reader) = cell(snapshot(1));
+        let local = reader.local();
+        bencher.bench_local(|| black_box(&local).look(|snapshot| snapshot.number));
     }
 }

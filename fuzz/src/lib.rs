@@ -90,8 +90,8 @@ pub fn seal(bytes: &[u8]) {
     // Not for the service that is sealed for below: a fuzzer finds those tokens in memory.
     assert_eq!(keys.open("fuzz", bytes), None);
     let (say, rest) = bytes.split_at(bytes.len().min(4));
-    let endpoint = String::from_utf8_lossy(&rest[..rest.len().min(60)]).into_owned();
-    let upstream = Some(String::from_utf8_lossy(rest).into_owned());
+    let endpoint = String::from_utf8_lossy(&rest[..rest.len().min(60)]).into_owned().into();
+    let upstream = Some(String::from_utf8_lossy(rest).into_owned().into());
     let is_uri = say.first().is_some_and(|how| how & 4 != 0);
     let stands_for = if is_uri { StandsFor::EndpointUri } else { StandsFor::SessionId };
     let pin = SessionPin { stands_for, entry: Entry::Secondary, endpoint, revision: rest.len() as u64, upstream };

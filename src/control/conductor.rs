@@ -114,7 +114,7 @@ impl Conductor {
     /// runtime. May block on the disk.
     pub fn start(setup: Setup) -> Result<(Self, Handle, crate::live::Reader), StoreError> {
         let (own_box, mailbox) = mpsc::channel(MAILBOX);
-        let (publisher, reader) = cell::cell(Snapshot { number: 0, services: Vec::new() });
+        let (publisher, reader) = cell::cell(Snapshot::first(Vec::new()));
         let events = EventLog::new(setup.run.clone());
         let (writing, seen) = watch::channel(0);
         let handle = Handle { mailbox: own_box.clone(), events: events.clone(), audit: setup.audit.clone(), writing: seen };
@@ -298,7 +298,7 @@ impl Conductor {
     /// Puts all views in force.
     pub(super) fn publish_all(&mut self, gone: &[Arc<Endpoint>]) {
         let services = self.order.iter().map(|at| self.views[*at].clone()).collect();
-        self.publisher.publish(|number| Snapshot { number, services });
+        self.publisher.publish(|before| before.followed_by(services));
         // After the publish: who finds a gate closed must find a snapshot without it.
         gone.iter().for_each(|endpoint| endpoint.gate.close());
     }

@@ -1,8 +1,10 @@
 //! One snapshot, one swap: readers never wait, and there is one writer.
 
+use std::cell::RefCell;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use tokio::sync::watch;
 
 use super::snapshot::Snapshot;
@@ -33,19 +35,75 @@ impl Reader {
         self.0.current.load_full()
     }
 
+    /// The same right for one thread, which reads often.
+    pub fn local(&self) -> LocalReader {
+        LocalReader { reader: self.clone(), cache: RefCell::new(Cache::new(Current(self.0.clone()))) }
+    }
+
     /// Tells when a later snapshot is in force; to be made before looking at the current one.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.number.subscribe()
     }
 }
 
+/// The right to read, of one thread: it keeps the snapshot that it has read last, and looks whether that is still the
+/// one in force, which is a load of a pointer. What it keeps lives until it is asked again: of a worker that has
+/// nothing to do, one snapshot that is out of date.
+pub struct LocalReader {
+    reader: Reader,
+    cache: RefCell<Cache<Current, Arc<Snapshot>>>,
+}
+
+struct Current(Arc<Cell>);
+
+impl Deref for Current {
+    type Target = ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &ArcSwap<Snapshot> {
+        &self.0.current
+    }
+}
+
+impl LocalReader {
+    /// Looks at the snapshot in force, without owning it. What is looked up in it to be kept, as a service, is cloned
+    /// there. A second look from within the first one takes the longer way.
+    pub fn look<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
+        match self.cache.try_borrow_mut() {
+            Ok(mut cache) => look(cache.load()),
+            Err(_) => look(&self.reader.current()),
+        }
+    }
+
+    /// The snapshot in force, owned.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.cache.try_borrow_mut().map_or_else(|_| self.reader.current(), |mut cache| cache.load().clone())
+    }
+}
+
 impl Publisher {
-    /// Puts a snapshot in force, and gives it the next number.
-    pub fn publish(&self, make: impl FnOnce(u64) -> Snapshot) -> u64 {
-        let number = self.0.current.load().number + 1;
-        self.0.current.store(Arc::new(make(number)));
+    /// Puts a snapshot in force, which is made from the one before; its number.
+    pub fn publish(&self, make: impl FnOnce(&Snapshot) -> Snapshot) -> u64 {
+        let next = make(&self.0.current.load());
+        let number = next.number;
+        self.0.current.store(Arc::new(next));
         // After the store: who is woken must find the new one.
         self.0.number.send_replace(number);
         number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_has_looked_sees_what_is_put_in_force_after_it_at_its_next_look() {
+        let (publisher, reader) = cell(Snapshot::first(Vec::new()));
+        let local = reader.local();
+        for number in 0..3 {
+            assert_eq!(local.look(|snapshot| (snapshot.number, local.look(|inner| inner.number))), (number, number));
+            assert_eq!(publisher.publish(|before| before.followed_by(Vec::new())), number + 1);
+            assert_eq!(local.current().number, number + 1);
+        }
     }
 }

@@ -8,9 +8,9 @@ pub mod pins;
 pub mod snapshot;
 pub mod store;
 
-pub use cell::{Publisher, Reader};
+pub use cell::{LocalReader, Publisher, Reader};
 pub use chain::{Damage, Report};
 pub use directory::{Directory, verify_audit};
 pub use pins::{Handle, Pin, PinBatch, PinJournal, PinRecord, Pins};
-pub use snapshot::{Births, EndpointView, EntryView, ServiceView, Snapshot};
+pub use snapshot::{Births, EndpointView, Endpoints, EntryView, ServiceView, Snapshot};
 pub use store::{Generation, Memory, Saving, Store, StoreError};

@@ -3,11 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use self::routes::Routes;
 use super::pins::{Pin, Pins, endpoint_hash, version_hash};
 use crate::config;
-use crate::domain::affinity::rendezvous_weight;
 use crate::domain::{ClientKey, Entry, PerEntry, Scene, Standing};
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
+
+mod endpoints;
+mod quick;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+pub use endpoints::Endpoints;
 
 /// Everything in force at a moment.
 #[derive(Clone)]
@@ -16,6 +24,7 @@ pub struct Snapshot {
     pub number: u64,
     /// The services, most specific first.
     pub services: Vec<Arc<ServiceView>>,
+    routes: Arc<Routes>,
 }
 
 /// One service.
@@ -54,7 +63,7 @@ pub struct EntryView {
     /// Its version label.
     pub version: String,
     /// Its endpoints.
-    pub endpoints: Vec<EndpointView>,
+    pub endpoints: Endpoints,
     /// Whether more may turn up: a host of it has not been found since the start.
     pub unresolved: bool,
     /// What it has seen.
@@ -76,10 +85,31 @@ pub struct EndpointView {
 }
 
 impl Snapshot {
+    /// The first one, of these services, the most specific first.
+    pub fn first(services: Vec<Arc<ServiceView>>) -> Self {
+        let routes = Arc::new(Routes::of(services.iter().map(|service| &*service.config)));
+        Self { number: 0, services, routes }
+    }
+
+    /// The next one. Where the services are configured as they were, which of them a request is for is looked up as
+    /// before.
+    pub fn followed_by(&self, services: Vec<Arc<ServiceView>>) -> Self {
+        let is_same = |(one, two): (&Arc<ServiceView>, &Arc<ServiceView>)| Arc::ptr_eq(&one.config, &two.config);
+        let are_same = services.len() == self.services.len() && services.iter().zip(&self.services).all(is_same);
+        let routes = || Arc::new(Routes::of(services.iter().map(|service| &*service.config)));
+        let routes = if are_same { self.routes.clone() } else { routes() };
+        Self { number: self.number + 1, services, routes }
+    }
+
     /// The service for a host (lower case, without port) and a path: the first that fits, as the
     /// services are sorted from the most specific to the least.
     pub fn route(&self, host: &str, path: &str) -> Option<&Arc<ServiceView>> {
-        self.services.iter().find(|service| service.config.serves(host, path))
+        self.services.get(self.routes.find(host, path)?)
+    }
+
+    /// The service of a name.
+    pub fn named(&self, name: &str) -> Option<&Arc<ServiceView>> {
+        self.services.get(self.routes.named(name)?)
     }
 }
 
@@ -97,18 +127,18 @@ impl config::Service {
 impl EntryView {
     /// Where what happens at an endpoint is booked: at the version that it belongs to.
     pub fn tally_at(&self, endpoint: Option<&Endpoint>) -> &Arc<EntryTally> {
-        let found = endpoint.and_then(|endpoint| self.endpoints.iter().find(|view| view.endpoint.id == endpoint.id));
+        let found = endpoint.and_then(|endpoint| self.endpoints.of_id(endpoint.id));
         found.map_or(&self.tally, |view| &view.tally)
     }
 
     /// An endpoint by its name.
     pub fn named(&self, name: &str) -> Option<&EndpointView> {
-        self.endpoints.iter().find(|view| view.endpoint.name == name)
+        self.endpoints.named(name)
     }
 
     /// The endpoint that a pin names.
     pub fn pinned(&self, pin: &Pin) -> Option<&EndpointView> {
-        self.endpoints.iter().find(|view| endpoint_hash(&view.endpoint.name) == pin.endpoint)
+        self.endpoints.hashed(pin.endpoint)
     }
 
     /// Whether the endpoint of a pin is not here, and may be an instance that has not been found yet.
@@ -131,38 +161,15 @@ impl EntryView {
         self.unresolved && name.contains('@') && self.named(name).is_none()
     }
 
+    /// The best standing of the endpoints that new clients may go to; `tried` are left out.
+    pub fn best(&self, tried: &[u64]) -> Option<Standing> {
+        self.endpoints.best(tried)
+    }
+
     /// The endpoint for a new client: of those that stand best, a keyed client's by rendezvous,
     /// else the one that holds the least. `tried` are left out; `turn` breaks ties, so that idle
     /// endpoints take turns.
     pub fn pick(&self, key: Option<ClientKey>, tried: &[u64], turn: u64) -> Option<&EndpointView> {
-        let open = || self.endpoints.iter().filter(|view| !view.leaving && !tried.contains(&view.endpoint.id));
-        let best = open().map(|view| view.standing).max()?;
-        let usable = open().filter(|view| view.standing == best);
-        match key {
-            Some(key) => usable.max_by_key(|view| rendezvous_weight(key, &view.endpoint.name)),
-            None => {
-                let count = usable.clone().count().max(1) as u64;
-                let place = |at: usize| (at as u64 + count - turn % count) % count;
-                let ranked = usable.enumerate().map(|(at, view)| (view.endpoint.gate.inside(), place(at), view));
-                ranked.min_by_key(|(inside, place, _)| (*inside, *place)).map(|(_, _, view)| view)
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_instance_of_this_version_is_waited_for() {
-        let unresolved = EntryView { version: "1.0".to_owned(), endpoints: Vec::new(), unresolved: true, tally: Arc::default() };
-        let awaits = |name: &str| unresolved.awaits_pinned(&unresolved.pin(Entry::Primary, name));
-        assert!(awaits("a@10.0.0.7"));
-        assert!(!awaits("a"), "an endpoint with a URL is there from the start, or never");
-        let other = Pin { version: version_hash("0.9"), ..unresolved.pin(Entry::Primary, "a@10.0.0.7") };
-        assert!(!unresolved.awaits_pinned(&other), "what it knew is gone");
-        let resolved = EntryView { unresolved: false, ..unresolved };
-        assert!(!resolved.awaits_pinned(&resolved.pin(Entry::Primary, "a@10.0.0.7")));
+        self.endpoints.pick(key, tried, turn)
     }
 }

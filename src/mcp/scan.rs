@@ -100,14 +100,16 @@ impl Body {
 
 /// The hash of a request's id as it was written (`1`, `"a"`), to find its answer by.
 pub fn id_hash(raw: &str) -> Option<u64> {
-    match raw.as_bytes().first()? {
-        b'"' => serde_json::from_str::<String>(raw).ok().map(|word| json::hash_of_id(true, &word)),
-        _ => Some(json::hash_of_id(false, raw)),
+    match raw.as_bytes() {
+        [] => None,
+        [b'"', text @ .., b'"'] if !text.contains(&b'\\') => Some(json::hash_of_id(true, text)),
+        [b'"', ..] => serde_json::from_str::<String>(raw).ok().map(|word| json::hash_of_id(true, word.as_bytes())),
+        number => Some(json::hash_of_id(false, number)),
     }
 }
 
 /// The hash under which a server's word (a state, a task id, a cursor) is pinned. The same word
 /// gives the same hash whether it is scanned here or read whole.
 pub fn hash_of(word: &str) -> u64 {
-    json::hash_of(word)
+    json::hash_of(word.as_bytes())
 }

@@ -24,8 +24,11 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt as HkdfSalt};
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use smallvec::SmallVec;
 use thiserror::Error;
 
+use super::brief::Brief;
+use super::token;
 use crate::domain::{Entry, Salt};
 
 /// The longest id a client is given, in characters.
@@ -35,6 +38,13 @@ const VERSION: u8 = 1;
 const KEY_ID: usize = 4;
 const TAG: usize = 16;
 const HEADER: usize = 1 + KEY_ID + NONCE_LEN;
+
+/// Bytes of the longest token, and of one that is no longer than nearly all are.
+const LONGEST_TOKEN: usize = LONGEST / 4 * 3;
+const COMMON_TOKEN: usize = 192;
+
+/// An endpoint's name, or a server's id: UUIDs in all their spellings have 45 characters at most.
+pub type Name = Brief<52>;
 
 /// What a token stands in for. A token of one kind does not open as the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +63,12 @@ pub struct SessionPin {
     /// The entry it was born on.
     pub entry: Entry,
     /// The name of the endpoint that holds it.
-    pub endpoint: String,
+    pub endpoint: Name,
     /// The revision of its birth.
     pub revision: u64,
     /// The server's own id or URI; absent where the server issued none (a stateless legacy server),
     /// and the id exists only to keep the client on its version.
-    pub upstream: Option<String>,
+    pub upstream: Option<Name>,
 }
 
 /// The server's session id or endpoint URI is too long to be sealed into [`LONGEST`] characters.
@@ -144,26 +154,24 @@ impl SealKeys {
         let upstream = pin.upstream.as_deref();
         let too_long = || TooLong(upstream.map_or(0, str::len));
         let nonce = self.next_nonce();
-        let mut token = Vec::with_capacity(192);
+        let mut token = SmallVec::<[u8; COMMON_TOKEN]>::new();
         token.push(VERSION);
         token.extend_from_slice(&key.id);
         token.extend_from_slice(&nonce);
-        let mut text = Vec::with_capacity(128);
         let is_uri = pin.stands_for == StandsFor::EndpointUri;
-        text.push(u8::from(pin.entry == Entry::Secondary) | u8::from(upstream.is_some()) << 1 | u8::from(is_uri) << 2);
-        text.extend_from_slice(&pin.revision.to_be_bytes());
-        text.push(u8::try_from(pin.endpoint.len()).map_err(|_| too_long())?);
-        text.extend_from_slice(pin.endpoint.as_bytes());
+        token.push(u8::from(pin.entry == Entry::Secondary) | u8::from(upstream.is_some()) << 1 | u8::from(is_uri) << 2);
+        token.extend_from_slice(&pin.revision.to_be_bytes());
+        token.push(u8::try_from(pin.endpoint.len()).map_err(|_| too_long())?);
+        token.extend_from_slice(pin.endpoint.as_bytes());
         let id = upstream.unwrap_or_default();
-        text.extend_from_slice(&u16::try_from(id.len()).map_err(|_| too_long())?.to_be_bytes());
-        text.extend_from_slice(id.as_bytes());
-        let aad = Aad::from(bound_to(service, &token[..1 + KEY_ID]));
+        token.extend_from_slice(&u16::try_from(id.len()).map_err(|_| too_long())?.to_be_bytes());
+        token.extend_from_slice(id.as_bytes());
+        let (header, text) = token.split_at_mut(HEADER);
+        let aad = bound_to(service, &header[..1 + KEY_ID]);
         // Sealing fails only for messages of 64 GiB; ours are bounded above.
-        let tag = key.aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text);
-        token.extend_from_slice(&text);
+        let tag = key.aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&aad), text);
         token.extend_from_slice(tag.map_err(|_| too_long())?.as_ref());
-        let id = URL_SAFE_NO_PAD.encode(token);
-        if id.len() > LONGEST { Err(too_long()) } else { Ok(id) }
+        if token.len() > LONGEST_TOKEN { Err(too_long()) } else { Ok(URL_SAFE_NO_PAD.encode(token)) }
     }
 
     /// Opens a session id that a client sent. Nothing if it was not sealed by one of the keys for
@@ -178,10 +186,15 @@ impl SealKeys {
     }
 
     fn open_any(&self, service: &str, id: &[u8]) -> Option<SessionPin> {
-        if id.len() > LONGEST {
-            return None;
+        match id.len() {
+            0..=LONGEST if id.len() <= COMMON_TOKEN / 3 * 4 => self.open_in(&mut [0; COMMON_TOKEN], service, id),
+            0..=LONGEST => self.open_in(&mut [0; LONGEST_TOKEN], service, id),
+            _ => None,
         }
-        let mut token = URL_SAFE_NO_PAD.decode(id).ok()?;
+    }
+
+    fn open_in(&self, room: &mut [u8], service: &str, id: &[u8]) -> Option<SessionPin> {
+        let token = token::decode(id, room)?;
         if token.len() < HEADER + TAG || token[0] != VERSION {
             return None;
         }
@@ -190,7 +203,8 @@ impl SealKeys {
         let keys = self.keys.load();
         let key = keys.iter().find(|key| key.id == prefix[1..])?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let text = key.aead.open_in_place(nonce, Aad::from(bound_to(service, prefix)), sealed).ok()?;
+        let aad = bound_to(service, prefix);
+        let text = key.aead.open_in_place(nonce, Aad::from(&aad), sealed).ok()?;
         read_pin(text)
     }
 
@@ -245,8 +259,10 @@ fn derived<const N: usize>(root: &Prk, purpose: &[u8]) -> [u8; N] {
     bytes
 }
 
-fn bound_to(service: &str, prefix: &[u8]) -> Vec<u8> {
-    [prefix, service.as_bytes()].concat()
+fn bound_to(service: &str, prefix: &[u8]) -> SmallVec<[u8; 72]> {
+    let mut bound = SmallVec::from_slice(prefix);
+    bound.extend_from_slice(service.as_bytes());
+    bound
 }
 
 fn read_pin(text: &[u8]) -> Option<SessionPin> {
@@ -265,9 +281,9 @@ fn read_pin(text: &[u8]) -> Option<SessionPin> {
     Some(SessionPin {
         stands_for: if flags & 4 == 0 { StandsFor::SessionId } else { StandsFor::EndpointUri },
         entry: if flags & 1 == 0 { Entry::Primary } else { Entry::Secondary },
-        endpoint: String::from_utf8(endpoint.to_vec()).ok()?,
+        endpoint: str::from_utf8(endpoint).ok()?.into(),
         revision,
-        upstream: if flags & 2 == 0 { None } else { Some(String::from_utf8(upstream.to_vec()).ok()?) },
+        upstream: if flags & 2 == 0 { None } else { Some(str::from_utf8(upstream).ok()?.into()) },
     })
 }
 
@@ -308,6 +324,7 @@ mod tests {
         ) {
             let keys = keys(&[1]);
             let entry = if secondary { Entry::Secondary } else { Entry::Primary };
+            let (endpoint, upstream) = (endpoint.into(), upstream.map(Name::from));
             let pin = SessionPin { stands_for: StandsFor::SessionId, entry, endpoint, revision, upstream };
             let id = keys.seal("notes", &pin).unwrap();
             prop_assert!(id.len() <= LONGEST && id.bytes().all(|byte| byte.is_ascii_graphic()));
@@ -397,7 +414,7 @@ mod tests {
 
     #[test]
     fn an_upstream_id_that_does_not_fit_is_refused_with_its_length() {
-        let long = SessionPin { upstream: Some("x".repeat(800)), ..pin() };
+        let long = SessionPin { upstream: Some("x".repeat(800).into()), ..pin() };
         assert_eq!(keys(&[1]).seal("notes", &long), Err(TooLong(800)));
     }
 

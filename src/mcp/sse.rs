@@ -1,5 +1,7 @@
 //! Where a comment or an event may be put into a running event stream.
 
+use memchr::memchr2;
+
 /// Follows an event stream byte by byte and knows whether it stands between two events (HTML
 /// living standard, 9.2.6: an event ends with a blank line; lines end with LF, CRLF or CR).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +32,14 @@ impl Boundary {
             *self = Self::default();
             return;
         }
-        for byte in bytes {
+        let mut rest = bytes;
+        while let Some((byte, behind)) = rest.split_first() {
             self.step(*byte);
+            // What a line is, its first byte has said.
+            rest = match self.line {
+                Line::Empty => behind,
+                Line::Comment | Line::Field => &behind[memchr2(b'\n', b'\r', behind).unwrap_or(behind.len())..],
+            };
         }
     }
 

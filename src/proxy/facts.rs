@@ -14,7 +14,7 @@ use super::channel::{self, Opens, Posted};
 use super::error::ProxyError;
 use super::handles::{self, Gives};
 use super::keys::{address_key, client_key};
-use super::ledger::Pending;
+use super::ledger::{Pending, Requests};
 use super::oauth;
 use super::peek::Peeked;
 use super::peer::Peer;
@@ -121,7 +121,7 @@ pub(super) struct Asker {
     /// The words that its answer gives out.
     pub(super) gives: Gives,
     /// The requests that want an answer.
-    pub(super) pending: Vec<Pending>,
+    pub(super) pending: Requests,
     /// Whether the answer to several is an array.
     pub(super) is_batch: bool,
     /// The session, where its id opened.
@@ -225,7 +225,7 @@ impl Asker {
             self.is_batch = envelope.kind == mcp::Kind::Batch;
         } else if is_running && matches!(self.kind, Kind::Call | Kind::Subscribe) {
             let tool = method.filter(|method| *method == names::CALL_TOOL).and_then(|_| handles::name(head));
-            self.pending = vec![Pending::unread(tool)];
+            self.pending.push(Pending::unread(tool));
         }
     }
 }
@@ -352,7 +352,7 @@ fn era(head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) -> 
 
 fn accepts_events(headers: &HeaderMap) -> bool {
     let mut listed = headers.get_all(ACCEPT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    listed.any(|kind| kind.trim_ascii().to_ascii_lowercase().starts_with(b"text/event-stream"))
+    listed.any(|kind| headers::begins_with(kind.trim_ascii(), "text/event-stream"))
 }
 
 fn belongs_to_stable(head: &request::Parts, service: &ServiceView) -> bool {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::books::Books;
@@ -14,26 +15,29 @@ use super::interrupted::{Call, Thread};
 use super::witness::Witness;
 use crate::domain::{Blame, Era, Outcome};
 use crate::http1::Head;
-use crate::mcp::Wanted;
 use crate::mcp::scan::{Body, End, Events, Message, id_hash};
+use crate::mcp::{Brief, Wanted};
 use crate::upstream::{Endpoint, EntryTally, StreamKind};
+
+/// The requests of one message: but for batches there is one.
+pub(super) type Requests = SmallVec<[Pending; 1]>;
 
 /// A request of the client that waits for its answer.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
-    id: String,
+    id: Brief<28>,
     hash: Option<u64>,
-    tool: Option<String>,
+    tool: Option<Brief<28>>,
 }
 
 impl Pending {
     /// A request that nobody has read: any answer is to it.
     pub(super) fn unread(tool: Option<String>) -> Self {
-        Self { id: "null".to_owned(), hash: None, tool }
+        Self { id: "null".into(), hash: None, tool: tool.map(Brief::from) }
     }
 
     pub(super) fn new(wanted: &Wanted<'_>) -> Self {
-        Self { id: wanted.id.to_owned(), hash: id_hash(wanted.id), tool: wanted.tool.as_deref().map(str::to_owned) }
+        Self { id: wanted.id.into(), hash: id_hash(wanted.id), tool: wanted.tool.as_deref().map(Brief::from) }
     }
 
     /// Whether its id is known, so that an error can name it.
@@ -48,7 +52,7 @@ impl Pending {
 
     /// How much of it is remembered, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.id.len() + self.tool.as_ref().map_or(0, String::len)
+        self.id.len() + self.tool.as_ref().map_or(0, |tool| tool.len())
     }
 
     /// The hash of its id, to find its answer by.
@@ -71,7 +75,7 @@ pub(super) struct Ledger {
     /// a restart every session is, and the endpoint is well.
     is_failure: bool,
     begun: Instant,
-    pending: Vec<Pending>,
+    pending: Requests,
     waited_for: usize,
     by_status: Outcome,
     scan: Scan,
@@ -95,7 +99,7 @@ pub(super) struct Opening {
     pub(super) era: Option<Era>,
     /// Whether its requests are booked where their answers come (HTTP+SSE).
     pub(super) is_booked_elsewhere: bool,
-    pub(super) pending: Vec<Pending>,
+    pub(super) pending: Requests,
     /// What the status says.
     pub(super) outcome: Outcome,
     /// Who notes the words in it, in the modern era.
@@ -115,8 +119,8 @@ pub(super) struct Opening {
 enum Scan {
     /// The status says it all.
     Status,
-    Json(Box<Body>),
-    Events(Box<Events>),
+    Json(Body),
+    Events(Events),
     /// It cannot be read.
     Opaque,
 }
@@ -338,9 +342,9 @@ impl Scan {
         if is_encoded(head) {
             Self::Opaque
         } else if begins_with(kind, "application/json") {
-            Self::Json(Box::default())
+            Self::Json(Body::default())
         } else if begins_with(kind, "text/event-stream") {
-            Self::Events(Box::default())
+            Self::Events(Events::default())
         } else {
             Self::Opaque
         }
@@ -349,7 +353,7 @@ impl Scan {
 
 /// Books one message. Where nothing was asked, it is a stream that is resumed, and each answer counts; else
 /// those count that were asked for.
-fn book(books: Books<'_>, begun: Instant, asked: usize, pending: &mut Vec<Pending>, message: &Message) {
+fn book(books: Books<'_>, begun: Instant, asked: usize, pending: &mut Requests, message: &Message) {
     if !message.is_answer() {
         return;
     }

@@ -95,7 +95,10 @@ impl Worker {
         let is_bound = facts.pin.as_ref().is_some_and(|pin| pin.upstream.is_some())
             || facts.only(choice.entry, &service.entries[choice.entry]).is_some()
             || choice.why == Why::Tester;
-        let best_left = |entry: Entry| service.entries[entry].pick(None, &search.tried, 0).map(|view| view.standing);
+        if is_bound {
+            return Ok(choice);
+        }
+        let best_left = |entry: Entry| service.entries[entry].best(&search.tried);
         let other = choice.entry.other();
         // The checks may not know yet what this request has just learnt, so an entry whose every
         // endpoint was tried in vain is done with; of the other, the checks' word is taken. A session
@@ -107,7 +110,7 @@ impl Worker {
         let left = best_left(choice.entry);
         // Endpoints known to be down are tried when there is nobody else.
         let is_worth_trying = left.is_some_and(|standing| standing != Standing::Down || !open || search.tried.is_empty());
-        if is_bound || is_worth_trying {
+        if is_worth_trying {
             return Ok(choice);
         }
         if !open {
@@ -185,7 +188,6 @@ impl Worker {
 
     fn latest(&self, service: &ServiceView) -> Result<Arc<ServiceView>, ProxyError> {
         let snapshot = self.site.reader.current();
-        let found = snapshot.services.iter().find(|view| view.config.name == service.config.name);
-        found.cloned().ok_or(ProxyError::NoService)
+        snapshot.named(&service.config.name).cloned().ok_or(ProxyError::NoService)
     }
 }

@@ -34,12 +34,12 @@ impl Worker {
     }
 
     fn seal_new(&self, seat: &Seat, issued: Option<Vec<u8>>) -> Result<String, ProxyError> {
-        let upstream = match issued.map(String::from_utf8) {
-            Some(Ok(id)) if id.bytes().all(|byte| byte.is_ascii_graphic()) => Some(id),
+        let upstream = match issued.as_deref().map(str::from_utf8) {
+            Some(Ok(id)) if id.bytes().all(|byte| byte.is_ascii_graphic()) => Some(id.into()),
             Some(_) => return Err(ProxyError::BadAnswer("a session id that is not visible ASCII".to_owned())),
             None => None,
         };
-        let endpoint = seat.ticket.endpoint().name.clone();
+        let endpoint = seat.ticket.endpoint().name.as_str().into();
         let stands_for = StandsFor::SessionId;
         let pin = SessionPin { stands_for, entry: seat.entry, endpoint, revision: seat.service.revision, upstream };
         let sealed = self.site.keys.seal(&seat.service.config.name, &pin);

@@ -1,7 +1,7 @@
 //! Counters that traffic writes and control reads. They outlive every snapshot.
 
 use std::collections::HashMap;
-use std::hash::Hasher;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,18 @@ use crate::domain::{ClientKey, Outcome};
 
 /// Upper bounds of histograms in seconds.
 pub const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// The same in nanoseconds.
+const BOUNDS_NS: [u64; BOUNDS.len()] = {
+    let mut bounds = [0; BOUNDS.len()];
+    let mut at = 0;
+    while at < bounds.len() {
+        // To the microsecond, which all of them are whole numbers of.
+        bounds[at] = (BOUNDS[at] * 1e6 + 0.5) as u64 * 1_000;
+        at += 1;
+    }
+    bounds
+};
 
 /// What one entry has seen.
 #[derive(Debug, Default)]
@@ -60,10 +72,10 @@ pub struct Histogram {
 impl Histogram {
     /// One more.
     pub fn note(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_NS.iter().position(|bound| nanos <= *bound).unwrap_or(BOUNDS.len());
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.micros.fetch_add(nanos / 1_000, Ordering::Relaxed);
     }
 
     /// Counts per bucket (the last has no bound) and the sum in seconds.
@@ -199,7 +211,27 @@ impl Drop for StreamGuard {
 /// loses a figure for some minutes and nothing else.
 #[derive(Debug, Default)]
 pub struct Roster {
-    shards: [Mutex<HashMap<u64, Seen>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+type Shard = HashMap<u64, Seen, BuildHasherDefault<Uniform>>;
+
+/// Takes a number for its own hash: it is one.
+#[derive(Debug, Default)]
+struct Uniform(u64);
+
+impl Hasher for Uniform {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
 }
 
 /// Seconds since the start of the process, and the endpoint's id: 12 bytes, as there may be a million of them.
@@ -289,8 +321,9 @@ impl Roster {
         (of, others)
     }
 
-    fn shard(&self, id: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Seen>> {
-        lock(&self.shards[id as usize % SHARDS])
+    fn shard(&self, id: u64) -> std::sync::MutexGuard<'_, Shard> {
+        // By other bits than those that a map goes by: the lowest, and the highest.
+        lock(&self.shards[(id >> 40) as usize % SHARDS])
     }
 }
 
@@ -338,10 +371,11 @@ fn short(endpoint: u64) -> u32 {
     u32::try_from(endpoint).unwrap_or(u32::MAX)
 }
 
-/// Ids are not kept, only told apart.
+/// Ids are not kept, only told apart. They are sealed, or they would not be here: their last 22 characters are the
+/// seal's tag, which no client can choose and no two of them share.
 fn hash(id: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_key(b"dualgate.roster.");
-    hasher.write(id);
+    hasher.write(&id[id.len().saturating_sub(24)..]);
     hasher.finish()
 }
 
@@ -364,6 +398,21 @@ mod tests {
         assert_eq!(roster.count(), 99);
         roster.sweep(at(1800));
         assert_eq!(roster.count(), 1);
+    }
+
+    #[test]
+    fn a_time_is_counted_under_the_first_bound_that_it_is_within() {
+        let histogram = Histogram::default();
+        for (at, bound) in BOUNDS.iter().enumerate() {
+            let bound = Duration::from_secs_f64(*bound);
+            assert_eq!(Duration::from_nanos(BOUNDS_NS[at]), bound);
+            histogram.note(bound);
+            histogram.note(bound + Duration::from_nanos(1));
+        }
+        histogram.note(Duration::MAX);
+        let (counts, _) = histogram.read();
+        assert_eq!((counts[0], counts[BOUNDS.len()]), (1, 2));
+        assert!(counts[1..BOUNDS.len()].iter().all(|count| *count == 2), "{counts:?}");
     }
 
     #[test]

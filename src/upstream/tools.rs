@@ -1,8 +1,8 @@
 //! What each tool has done, by its name; bounded, since names come from clients.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::tally::Histogram;
@@ -22,9 +22,30 @@ pub fn shown(tool: &str) -> &str {
     if tool.len() <= LONGEST && !tool.chars().any(char::is_control) { tool } else { OTHER }
 }
 
-/// The tools of an entry.
+/// The tools of an entry. Names are only ever added, so that a reader takes no lock and writes nothing.
 #[derive(Debug, Default)]
-pub struct Tools(RwLock<HashMap<String, Arc<ToolTally>>>);
+pub struct Tools(OnceLock<Box<Table>>);
+
+/// Names by a hash that is keyed: which of them meet in a chain, no client can choose.
+#[derive(Debug)]
+struct Table {
+    hasher: RandomState,
+    chains: [Link; CHAINS],
+    count: AtomicUsize,
+    adding: Mutex<()>,
+}
+
+/// More than there may be names, so that a chain has two of them at most, nearly always.
+const CHAINS: usize = 256;
+
+type Link = OnceLock<Box<Known>>;
+
+#[derive(Debug)]
+struct Known {
+    name: Box<str>,
+    tally: Arc<ToolTally>,
+    next: Link,
+}
 
 /// What one tool has done.
 #[derive(Debug, Default)]
@@ -37,27 +58,58 @@ pub struct ToolTally {
 impl Tools {
     /// A call ended so, after so long.
     pub fn note(&self, tool: &str, outcome: Outcome, after: Duration) {
-        let tally = self.of(tool);
+        let table = self.0.get_or_init(Box::default);
+        let tally = table.find(tool).ok().unwrap_or_else(|| table.add(tool));
         tally.outcomes[outcome.index()].fetch_add(1, Ordering::Relaxed);
         tally.duration.note(after);
     }
 
     /// All tools seen, by name.
     pub fn all(&self) -> Vec<(String, Arc<ToolTally>)> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = known.iter().map(|(name, tally)| (name.clone(), tally.clone())).collect();
+        let chains = self.0.get().into_iter().flat_map(|table| &table.chains);
+        let known = chains.flat_map(|chain| std::iter::successors(chain.get(), |known| known.next.get()));
+        let mut all: Vec<_> = known.map(|known| (known.name.to_string(), known.tally.clone())).collect();
         all.sort_by(|one, two| one.0.cmp(&two.0));
         all
     }
+}
 
-    fn of(&self, tool: &str) -> Arc<ToolTally> {
-        if let Some(found) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(tool) {
-            return found.clone();
+impl Default for Table {
+    fn default() -> Self {
+        let chains = std::array::from_fn(|_| Link::new());
+        Self { hasher: RandomState::new(), chains, count: AtomicUsize::new(0), adding: Mutex::default() }
+    }
+}
+
+impl Table {
+    /// A name's tally, or the end of its chain.
+    fn find(&self, name: &str) -> Result<&ToolTally, &Link> {
+        let mut link = &self.chains[self.hasher.hash_one(name) as usize % CHAINS];
+        while let Some(known) = link.get() {
+            if *known.name == *name {
+                return Ok(&known.tally);
+            }
+            link = &known.next;
         }
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Err(link)
+    }
+
+    fn add(&self, tool: &str) -> &ToolTally {
         let tool = shown(tool);
-        let name = if known.len() < MOST || known.contains_key(tool) { tool } else { OTHER };
-        known.entry(name.to_owned()).or_default().clone()
+        let is_full = || self.count.load(Ordering::Relaxed) >= MOST;
+        // Once it is full nothing is added but the overflow, and that is looked for first.
+        if is_full()
+            && let Ok(other) = self.find(OTHER)
+        {
+            return self.find(tool).unwrap_or(other);
+        }
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.find(tool);
+        let (name, found) = if found.is_err() && is_full() { (OTHER, self.find(OTHER)) } else { (tool, found) };
+        found.unwrap_or_else(|link| {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            &link.get_or_init(|| Box::new(Known { name: name.into(), tally: Arc::default(), next: Link::new() })).tally
+        })
     }
 }
 
@@ -83,5 +135,24 @@ mod tests {
         assert_eq!(all.len(), MOST + 1);
         let other = all.iter().find(|(name, _)| name == OTHER).unwrap();
         assert_eq!(other.1.outcomes(Outcome::Ok), 10_001 - MOST as u64);
+    }
+
+    #[test]
+    fn no_call_is_lost_while_names_are_added_by_all_workers() {
+        let tools = Tools::default();
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                let tools = &tools;
+                scope.spawn(move || {
+                    for n in 0..2_000 {
+                        tools.note(&format!("tool-{}", (n * 7 + worker) % 300), Outcome::Ok, Duration::ZERO);
+                    }
+                });
+            }
+        });
+        let all = tools.all();
+        assert_eq!(all.len(), MOST + 1);
+        assert_eq!(all.iter().map(|(_, tally)| tally.outcomes(Outcome::Ok)).sum::<u64>(), 8_000);
+        assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0), "each name once");
     }
 }

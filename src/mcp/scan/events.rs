@@ -1,6 +1,9 @@
 //! Outcomes in an event stream (HTML living standard, 9.2.6): the JSON in the data of `message`
 //! events.
 
+use memchr::memchr2;
+use smallvec::SmallVec;
+
 use super::json::Json;
 use super::{End, Message};
 
@@ -24,7 +27,8 @@ pub struct Events {
     has_data: bool,
     is_other: bool,
     has_ids: bool,
-    held: Vec<Message>,
+    /// In place while there is one, which is all that most events have.
+    held: SmallVec<[Message; 1]>,
     garbled: u32,
 }
 
@@ -57,20 +61,52 @@ impl Events {
     pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
         let mut rest = self.behind_mark(bytes);
         while let Some((byte, behind)) = rest.split_first() {
-            if self.at == At::DataValue || self.at == At::Passed {
-                let run = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
-                if run > 0 {
-                    if self.at == At::DataValue {
-                        self.take_data(&rest[..run], tell);
-                    }
-                    self.after_cr = false;
-                    rest = &rest[run..];
-                    continue;
-                }
-            }
-            self.step(*byte, tell);
-            rest = behind;
+            let whole = match self.at {
+                At::Start => self.whole_line(rest, tell),
+                At::DataValue | At::Passed => self.more_of_line(rest, tell),
+                _ => None,
+            };
+            rest = whole.unwrap_or_else(|| {
+                self.step(*byte, tell);
+                behind
+            });
         }
+    }
+
+    /// A line that is whole in the bytes at hand, up to what ends it; one of nearly all that there are.
+    fn whole_line<'a>(&mut self, bytes: &'a [u8], tell: &mut impl FnMut(Message)) -> Option<&'a [u8]> {
+        let end = memchr2(b'\n', b'\r', bytes).filter(|end| *end > 0)?;
+        let (line, rest) = bytes.split_at(end);
+        match line {
+            [b'd', b'a', b't', b'a', b':', value @ ..] => {
+                self.begin_data(tell);
+                self.take_data(value.strip_prefix(b" ").unwrap_or(value), tell);
+            }
+            [b'e', b'v', b'e', b'n', b't', b':', value @ ..] => {
+                let value = value.strip_prefix(b" ").unwrap_or(value);
+                self.is_other = !value.is_empty() && value != MESSAGE;
+            }
+            [b'i', b'd', b':', ..] => self.has_ids = true,
+            [b':', ..] => {}
+            _ => return None,
+        }
+        self.after_cr = false;
+        self.at = At::Passed;
+        Some(rest)
+    }
+
+    /// The rest of a line of which no more is to be understood but data.
+    fn more_of_line<'a>(&mut self, bytes: &'a [u8], tell: &mut impl FnMut(Message)) -> Option<&'a [u8]> {
+        let end = memchr2(b'\n', b'\r', bytes).unwrap_or(bytes.len());
+        let (run, rest) = bytes.split_at(end);
+        if run.is_empty() {
+            return None;
+        }
+        if self.at == At::DataValue {
+            self.take_data(run, tell);
+        }
+        self.after_cr = false;
+        Some(rest)
     }
 
     /// One byte order mark at the very start is no part of the stream (9.2.5).
@@ -179,7 +215,7 @@ impl Events {
             }
         }
         self.held.clear();
-        self.data = Json::default();
+        self.data.reset();
         self.has_data = false;
         self.is_other = false;
     }

@@ -5,10 +5,12 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use super::{End, Message};
+use crate::mcp::plain;
 
 mod members;
 mod number;
 mod utf8;
+mod whole;
 
 use members::{Slot, id_hasher};
 use number::{Digits, may_end};
@@ -19,16 +21,16 @@ const DEEPEST: u8 = 127;
 
 const HASH_KEY: &[u8; 16] = b"dualgate.words..";
 
-pub(super) fn hash_of(word: &str) -> u64 {
+pub(super) fn hash_of(word: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_key(HASH_KEY);
-    hasher.write(word.as_bytes());
+    hasher.write(word);
     hasher.finish()
 }
 
 /// `1` and `"1"` are two ids.
-pub(super) fn hash_of_id(is_text: bool, id: &str) -> u64 {
+pub(super) fn hash_of_id(is_text: bool, id: &[u8]) -> u64 {
     let mut hasher = id_hasher(is_text);
-    hasher.write(id.as_bytes());
+    hasher.write(id);
     hasher.finish()
 }
 
@@ -60,9 +62,27 @@ enum At {
     /// In a number.
     Number(Digits),
     /// In `true`, `false` or `null`; so many bytes are in.
-    Word(&'static [u8], u8),
+    Word(Literal, u8),
     /// It is not JSON.
     Bad,
+}
+
+/// A value of letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Literal {
+    True,
+    False,
+    Null,
+}
+
+impl Literal {
+    fn letters(self) -> &'static [u8] {
+        match self {
+            Self::True => b"true",
+            Self::False => b"false",
+            Self::Null => b"null",
+        }
+    }
 }
 
 /// The checker and what it has read of the present message.
@@ -112,22 +132,40 @@ impl Default for Json {
 }
 
 impl Json {
-    /// Takes in the next bytes, and tells of every message that they complete.
+    /// Takes in the next bytes, and tells of every message that they complete. What is whole in them is taken as a
+    /// whole; what they cut, byte by byte.
     pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
         let mut rest = bytes;
         while let Some((byte, behind)) = rest.split_first() {
-            if self.at == At::Text {
-                let plain = plain_prefix(rest);
-                if plain > 0 && !self.utf8.is_open() {
-                    self.take_text(&rest[..plain]);
-                    rest = &rest[plain..];
-                    continue;
+            let whole = match self.at {
+                At::Behind => {
+                    if !is_blank(*byte) {
+                        self.behind(*byte, tell);
+                    }
+                    Some(behind)
                 }
-            }
-            if self.step(*byte, tell) {
-                rest = behind;
-            }
+                At::Key | At::FirstKey if *byte == b'"' => self.whole_key(behind),
+                At::Value | At::FirstElement if matches!(byte, b'{' | b'[') => {
+                    self.begin_value(*byte);
+                    Some(behind)
+                }
+                At::Value | At::FirstElement => self.whole_value(*byte, behind),
+                At::Text if !self.utf8.is_open() => self.more_text(rest),
+                At::Bad => return,
+                _ => None,
+            };
+            rest = match whole {
+                Some(rest) => rest,
+                None if self.step(*byte, tell) => behind,
+                None => rest,
+            };
         }
+    }
+
+    /// Begins anew, for the next text.
+    pub fn reset(&mut self) {
+        // All else is set before it is read.
+        (self.at, self.depth, self.objects, self.utf8) = (At::Value, 0, 0, Utf8::default());
     }
 
     /// What the text was, if it ends here.
@@ -153,7 +191,6 @@ impl Json {
 
     /// One byte. Whether it is used up: what ends a number is looked at once more.
     fn step(&mut self, byte: u8, tell: &mut impl FnMut(Message)) -> bool {
-        let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
         match self.at {
             At::Bad => {}
             At::Text => self.text_byte(byte),
@@ -166,7 +203,7 @@ impl Json {
             }
             At::Number(digits) => return self.digit(byte, digits),
             At::Word(word, read) => self.word(byte, word, read),
-            _ if blank => {}
+            _ if is_blank(byte) => {}
             At::Colon => self.expect(byte, b':', At::Value),
             At::Key => self.begin_key(byte),
             At::FirstKey if byte == b'}' => self.close(tell),
@@ -232,13 +269,17 @@ impl Json {
     fn begin_value(&mut self, byte: u8) {
         let slot = self.slot();
         self.note_value(slot, byte);
+        self.is_key = false;
         match byte {
             b'{' => self.open(true),
             b'[' => self.open(false),
             b'"' => {
-                self.is_key = false;
                 self.length = 0;
-                self.hasher = if slot == Slot::Id { id_hasher(true) } else { SipHasher13::new_with_key(HASH_KEY) };
+                match slot {
+                    Slot::Id => self.hasher = id_hasher(true),
+                    _ if slot.is_hashed() => self.hasher = SipHasher13::new_with_key(HASH_KEY),
+                    _ => {}
+                }
                 self.at = At::Text;
             }
             b'-' | b'0'..=b'9' => {
@@ -254,9 +295,9 @@ impl Json {
                     _ => Digits::Whole,
                 });
             }
-            b't' => self.at = At::Word(b"true", 1),
-            b'f' => self.at = At::Word(b"false", 1),
-            b'n' => self.at = At::Word(b"null", 1),
+            b't' => self.at = At::Word(Literal::True, 1),
+            b'f' => self.at = At::Word(Literal::False, 1),
+            b'n' => self.at = At::Word(Literal::Null, 1),
             _ => self.at = At::Bad,
         }
     }
@@ -331,18 +372,18 @@ impl Json {
         }
     }
 
-    fn word(&mut self, byte: u8, word: &'static [u8], read: u8) {
-        if word[usize::from(read)] != byte {
+    fn word(&mut self, byte: u8, literal: Literal, read: u8) {
+        let letters = literal.letters();
+        if letters[usize::from(read)] != byte {
             self.at = At::Bad;
-        } else if usize::from(read) + 1 == word.len() {
+        } else if usize::from(read) + 1 == letters.len() {
             self.at = At::Behind;
         } else {
-            self.at = At::Word(word, read + 1);
+            self.at = At::Word(literal, read + 1);
         }
     }
 }
 
-/// How many bytes from here are plain text of a string: ASCII without quote, backslash, control.
-fn plain_prefix(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x80..)).unwrap_or(bytes.len())
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }

@@ -129,6 +129,8 @@ fn bodies() -> impl Strategy<Value = String> {
         Just("\"task\""),
         Just("\"\\u00e9\\n\\\"\""),
         Just("\"ü\""),
+        Just("\"a word that is longer than is kept\""),
+        Just("\"läßt sich 何も \\\\ 切らない\\u00e9\\t, ohne Folgen, nirgends 😀\""),
         Just("\"\"")
     ];
     let scalar = prop_oneof![
@@ -139,6 +141,10 @@ fn bodies() -> impl Strategy<Value = String> {
         Just("-32603"),
         Just("1.5"),
         Just("-32e2"),
+        Just("0"),
+        Just("12345678901234567"),
+        Just("123456789012345678"),
+        Just("1234567890123456789"),
         Just("99999999999999999999")
     ];
     let leaf = prop_oneof![word.prop_map(str::to_owned), scalar.prop_map(str::to_owned)];

@@ -165,9 +165,9 @@ impl Downstream {
         let pin = SessionPin {
             stands_for: StandsFor::EndpointUri,
             entry: self.home.entry,
-            endpoint: self.endpoint.name.clone(),
+            endpoint: self.endpoint.name.as_str().into(),
             revision: self.home.revision,
-            upstream: Some(uri),
+            upstream: Some(uri.into()),
         };
         let token = self.site.keys.seal(&self.home.service, &pin).map_err(|too_long| too_long.to_string())?;
         let shown = event.with(&self.home.posts_come_from(&token));

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::books::Books;
-use super::ledger::Pending;
+use super::ledger::{Pending, Requests};
 use crate::domain::{Blame, Outcome};
 use crate::mcp::scan::Message;
 use crate::mcp::words;
@@ -101,7 +101,7 @@ impl Channels {
 impl Channel {
     /// Hands over requests before they are forwarded, since an answer may overtake the end of its
     /// POST. Nothing is taken by a channel that has ended or is full.
-    pub(super) fn claim(self: &Arc<Self>, requests: &mut Vec<Pending>, begun: Instant, trace: Option<&Trace>) -> Option<Claim> {
+    pub(super) fn claim(self: &Arc<Self>, requests: &mut Requests, begun: Instant, trace: Option<&Trace>) -> Option<Claim> {
         let mut state = self.state();
         let can_be_matched = !requests.is_empty() && requests.iter().all(Pending::is_known);
         let size: usize = requests.iter().map(Pending::size).sum();
@@ -241,7 +241,7 @@ impl AsRef<str> for Due {
 
 impl Claim {
     /// Those requests that still wait; the others were answered, or given up with the stream.
-    fn take_back(mut self) -> Vec<Pending> {
+    fn take_back(mut self) -> Requests {
         self.is_settled = true;
         let mut state = self.channel.state();
         let mine: Vec<Due> = state.due.extract_if(.., |due| self.serials.contains(&due.serial)).collect();
@@ -276,7 +276,7 @@ mod tests {
     }
     use crate::mcp::Wanted;
 
-    fn requests(ids: &[&str]) -> Vec<Pending> {
+    fn requests(ids: &[&str]) -> Requests {
         ids.iter().map(|id| Pending::new(&Wanted { id, tool: None })).collect()
     }
 

@@ -15,7 +15,7 @@ use crate::proxy::Site;
 use crate::proxy::books::Books;
 use crate::proxy::error::ProxyError;
 use crate::proxy::facts::{Asker, Facts, Kind};
-use crate::proxy::ledger::Pending;
+use crate::proxy::ledger::{Pending, Requests};
 use crate::telemetry::trace::Trace;
 
 /// The query parameter that carries the sealed endpoint URI.
@@ -70,7 +70,7 @@ pub(in crate::proxy) fn open(
 
 impl Posted {
     /// Hands the requests to the channel, before anything is forwarded.
-    pub(in crate::proxy) fn claim(&mut self, requests: &mut Vec<Pending>, begun: Instant, trace: Option<&Trace>) {
+    pub(in crate::proxy) fn claim(&mut self, requests: &mut Requests, begun: Instant, trace: Option<&Trace>) {
         self.claim = self.channel.as_ref().and_then(|channel| channel.claim(requests, begun, trace));
         self.is_claimed = self.claim.is_some();
     }
@@ -87,7 +87,7 @@ impl Posted {
 
     /// The server has answered the POST. With 2xx the requests wait on the channel; with anything else
     /// they have failed, and those that still wait come back.
-    pub(in crate::proxy) fn settle(&mut self, status: StatusCode, requests: &mut Vec<Pending>) {
+    pub(in crate::proxy) fn settle(&mut self, status: StatusCode, requests: &mut Requests) {
         match self.claim.take() {
             Some(claim) if status.is_success() => claim.leave(),
             Some(claim) => *requests = claim.take_back(),
@@ -97,7 +97,7 @@ impl Posted {
 
     /// The POST has failed: its requests come back, but for those that were answered or given up on the
     /// channel.
-    pub(in crate::proxy) fn take_back(&mut self, requests: &mut Vec<Pending>) {
+    pub(in crate::proxy) fn take_back(&mut self, requests: &mut Requests) {
         if let Some(claim) = self.claim.take() {
             *requests = claim.take_back();
         }

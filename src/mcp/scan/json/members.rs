@@ -25,11 +25,28 @@ pub(super) enum Slot {
     TaskId,
 }
 
+impl Slot {
+    /// Whether a hash of its text is kept.
+    pub(super) fn is_hashed(self) -> bool {
+        matches!(self, Self::Id | Self::RequestState | Self::Cursor | Self::TaskId)
+    }
+}
+
 /// `1` and `"1"` are two ids.
 pub(super) fn id_hasher(is_text: bool) -> SipHasher13 {
     let mut hasher = SipHasher13::new_with_key(HASH_KEY);
     hasher.write_u8(u8::from(is_text));
     hasher
+}
+
+impl ResultType {
+    pub(super) fn of(text: Option<&[u8]>) -> Self {
+        match text {
+            Some(b"input_required") => Self::InputRequired,
+            Some(b"task") => Self::Task,
+            _ => Self::Complete,
+        }
+    }
 }
 
 impl Json {
@@ -79,31 +96,36 @@ impl Json {
             self.at = At::Bad;
             return;
         }
-        let text = self.short_text();
         if self.is_key {
-            let slot = self.slot_of_key(text);
-            if let Some(level) = self.level() {
-                self.slots[level] = slot;
-            }
-            self.at = At::Colon;
+            self.end_key(self.slot_of_key(self.short_text()));
             return;
         }
-        let hash = Some(self.hasher.finish());
-        match self.slot() {
-            Slot::Id => self.message.id = hash,
-            Slot::RequestState => self.message.request_state = hash,
-            Slot::Cursor => self.message.cursor = hash,
-            Slot::TaskId => self.message.task = hash,
-            Slot::ResultType => {
-                self.message.result_type = match text {
-                    Some(b"input_required") => ResultType::InputRequired,
-                    Some(b"task") => ResultType::Task,
-                    _ => ResultType::Complete,
-                }
-            }
+        let slot = self.slot();
+        match slot {
+            Slot::ResultType => self.message.result_type = ResultType::of(self.short_text()),
+            _ if slot.is_hashed() => self.note_hash(slot, self.hasher.finish()),
             _ => {}
         }
         self.at = At::Behind;
+    }
+
+    pub(super) fn end_key(&mut self, slot: Slot) {
+        if let Some(level) = self.level() {
+            self.slots[level] = slot;
+        }
+        self.at = At::Colon;
+    }
+
+    pub(super) fn note_hash(&mut self, slot: Slot, hash: u64) {
+        let message = &mut self.message;
+        let place = match slot {
+            Slot::Id => &mut message.id,
+            Slot::RequestState => &mut message.request_state,
+            Slot::Cursor => &mut message.cursor,
+            Slot::TaskId => &mut message.task,
+            _ => return,
+        };
+        *place = Some(hash);
     }
 
     pub(super) fn short_text(&self) -> Option<&[u8]> {
@@ -145,7 +167,7 @@ impl Json {
             // Too long to be a word that matters: more than fits, for good.
             None => self.length = u8::MAX,
         }
-        if !self.is_key && matches!(self.slot(), Slot::Id | Slot::RequestState | Slot::Cursor | Slot::TaskId) {
+        if !self.is_key && self.slot().is_hashed() {
             self.hasher.write(bytes);
         }
     }

@@ -1,0 +1,79 @@
+//! How far a JSON string goes on without anything in it that has to be looked at: eight bytes at a time.
+
+const ONES: u64 = u64::MAX / 0xff;
+const HIGHS: u64 = ONES * 0x80;
+
+/// How many bytes from here are text of a string as it is: ASCII without quote, backslash, control.
+pub(super) fn ascii(bytes: &[u8]) -> usize {
+    before::<true>(bytes, 0)
+}
+
+/// The same, with what is no ASCII: whether that is UTF-8 is for others to see.
+pub(super) fn text(bytes: &[u8]) -> usize {
+    before::<false>(bytes, 0)
+}
+
+/// The same as [`ascii`], with escapes passed over, but for those by number.
+pub(super) fn escaped(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        at = before::<true>(bytes, at);
+        match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            Some([b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't']) => at += 2,
+            _ => return at,
+        }
+    }
+}
+
+/// Where, from a place on, the first byte is at which a string ends or is escaped or is none.
+#[inline(always)]
+fn before<const ASCII: bool>(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let found = ends::<ASCII>(u64::from_le_bytes(*word));
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20) || (ASCII && !byte.is_ascii());
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(is_end).unwrap_or(rest.len())
+}
+
+/// The high bit of a byte is set where a string ends or is escaped or is none. Above the first such byte, and only
+/// there, a borrow may set that of others, too: it is the first that is asked for.
+#[inline(always)]
+fn ends<const ASCII: bool>(word: u64) -> u64 {
+    // Of what is no ASCII, the highest bit is set in all of these, and told by the word itself.
+    let below = |word: u64, least: u64| word.wrapping_sub(ONES * least);
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let any = is(b'"') | is(b'\\') | below(word, 0x20);
+    if ASCII { (any | word) & HIGHS } else { any & !word & HIGHS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn many_at_a_time_find_what_one_at_a_time_finds(
+            bytes in prop::collection::vec(
+                prop_oneof![
+                    4 => 0x20u8..0x80,
+                    1 => any::<u8>(),
+                    1 => prop::sample::select(vec![0x1f, 0x20, 0x21, b'"', b'#', b'[', b'\\', b']', 0x7f, 0x80, 0x9f, 0xa0, 0xa2, 0xdc]),
+                ],
+                0..60,
+            ),
+        ) {
+            let one = |is: fn(u8) -> bool| bytes.iter().position(|byte| is(*byte)).unwrap_or(bytes.len());
+            prop_assert_eq!(ascii(&bytes), one(|byte| byte < 0x20 || byte == b'"' || byte == b'\\' || byte >= 0x80));
+            prop_assert_eq!(text(&bytes), one(|byte| byte < 0x20 || byte == b'"' || byte == b'\\'));
+        }
+    }
+}
