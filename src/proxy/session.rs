@@ -14,13 +14,7 @@ impl Worker {
     /// A new id is sealed on a 2xx `initialize` and nowhere else; on every other answer the client's own
     /// stands in for the endpoint's, since one widespread client adopts whatever id it sees. What the
     /// status says is given back.
-    pub(super) fn seal_session(
-        &self,
-        facts: &Facts,
-        seat: &Seat,
-        head: &mut Head,
-        kind: Kind,
-    ) -> Result<Outcome, ProxyError> {
+    pub(super) fn seal_session(&self, facts: &Facts, seat: &Seat, head: &mut Head, kind: Kind) -> Result<Outcome, ProxyError> {
         let status = head.status();
         let issued = head.remove(names::SESSION_ID.as_str());
         if let Some(session) = &facts.session {
