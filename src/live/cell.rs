@@ -47,8 +47,9 @@ impl Reader {
 }
 
 /// The right to read, of one thread: it keeps the snapshot that it has read last, and looks whether that is still the
-/// one in force, which is a load of a pointer. What it keeps lives until it is asked again: of a worker that has
-/// nothing to do, one snapshot that is out of date.
+/// one in force, which is a load of a pointer. Who has seen what was done after a publish, as a gate that is closed,
+/// sees the publish, too. What it keeps lives until it is asked again: of a worker that has nothing to do, one snapshot
+/// that is out of date.
 pub struct LocalReader {
     reader: Reader,
     cache: RefCell<Cache<Current, Arc<Snapshot>>>,

@@ -119,10 +119,12 @@ impl Worker {
     }
 
     fn route(&self, host: &str, head: &request::Parts) -> Result<Arc<ServiceView>, ProxyError> {
-        let snapshot = self.site.reader.current();
         let path = head.uri.path();
-        let found = snapshot.route(host, oauth::subject(path)).or_else(|| snapshot.route(host, path));
-        found.cloned().ok_or(ProxyError::NoService)
+        let found = self.reader.look(|snapshot| {
+            let found = snapshot.route(host, oauth::subject(path)).or_else(|| snapshot.route(host, path));
+            found.cloned()
+        });
+        found.ok_or(ProxyError::NoService)
     }
 
     /// Finds a seat and sends, and does both again where nothing can have been done twice.

@@ -20,7 +20,7 @@ use http::{HeaderValue, Version};
 use tokio::sync::watch;
 
 use crate::config::{Config, Limits, Log, Shutdown};
-use crate::live::Reader;
+use crate::live::{LocalReader, Reader};
 use crate::mcp::SealKeys;
 use crate::telemetry::clock::Clock;
 use crate::tls::Places;
@@ -187,6 +187,8 @@ const MOST_HANDSHAKES: usize = 512;
 /// One traffic worker: a thread, a runtime, and its own connections to endpoints.
 struct Worker {
     site: Arc<Site>,
+    /// The snapshot, as this thread reads it.
+    reader: LocalReader,
     wire: Rc<Wire>,
     uploads: Rc<Uploads<Box<Upload>>>,
     vigil: Rc<Vigil>,
@@ -200,8 +202,10 @@ impl Worker {
     fn new(site: Arc<Site>) -> Rc<Self> {
         let vigil = Vigil::new(site.stage.clone());
         let (wire, uploads) = (Wire::new(), Uploads::new());
+        let reader = site.reader.local();
         Rc::new(Self {
             site,
+            reader,
             wire,
             uploads,
             vigil,

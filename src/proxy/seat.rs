@@ -187,7 +187,6 @@ impl Worker {
     }
 
     fn latest(&self, service: &ServiceView) -> Result<Arc<ServiceView>, ProxyError> {
-        let snapshot = self.site.reader.current();
-        snapshot.named(&service.config.name).cloned().ok_or(ProxyError::NoService)
+        self.reader.look(|snapshot| snapshot.named(&service.config.name).cloned()).ok_or(ProxyError::NoService)
     }
 }

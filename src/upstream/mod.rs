@@ -6,6 +6,7 @@ pub mod endpoint;
 pub mod gate;
 pub mod probe;
 mod socket;
+mod stripes;
 pub mod tally;
 pub mod tools;
 pub mod uploads;

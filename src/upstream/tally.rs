@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
+use super::stripes::Striped;
 use super::tools::Tools;
 use crate::domain::skew::Skew;
 use crate::domain::{ClientKey, Outcome};
@@ -48,23 +49,26 @@ struct Here {
 
 /// Requests by outcome.
 #[derive(Debug, Default)]
-pub struct Outcomes([AtomicU64; Outcome::ALL.len()]);
+pub struct Outcomes(Striped<[AtomicU64; Outcome::ALL.len()]>);
 
 impl Outcomes {
     /// One more.
     pub fn note(&self, outcome: Outcome) {
-        self.0[outcome.index()].fetch_add(1, Ordering::Relaxed);
+        self.0.mine()[outcome.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many.
     pub fn count(&self, outcome: Outcome) -> u64 {
-        self.0[outcome.index()].load(Ordering::Relaxed)
+        self.0.sum(|counts| counts[outcome.index()].load(Ordering::Relaxed))
     }
 }
 
 /// Times in buckets that add up: exact counts, shared by all workers.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub struct Histogram(Striped<Times>);
+
+#[derive(Debug, Default)]
+struct Times {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     micros: AtomicU64,
 }
@@ -74,14 +78,15 @@ impl Histogram {
     pub fn note(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_NS.iter().position(|bound| nanos <= *bound).unwrap_or(BOUNDS.len());
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(nanos / 1_000, Ordering::Relaxed);
+        let times = self.0.mine();
+        times.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        times.micros.fetch_add(nanos / 1_000, Ordering::Relaxed);
     }
 
     /// Counts per bucket (the last has no bound) and the sum in seconds.
     pub fn read(&self) -> ([u64; BOUNDS.len() + 1], f64) {
-        let counts = std::array::from_fn(|at| self.buckets[at].load(Ordering::Relaxed));
-        (counts, self.micros.load(Ordering::Relaxed) as f64 / 1e6)
+        let counts = std::array::from_fn(|at| self.0.sum(|times| times.buckets[at].load(Ordering::Relaxed)));
+        (counts, self.0.sum(|times| times.micros.load(Ordering::Relaxed)) as f64 / 1e6)
     }
 }
 

@@ -1,11 +1,11 @@
 //! What each tool has done, by its name; bounded, since names come from clients.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::tally::Histogram;
+use super::tally::{Histogram, Outcomes};
 use crate::domain::Outcome;
 
 /// Tools told apart per entry; what goes beyond is counted together.
@@ -50,7 +50,7 @@ struct Known {
 /// What one tool has done.
 #[derive(Debug, Default)]
 pub struct ToolTally {
-    outcomes: [AtomicU64; Outcome::ALL.len()],
+    outcomes: Outcomes,
     /// Time to the result.
     pub duration: Histogram,
 }
@@ -60,7 +60,7 @@ impl Tools {
     pub fn note(&self, tool: &str, outcome: Outcome, after: Duration) {
         let table = self.0.get_or_init(Box::default);
         let tally = table.find(tool).ok().unwrap_or_else(|| table.add(tool));
-        tally.outcomes[outcome.index()].fetch_add(1, Ordering::Relaxed);
+        tally.outcomes.note(outcome);
         tally.duration.note(after);
     }
 
@@ -116,7 +116,7 @@ impl Table {
 impl ToolTally {
     /// Calls that ended so.
     pub fn outcomes(&self, outcome: Outcome) -> u64 {
-        self.outcomes[outcome.index()].load(Ordering::Relaxed)
+        self.outcomes.count(outcome)
     }
 }
 
