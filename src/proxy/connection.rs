@@ -22,15 +22,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::body::Written;
-use super::error::ProxyError;
+use super::body::{Answer, Written};
 use super::facts::Asker;
-use super::forward::Admitted;
 use super::line::{Line, Opening};
 use super::listen::Accepted;
 use super::peek::Came;
 use super::peer::Peer;
-use super::reader;
+use super::reader::{self, Taken};
 use super::rim::MOST_HEAD;
 use super::socket::{Raw, Watched};
 use super::vigil::{Heed, Post};
@@ -132,38 +130,37 @@ impl Connection {
                 }
             }
             self.post.rest();
-            let mut asker = Asker::default();
-            let (closes, admitted) = match lane::read(&mut line.early) {
+            let goes_on = match lane::read(&mut line.early) {
                 Some(request) => {
                     let closes = headers::says_close(request.headers());
-                    (closes, self.worker.admit(&self.peer, request.map(Came::Whole), &mut asker).await)
+                    self.answer(&mut line, Box::pin(self.worker.serve_whole(&self.peer, request)), closes).await
                 }
                 None => {
-                    let Some(taken) = Box::pin(reader::take(&self, line)).await else { return };
-                    (line, asker) = (taken.line, taken.asker);
-                    (headers::says_close(&taken.admitted.head().headers), Ok(taken.admitted))
+                    let Some(Taken { line: back, admitted, asker }) = Box::pin(reader::take(&self, line)).await else { return };
+                    line = back;
+                    let closes = headers::says_close(&admitted.head().headers);
+                    self.answer(&mut line, Box::pin(self.worker.serve(&self.peer, Ok(admitted), None, asker)), closes).await
                 }
             };
-            if !self.answer(&mut line, admitted, asker, closes).await {
+            if !goes_on {
                 return;
             }
         }
     }
 
     /// Whether the connection can go on after it.
-    async fn answer<S>(&self, line: &mut Line<S>, admitted: Result<Admitted, ProxyError>, asker: Asker, mut closes: bool) -> bool
+    async fn answer<S, F>(&self, line: &mut Line<S>, mut serving: Pin<Box<F>>, mut closes: bool) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin,
+        F: Future<Output = Answer>,
     {
-        let Self { worker, peer, .. } = self;
-        let answer = {
-            let mut serving = Box::pin(worker.serve(peer, admitted, None, asker));
-            poll_fn(|context| match serving.as_mut().poll(context) {
-                Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                Poll::Pending => line.poll_gone(worker, context).map(|()| None),
-            })
-            .await
-        };
+        let worker = &self.worker;
+        let answer = poll_fn(|context| match serving.as_mut().poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => line.poll_gone(worker, context).map(|()| None),
+        })
+        .await;
+        drop(serving);
         let Some(answer) = answer else {
             tracing::debug!("a client has left");
             return false;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY};
 use http::{HeaderValue, Request, StatusCode, request};
 use tokio::time::Instant;
@@ -40,6 +41,8 @@ pub(super) struct Admitted {
     body: Peeked,
     service: Arc<ServiceView>,
     room: Room,
+    /// How long its client may keep an endpoint waiting for more of its body.
+    pause: Duration,
 }
 
 /// What an endpoint said.
@@ -67,17 +70,28 @@ impl Worker {
     pub(super) async fn admit(&self, peer: &Peer, request: Request<Came>, asker: &mut Asker) -> Result<Admitted, ProxyError> {
         let begun = Instant::now();
         asker.begun = Some(begun);
-        let room = Room::find(&self.site)?;
+        let (most, pause, log) = {
+            let tuning = self.site.tuning();
+            (tuning.limits.requests, tuning.limits.body_timeout, tuning.log)
+        };
+        let room = Room::find(&self.site, most)?;
         let (head, came) = request.into_parts();
         let host = rim::check(&head, &self.site)?;
         let service = self.route(&host, &head)?;
         asker.service = Some(service.clone());
-        asker.witness = Witness::begin(&self.site, &service.config, &head.headers, begun);
+        asker.witness = Witness::begin(log, &service.config, &head.headers, begun);
         rim::guard(&head, &host, &service.config, peer)?;
         asker.origin = head.headers.get(ORIGIN).cloned();
-        let body = room.look(&head, came, &service, self.site.tuning().limits.body_timeout).await?;
+        let body = room.look(&head, came, &service, pause).await?;
         drop(host);
-        Ok(Admitted { head, body, service, room })
+        Ok(Admitted { head, body, service, room, pause })
+    }
+
+    /// Answers a request that came whole, whatever happens.
+    pub(super) async fn serve_whole(&self, peer: &Peer, request: Request<Bytes>) -> Answer {
+        let mut asker = Asker::default();
+        let admitted = self.admit(peer, request.map(Came::Whole), &mut asker).await;
+        self.serve(peer, admitted, None, asker).await
     }
 
     /// Answers a request, whatever happens.
@@ -103,7 +117,7 @@ impl Worker {
         exchange: Option<Rc<Exchange>>,
         asker: &mut Asker,
     ) -> Result<Answer, ProxyError> {
-        let Admitted { head, body, service, room } = admitted;
+        let Admitted { head, body, service, room, pause } = admitted;
         let facts = facts::read(&head, &body, &service, peer, &self.site, asker)?;
         let config = service.config.clone();
         let outgoing = Outgoing::new(&head, &config, peer, &self.site.via, facts.target.as_ref(), asker.is_mcp())?;
@@ -112,7 +126,7 @@ impl Worker {
             posted.claim(&mut asker.pending, asker.begun.unwrap_or_else(Instant::now), trace);
         }
         let permit = room.permit()?;
-        let cargo = Cargo::new(body, self.site.tuning().limits.body_timeout, exchange);
+        let cargo = Cargo::new(body, pause, exchange);
         let post = self.vigil.post();
         let (seat, replied) = self.deliver(service, &facts, &outgoing, cargo, &post, asker).await?;
         self.answer(&facts, seat, replied, permit, post, asker)
@@ -148,7 +162,7 @@ impl Worker {
             }
             let sent = match &mut cargo {
                 Cargo::Whole(body) => self.send(&seat, facts, outgoing, body, post).await?,
-                Cargo::Running(upload) => self.send_upload(&seat, facts, outgoing, upload).await?,
+                Cargo::Running(upload) => Box::pin(self.send_upload(&seat, facts, outgoing, upload)).await?,
             };
             match sent {
                 Ok(replied) => return Ok((seat, replied)),

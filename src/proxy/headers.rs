@@ -49,7 +49,9 @@ impl Fields for Vec<u8> {
     fn put(&mut self, name: &HeaderName, parts: &[&[u8]]) {
         self.extend_from_slice(name.as_str().as_bytes());
         self.extend_from_slice(b": ");
-        parts.iter().for_each(|part| self.extend_from_slice(part));
+        for part in parts {
+            self.extend_from_slice(part);
+        }
         self.extend_from_slice(b"\r\n");
     }
 }

@@ -53,8 +53,8 @@ pub(super) enum Room {
 
 impl Room {
     /// Where even those that are read to be refused are too many, nothing of a request is read.
-    pub(super) fn find(site: &Site) -> Result<Self, ProxyError> {
-        if let Some(permit) = Permit::take(&site.in_flight, site.tuning().limits.requests) {
+    pub(super) fn find(site: &Site, most: usize) -> Result<Self, ProxyError> {
+        if let Some(permit) = Permit::take(&site.in_flight, most) {
             return Ok(Self::Free(permit));
         }
         Permit::take(&site.refusing, MOST_REFUSING).map(|permit| Self::Full { _permit: permit }).ok_or(ProxyError::Overloaded)

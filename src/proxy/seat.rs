@@ -170,6 +170,15 @@ impl Worker {
         if !must_wait(&service) {
             return Ok(service);
         }
+        Box::pin(self.start(service, must_wait)).await
+    }
+
+    /// Waits until it need not be waited for.
+    async fn start(
+        &self,
+        service: Arc<ServiceView>,
+        must_wait: impl Fn(&ServiceView) -> bool,
+    ) -> Result<Arc<ServiceView>, ProxyError> {
         let mut changes = self.site.reader.changes();
         let mut stage = self.site.stage.clone();
         let deadline = tokio::time::Instant::now() + START_WAIT;

@@ -11,7 +11,6 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use tracing::Level;
 
-use super::Site;
 use super::error::ProxyError;
 use super::facts::{Asker, Kind};
 use super::seat::Seat;
@@ -45,8 +44,7 @@ struct Place {
 
 impl Witness {
     /// Somebody to watch a request, where the log is to tell of it.
-    pub(super) fn begin(site: &Site, service: &Arc<Service>, headers: &HeaderMap, begun: Instant) -> Option<Box<Self>> {
-        let log = site.tuning().log;
+    pub(super) fn begin(log: Log, service: &Arc<Service>, headers: &HeaderMap, begun: Instant) -> Option<Box<Self>> {
         if !(log.tool_calls || log.tool_errors || tracing::enabled!(Level::DEBUG)) {
             return None;
         }

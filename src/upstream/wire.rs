@@ -155,7 +155,8 @@ impl Wire {
         loop {
             let (stream, reused) = match self.unpark(endpoint.id) {
                 Some(stream) => (stream, true),
-                None => (open(endpoint, connect_timeout).await.map_err(Trouble::Unsent)?, false),
+                // Rare, and large: in a box, so that not every request has room for it.
+                None => (Box::pin(open(endpoint, connect_timeout)).await.map_err(Trouble::Unsent)?, false),
             };
             match self.ask(stream, asked, &write).await {
                 Ok((stream, answer, early)) => {
