@@ -25,10 +25,11 @@ from pathlib import Path
 
 BOUNDS = Path(__file__).with_name("bounds.json")
 
-# Above what was measured. Counts repeat within a percent; memory comes in pages and arenas.
-ROOM = {"instructions": 1.03, "system calls": 1.03, "KiB": 1.10}
-# Below its bound by more than this, a figure deserves a tighter one.
-SLACK = 0.85
+# Above what was measured. Counts repeat within a percent; memory comes in pages and arenas, and how many pages of the binary
+# are there is also a matter of what the system has read ahead.
+ROOM = {"instructions": 1.03, "system calls": 1.03, "KiB": 1.10, "KiB: after the start, with pages of the binary": 1.25}
+# Where a new bound would be below so much of the old one, the report says so.
+SLACK = 0.9
 
 POSTS, EVENTS, CONNECTIONS, STREAMS, KEPT = 1000, 1000, 200, 1000, 1000
 WARM = 100
@@ -164,9 +165,9 @@ traffic = {{ keep_alive = "0s" }}
             await asyncio.sleep(0.05)
         raise SystemExit("dualgate did not come up; what it said is above")
 
-    def resident(self):
+    def resident(self, field="VmRSS"):
         text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
+        return int(re.search(rf"{field}:\s+(\d+)", text)[1])
 
     def tasks(self, name):
         """Its threads whose name begins so."""
@@ -299,13 +300,14 @@ async def memory(binary, backend, ports, folder):
         try:
             await gate.up()
             await asyncio.sleep(1)
-            start = gate.resident()
+            if not figures:
+                figures["KiB: after the start, its own"] = gate.resident("RssAnon")
+                figures["KiB: after the start, with pages of the binary"] = gate.resident()
             clients = []
             await hold(gate, clients, WARM, listens)
             few = gate.resident()
             await hold(gate, clients, count, listens)
             many = gate.resident()
-            figures["KiB: after the start"] = max(start, figures.get("KiB: after the start", 0))
             figures[f"KiB: {name}"] = (many - few) / count
             for client in clients:
                 await client.close()
@@ -336,7 +338,7 @@ def judge(figures, toolchain):
             failed.append(f"{name}: {show(figure)}, and there is no bound for it")
         elif figure > bound:
             failed.append(f"{name}: {show(figure)}, which is {100 * (figure / bound - 1):.1f} % over its bound of {show(bound)}")
-        hint = "  over" if bound is None or figure > bound else "  far below: BLESS=1 would hold it there" if figure < SLACK * bound else ""
+        hint = "  over" if bound is None or figure > bound else "  far below: BLESS=1 would hold it there" if room(name, figure) < SLACK * bound else ""
         print(f"{name:50} {show(figure):>12} {show(bound) if bound else '–':>12}{hint}")
     failed += [f"{name}: has a bound, and was not measured" for name in bounds.keys() - figures.keys()]
     for what in failed:
@@ -353,11 +355,12 @@ def show(figure):
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.2f}"
 
 
-def bless(figures, toolchain):
-    def room(name, figure):
-        bound = figure * ROOM[name.split(":")[0]]
-        return round(bound) if bound >= 100 else round(bound, 2)
+def room(name, figure):
+    bound = figure * ROOM.get(name, ROOM[name.split(":")[0]])
+    return round(bound) if bound >= 100 else round(bound, 2)
 
+
+def bless(figures, toolchain):
     bounds = {name: room(name, figure) for name, figure in figures.items()}
     BOUNDS.write_text(json.dumps({"toolchain": toolchain, "bounds": bounds}, indent=2) + "\n")
     for name, figure in figures.items():
