@@ -3,7 +3,7 @@
 
 use super::child::{Child, Tools};
 use super::gate::{Gate, Setting};
-use super::load::{Calls, HOST};
+use super::load::{CONNECTIONS, Calls, HOST};
 use super::measure::{self, spread};
 use super::{LOAD_CORE, Plan, SETTLE, Side, interleaved};
 
@@ -24,6 +24,8 @@ pub fn flat(tools: &Tools, plan: &Plan) {
     println!("{:12} {:>22} {:>14} {:>14} {:>24}", "", "from, to", "µs/request", "µs/request", "ratio, side by side");
     let row = |name: &str, counts: &str, settings: [&Setting; 2], tool_names: [u32; 2], prepare: &dyn Fn(&Gate)| {
         let gates = settings.map(|setting| Gate::binary(tools, setting));
+        // Both answer, and have asked all their endpoints, before anything is measured.
+        gates.iter().for_each(|gate| fill(tools, gate, "sessions", CONNECTIONS));
         prepare(&gates[1]);
         let sides = [0, 1].map(|at| Side { process: gates[at].child.id(), calls: calls(&gates[at], tool_names[at]) });
         let windows = interleaved(tools, plan, &sides);
