@@ -94,6 +94,8 @@ fn changes(tools: &Tools, plan: &Plan, setting: &Setting) {
         assert_eq!(server, expected, "the first session after the answer is not where the new split says");
         if share == 100 { &mut raised } else { &mut lowered }.push(took);
         after.push(call);
+        // The same pause and the same threads at work, and nothing changes.
+        gate.look();
         without.push(ask().0);
     }
     println!("\na change of split with {connections} connections open, {CHANGES} times; medians (least to greatest), µs\n");
@@ -101,7 +103,7 @@ fn changes(tools: &Tools, plan: &Plan, setting: &Setting) {
         ("share raised: from the admin request's start to its answer (on the disk, in force)", raised),
         ("share lowered: the same", lowered),
         ("the next call on a connection that was open", after),
-        ("a call with no change before it", without),
+        ("the same after an admin request that changes nothing", without),
     ] {
         let [least, middle, most] = spread(figures.into_iter());
         println!("{what:84} {middle:>8.0} ({least:.0} to {most:.0})");

@@ -100,6 +100,12 @@ impl Gate {
         took
     }
 
+    /// Asks how the called service stands.
+    pub fn look(&self) {
+        let answer = self.ask_admin("GET", &format!("/v1/services/{SERVICE}"), "");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+
     fn ask_admin(&self, method: &str, path: &str, body: &str) -> String {
         let token = fs::read_to_string(self.scratch.0.join("admin-token")).unwrap();
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).unwrap();
