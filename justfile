@@ -1,6 +1,6 @@
 # The same commands that CI runs.
 
-# style, lints, tests, docs, dependencies
+# style, lints, tests, docs, dependencies; the bounds on cost are `just cost`
 check: style lint test doc deny
 
 style:
@@ -20,6 +20,15 @@ deny:
 
 bench:
     cargo bench
+
+# the binary that is shipped, trained and built anew: target/pgo/dualgate
+release:
+    scripts/pgo.sh
+
+# instructions, system calls and memory against tests/cost/bounds.json; needs valgrind and strace. BLESS=1 writes the bounds anew
+cost:
+    cargo build --locked --profile guard --bin dualgate
+    tests/cost/cost.py "${CARGO_TARGET_DIR:-target}/guard/dualgate"
 
 # one of json, events, envelope, seal, config, trace, for a minute; needs cargo-fuzz and a nightly toolchain
 fuzz target:

@@ -1,59 +1,27 @@
 //! Processes of the bench: each is ended by its id when its handle goes, also when the bench fails.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Child as Process, ChildStdout, Command, Stdio};
-use std::{env, fs, thread};
+use std::time::Duration;
+use std::{env, thread};
 
 /// A child that is ended with its handle.
 pub struct Child {
     process: Process,
     says: BufReader<ChildStdout>,
-    scratch: Option<PathBuf>,
 }
 
 impl Child {
     /// This bench in another role.
     pub fn role(tools: &Tools, core: usize, arguments: &[&str]) -> Self {
-        Self::start(tools.command(core, env::current_exe().unwrap().to_str().unwrap(), arguments), None)
+        Self::start(tools.command(core, env::current_exe().unwrap().to_str().unwrap(), arguments))
     }
 
-    /// dualgate in front of the two ports, and where it listens.
-    pub fn dualgate(tools: &Tools, core: usize, backends: [u16; 2]) -> (Self, u16) {
-        Self::configured(backends, |file| tools.command(core, env!("CARGO_BIN_EXE_dualgate"), &["run", "--config", file]))
-    }
-
-    /// The same within this bench, where answers are read for their outcome or not.
-    pub fn within(tools: &Tools, core: usize, backends: [u16; 2], reads: &str) -> (Self, u16) {
-        let own = env::current_exe().unwrap();
-        Self::configured(backends, |file| tools.command(core, own.to_str().unwrap(), &["role", "dualgate", file, reads]))
-    }
-
-    fn configured([primary, secondary]: [u16; 2], command: impl FnOnce(&str) -> Command) -> (Self, u16) {
-        let scratch = env::temp_dir().join(format!("dualgate-bench-{}-{}", std::process::id(), free_port()));
-        fs::create_dir_all(&scratch).unwrap();
-        let (port, admin) = (free_port(), free_port());
-        let config = format!(
-            "listen = \"127.0.0.1:{port}\"\nthreads = 1\n\
-             [shutdown]\ndelay = \"0s\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n[state]\ndir = {scratch:?}\n\
-             [[service]]\nname = \"bench\"\n\
-             [service.primary]\nversion = \"1\"\nendpoints = [\"http://127.0.0.1:{primary}\"]\n\
-             [service.secondary]\nversion = \"2\"\nendpoints = [\"http://127.0.0.1:{secondary}\"]\n\
-             [service.split]\nprimary = 90\nsecondary = 10\n[service.health]\nkind = \"tcp\"\n"
-        );
-        let file = scratch.join("dualgate.toml");
-        fs::write(&file, config).unwrap();
-        let mut command = command(file.to_str().unwrap());
-        command.env("LOG_LEVEL", "warn").env_remove("PORT");
-        let mut child = Self::start(command, Some(scratch));
-        child.wait_for(port);
-        (child, port)
-    }
-
-    fn start(mut command: Command, scratch: Option<PathBuf>) -> Self {
+    /// Starts it.
+    pub fn start(mut command: Command) -> Self {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let says = BufReader::new(process.stdout.take().unwrap());
-        Self { process, says, scratch }
+        Self { process, says }
     }
 
     /// The next line it prints.
@@ -65,9 +33,8 @@ impl Child {
     }
 
     /// The ports it says it listens on.
-    pub fn ports<const N: usize>(&mut self) -> [u16; N] {
-        let ports: Vec<u16> = self.line().split_whitespace().map(|port| port.parse().unwrap()).collect();
-        ports.try_into().unwrap()
+    pub fn ports(&mut self) -> Vec<u16> {
+        self.line().split_whitespace().map(|port| port.parse().unwrap()).collect()
     }
 
     /// Lets it go on.
@@ -80,15 +47,30 @@ impl Child {
         self.process.id()
     }
 
-    fn wait_for(&mut self, port: u16) {
+    /// Waits until it accepts connections.
+    pub fn wait_for(&mut self, port: u16) {
         for _ in 0..500 {
             assert!(self.process.try_wait().unwrap().is_none(), "dualgate has ended; what it said is above");
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return;
             }
-            thread::sleep(std::time::Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         }
         panic!("dualgate does not listen after 5 seconds");
+    }
+
+    /// Ends it as an operator does, and waits until it is gone.
+    pub fn terminate(mut self) {
+        let id = self.id().to_string();
+        assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status().unwrap().success());
+        for _ in 0..1_000 {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                assert!(status.success(), "dualgate ended with {status}");
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("dualgate has not ended after 10 seconds");
     }
 }
 
@@ -96,14 +78,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        if let Some(scratch) = &self.scratch {
-            let _ = fs::remove_dir_all(scratch);
-        }
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// What there is to run a program with. All of them replace themselves by the program, so that its
@@ -129,7 +104,8 @@ impl Tools {
         Self { before, pinned: cores > 1 && works(&["taskset", "-c", "0"]) && works(&["taskset", "-c", "1"]) }
     }
 
-    fn command(&self, core: usize, program: &str, arguments: &[&str]) -> Command {
+    /// The command that runs a program so.
+    pub fn command(&self, core: usize, program: &str, arguments: &[&str]) -> Command {
         let core = core.to_string();
         let pin = ["taskset", "-c", &core];
         let words = self.before.iter().copied().chain(pin.into_iter().filter(|_| self.pinned)).chain([program]);

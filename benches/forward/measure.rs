@@ -36,14 +36,46 @@ pub struct Window {
     pub cpu: f64,
     /// How busy the proxy was: 1 is a whole core.
     pub busy: f64,
+    /// All that was asked, before and after the window too.
+    pub sums: Sums,
+}
+
+/// What the load has counted.
+#[derive(Clone, Copy, Default)]
+pub struct Sums {
+    /// Calls that were answered.
+    pub answers: u64,
+    /// Those of them with `isError`.
+    pub errors: u64,
+    /// Sessions that were begun.
+    pub sessions: u64,
+    /// Altered session ids that were refused.
+    pub refused: u64,
 }
 
 impl Window {
     /// From the line that the load prints.
     pub fn read(line: &str) -> Self {
-        let mut numbers = line.split_whitespace().map(|number| number.parse::<f64>().unwrap());
-        let (answers, elapsed, cpu) = (numbers.next().unwrap(), numbers.next().unwrap(), numbers.next().unwrap());
-        Self { rate: answers / elapsed * 1e9, cpu: cpu / answers / 1e3, busy: cpu / elapsed }
+        let numbers: Vec<f64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let [answers, elapsed, cpu, all @ ..] = &numbers[..] else { unreachable!("the load prints seven numbers") };
+        let [answered, errors, sessions, refused] = all.iter().map(|number| *number as u64).collect::<Vec<_>>()[..] else {
+            unreachable!("the load prints seven numbers")
+        };
+        let sums = Sums { answers: answered, errors, sessions, refused };
+        Self { rate: answers / elapsed * 1e9, cpu: cpu / answers / 1e3, busy: cpu / elapsed, sums }
+    }
+}
+
+impl std::ops::Add for Sums {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            answers: self.answers + other.answers,
+            errors: self.errors + other.errors,
+            sessions: self.sessions + other.sessions,
+            refused: self.refused + other.refused,
+        }
     }
 }
 

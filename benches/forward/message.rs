@@ -3,8 +3,7 @@
 
 use std::io::{self, ErrorKind};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// What every body begins with; then come eight digits.
 pub const OPENING: &str = r#"{"jsonrpc":"2.0","id":"#;
@@ -13,8 +12,8 @@ pub const OPENING: &str = r#"{"jsonrpc":"2.0","id":"#;
 pub const ID: std::ops::Range<usize> = OPENING.len()..OPENING.len() + 8;
 
 /// One end of a connection.
-pub struct Channel {
-    stream: TcpStream,
+pub struct Channel<S> {
+    stream: S,
     read: Vec<u8>,
 }
 
@@ -26,16 +25,16 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
-impl Channel {
+impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     /// A channel over a connection.
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, read: Vec::new() })
+    pub fn new(stream: S) -> Self {
+        Self { stream, read: Vec::new() }
     }
 
     /// Writes all of it.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// The next message; nothing when the other end is done.

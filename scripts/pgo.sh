@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The optimised release binary, as target/pgo/dualgate: built once with counters in it, trained by the load of
+# benches/forward, and built again with what the counters say. Everything lands in target/pgo (CARGO_TARGET_DIR is honoured).
+#
+# Needs llvm-profdata of rustc's LLVM: `rustup component add llvm-tools`, or a package like llvm-22; LLVM_PROFDATA names another.
+# Without it the binary is built without a profile, and the last line says so; PGO=require fails instead.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-$PWD/target}
+case $target in /*) ;; *) target=$PWD/$target ;; esac
+home=$target/pgo
+host=$(rustc -vV | sed -n 's/^host: //p')
+llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+
+step() { printf '\n== %s\n' "$1" >&2; }
+
+# An older llvm-profdata does not read what a newer rustc writes.
+fits() { "$1" --version 2>/dev/null | grep -q "LLVM version $llvm\."; }
+
+profdata() {
+    local tool
+    for tool in "${LLVM_PROFDATA:-}" "$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata" "llvm-profdata-$llvm" \
+        "/usr/lib/llvm-$llvm/bin/llvm-profdata" llvm-profdata; do
+        if [ -n "$tool" ] && command -v "$tool" >/dev/null && fits "$tool"; then
+            echo "$tool"
+            return
+        fi
+    done
+}
+
+# With --target the flags are not those of build scripts and macros, which nobody wants counted.
+build() { cargo build --release --locked --bin dualgate --target "$host" --target-dir "$1"; }
+
+finish() {
+    cp "$1/$host/release/dualgate" "$home/dualgate"
+    step "$home/dualgate: $2"
+}
+
+mkdir -p "$home"
+tool=$(profdata)
+if [ -z "$tool" ]; then
+    echo "no llvm-profdata of LLVM $llvm: rustup component add llvm-tools, or apt-get install llvm-$llvm" >&2
+    [ "${PGO:-}" != require ] || exit 1
+    build "$home/final"
+    finish "$home/final" "without a profile"
+    exit
+fi
+
+step "a build that counts"
+# In the very profile of the last build, slow as its linking is: a crate's symbols have a hash of the profile in their names, and
+# counts of another name are counts of nothing.
+rm -rf "$home/raw"
+RUSTFLAGS="-Cprofile-generate=$home/raw" build "$home/counting"
+
+step "training"
+BENCH_DUALGATE=$home/counting/$host/release/dualgate cargo bench --locked --profile dev --bench forward -- train
+"$tool" merge -o "$home/merged.profdata" "$home/raw"
+
+step "the build that knows"
+# cargo does not see that a profile of the same name has changed.
+rm -rf "$home/final"
+RUSTFLAGS="-Cprofile-use=$home/merged.profdata" build "$home/final"
+finish "$home/final" "with a profile"
