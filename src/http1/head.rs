@@ -5,9 +5,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
-use smallvec::SmallVec;
-
-use super::Framing;
+use super::{Fields, Framing};
 
 /// Fields of a head; more are refused.
 pub const MOST_FIELDS: usize = 100;
@@ -51,18 +49,9 @@ pub struct Answer {
 #[derive(Clone, Debug)]
 pub struct Head {
     status: StatusCode,
-    /// Everything that `reason` and `fields` point into.
-    text: Vec<u8>,
-    reason: Range<u32>,
-    fields: SmallVec<[Field; 12]>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Field {
-    name: u32,
-    name_length: u32,
-    value: u32,
-    value_length: u32,
+    /// In the text of the fields.
+    reason: Range<usize>,
+    fields: Fields,
 }
 
 /// Reads the head of the answer to a request of this method.
@@ -95,7 +84,10 @@ pub fn answer(bytes: &[u8], asked: &Method) -> Result<Read, Fault> {
     }
     let framing = said.framing(status, asked, is_http10)?;
     let persists = said.persists(is_http10) && framing != Framing::ToClose && status != StatusCode::SWITCHING_PROTOCOLS;
-    let mut head = Head::copy(status, &bytes[..length], parsed.reason.unwrap_or_default(), parsed.headers);
+    let reason = parsed.reason.unwrap_or_default();
+    let start = if reason.is_empty() { 0 } else { (reason.as_ptr() as usize).saturating_sub(bytes.as_ptr() as usize) };
+    let fields = Fields::copy(&bytes[..length], parsed.headers);
+    let mut head = Head { status, reason: start..start + reason.len(), fields };
     if let Some(length) = said.length.filter(|_| said.lengths > 1) {
         head.set("content-length", length.to_string().as_bytes());
     }
@@ -188,23 +180,7 @@ fn mentions(list: &[u8], element: &[u8]) -> bool {
 impl Head {
     /// A head without fields.
     pub fn new(status: StatusCode) -> Self {
-        Self { status, text: Vec::new(), reason: 0..0, fields: SmallVec::new() }
-    }
-
-    fn copy(status: StatusCode, bytes: &[u8], reason: &str, fields: &[httparse::Header<'_>]) -> Self {
-        let base = bytes.as_ptr() as usize;
-        let at = |part: &[u8]| (part.as_ptr() as usize).saturating_sub(base) as u32;
-        let field = |field: &httparse::Header<'_>| Field {
-            name: at(field.name.as_bytes()),
-            name_length: field.name.len() as u32,
-            value: at(field.value),
-            value_length: field.value.len() as u32,
-        };
-        let start = if reason.is_empty() { 0 } else { at(reason.as_bytes()) };
-        // Room for the field or two that take another's place.
-        let mut text = Vec::with_capacity(bytes.len() + 128);
-        text.extend_from_slice(bytes);
-        Self { status, text, reason: start..start + reason.len() as u32, fields: fields.iter().map(field).collect() }
+        Self { status, reason: 0..0, fields: Fields::default() }
     }
 
     /// The status.
@@ -214,17 +190,17 @@ impl Head {
 
     /// The value of the first field of this name, in whatever case it is written.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.fields.iter().find(|field| self.is_named(field, name)).map(|field| self.value_of(field))
+        self.fields.get(name)
     }
 
     /// The values of all fields of this name, in their order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.fields.iter().filter(move |field| self.is_named(field, name)).map(|field| self.value_of(field))
+        self.fields.all(name)
     }
 
     /// Names and values in their order.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields.iter().map(|field| (self.name_of(field), self.value_of(field)))
+        self.fields.iter()
     }
 
     /// Takes off all fields of this name; the value of the first is given back.
@@ -235,9 +211,8 @@ impl Head {
     }
 
     /// Keeps those fields of which this says so, by name and value.
-    pub fn retain(&mut self, mut keeps: impl FnMut(&[u8], &[u8]) -> bool) {
-        let Self { text, fields, .. } = self;
-        fields.retain(|field| keeps(part(text, field.name, field.name_length), part(text, field.value, field.value_length)));
+    pub fn retain(&mut self, keeps: impl FnMut(&[u8], &[u8]) -> bool) {
+        self.fields.retain(keeps);
     }
 
     /// Puts one field in the place of all of this name, which are valid characters of a name and a value.
@@ -245,15 +220,7 @@ impl Head {
         if self.get(name).is_some() {
             self.retain(|one, _| !one.eq_ignore_ascii_case(name.as_bytes()));
         }
-        self.append(name.as_bytes(), value);
-    }
-
-    fn append(&mut self, name: &[u8], value: &[u8]) {
-        let at = self.text.len() as u32;
-        self.text.extend_from_slice(name);
-        self.text.extend_from_slice(value);
-        let (name_length, value_length) = (name.len() as u32, value.len() as u32);
-        self.fields.push(Field { name: at, name_length, value: at + name_length, value_length });
+        self.fields.append(name.as_bytes(), value);
     }
 
     /// Writes the status line and the fields, not the empty line behind them: the last hop's own fields may
@@ -262,15 +229,15 @@ impl Head {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(self.status.as_str().as_bytes());
         out.push(b' ');
-        match &self.text[self.reason.start as usize..self.reason.end as usize] {
+        match self.fields.part(self.reason.clone()) {
             [] => out.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes()),
             reason => out.extend_from_slice(reason),
         }
         out.extend_from_slice(b"\r\n");
-        for field in &self.fields {
-            out.extend_from_slice(self.name_of(field));
+        for (name, value) in self.fields() {
+            out.extend_from_slice(name);
             out.extend_from_slice(b": ");
-            out.extend_from_slice(self.value_of(field));
+            out.extend_from_slice(value);
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -285,30 +252,10 @@ impl Head {
         }
         headers
     }
-
-    fn name_of(&self, field: &Field) -> &[u8] {
-        part(&self.text, field.name, field.name_length)
-    }
-
-    fn value_of(&self, field: &Field) -> &[u8] {
-        part(&self.text, field.value, field.value_length)
-    }
-
-    fn is_named(&self, field: &Field, name: &str) -> bool {
-        field.name_length as usize == name.len() && self.name_of(field).eq_ignore_ascii_case(name.as_bytes())
-    }
-}
-
-fn part(text: &[u8], at: u32, length: u32) -> &[u8] {
-    &text[at as usize..][..length as usize]
 }
 
 impl From<&response::Parts> for Head {
     fn from(parts: &response::Parts) -> Self {
-        let mut head = Self::new(parts.status);
-        for (name, value) in &parts.headers {
-            head.append(name.as_str().as_bytes(), value.as_bytes());
-        }
-        head
+        Self { status: parts.status, reason: 0..0, fields: Fields::from(&parts.headers) }
     }
 }

@@ -1,0 +1,96 @@
+//! The head of a request.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::{Method, Uri, Version, request};
+
+use super::{Fields, MOST_FIELDS};
+
+/// What a client asks for. Names of fields are in lower case.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The method.
+    pub method: Method,
+    /// The target.
+    pub uri: Uri,
+    /// As the client wrote it.
+    pub version: Version,
+    /// The fields.
+    pub headers: Fields,
+}
+
+impl From<request::Parts> for Asked {
+    fn from(parts: request::Parts) -> Self {
+        let headers = Fields::from(&parts.headers);
+        Self { method: parts.method, uri: parts.uri, version: parts.version, headers }
+    }
+}
+
+/// A request that is of the plainest form, and whole.
+#[derive(Debug)]
+pub struct Plain {
+    /// Its head.
+    pub head: Asked,
+    /// Its body.
+    pub body: Bytes,
+    /// How many bytes it took.
+    pub length: usize,
+}
+
+/// Reads a request off the front of what has come, in a head of so many bytes at most. Nothing where that is not one of
+/// the plainest form, which has one meaning: of HTTP/1.1, with a common method and a path, with at most one length,
+/// which is digits, and all of its body there; without an upgrade, an expectation or a transfer coding.
+///
+/// Nothing is decided here that hyper would decide otherwise: what this takes, hyper reads as the same request with the
+/// same bytes behind it, and of what could be read in two ways nothing is taken.
+pub fn plain(came: &Bytes, most_head: usize) -> Option<Plain> {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let status = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut parsed, came, &mut fields).ok()?;
+    let httparse::Status::Complete(head) = status else { return None };
+    if head > most_head || parsed.version != Some(1) {
+        return None;
+    }
+    let method = method(parsed.method?)?;
+    let target = parsed.path.filter(|path| path.starts_with('/'))?;
+    let mut length = None;
+    for field in parsed.headers.iter() {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        match field.name.len() {
+            6 if is("expect") => return None,
+            7 if is("upgrade") => return None,
+            17 if is("transfer-encoding") => return None,
+            14 if is("content-length") => {
+                let is_first = length.replace(number(field.value)?).is_none();
+                is_first.then_some(())?;
+            }
+            _ => {}
+        }
+    }
+    let length = head.checked_add(length.unwrap_or(0)).filter(|end| *end <= came.len())?;
+    let uri = Uri::from_maybe_shared(came.slice_ref(target.as_bytes())).ok()?;
+    let headers = Fields::copy(&came[..head], parsed.headers).in_lower_case();
+    let body = if length > head { came.slice(head..length) } else { Bytes::new() };
+    Some(Plain { head: Asked { method, uri, version: Version::HTTP_11, headers }, body, length })
+}
+
+fn method(word: &str) -> Option<Method> {
+    Some(match word {
+        "POST" => Method::POST,
+        "GET" => Method::GET,
+        "DELETE" => Method::DELETE,
+        "OPTIONS" => Method::OPTIONS,
+        "PUT" => Method::PUT,
+        "PATCH" => Method::PATCH,
+        _ => return None,
+    })
+}
+
+/// Digits, and few enough of them.
+fn number(digits: &[u8]) -> Option<usize> {
+    if digits.is_empty() || digits.len() > 9 {
+        return None;
+    }
+    digits.iter().try_fold(0usize, |number, digit| digit.is_ascii_digit().then(|| number * 10 + usize::from(digit - b'0')))
+}
