@@ -27,14 +27,14 @@ impl Worker {
         // What nobody has read has opened a session, if the server says so.
         let is_birth = kind == Kind::Initialize || (facts.unread && issued.is_some());
         if is_birth && status.is_success() {
-            let id = self.seal_new(seat, issued)?;
+            let id = self.seal_new(seat, issued.as_deref())?;
             head.set(names::SESSION_ID.as_str(), id.as_bytes());
         }
         Ok(Outcome::of_status(status.as_u16()))
     }
 
-    fn seal_new(&self, seat: &Seat, issued: Option<Vec<u8>>) -> Result<String, ProxyError> {
-        let upstream = match issued.as_deref().map(str::from_utf8) {
+    fn seal_new(&self, seat: &Seat, issued: Option<&[u8]>) -> Result<String, ProxyError> {
+        let upstream = match issued.map(str::from_utf8) {
             Some(Ok(id)) if id.bytes().all(|byte| byte.is_ascii_graphic()) => Some(id.into()),
             Some(_) => return Err(ProxyError::BadAnswer("a session id that is not visible ASCII".to_owned())),
             None => None,
