@@ -4,8 +4,8 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 use super::{Fields, Framing};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 
 /// Fields of a head; more are refused.
 pub const MOST_FIELDS: usize = 100;

@@ -13,4 +13,4 @@ mod request;
 pub use fields::{Fields, text};
 pub use framing::{Framing, Piece};
 pub use head::{Answer, Fault, Head, MOST_FIELDS, Read, answer};
-pub use request::{Asked, Plain, plain};
+pub use request::{Plain, RequestHead, plain};

@@ -9,7 +9,7 @@ use super::{Fields, MOST_FIELDS};
 
 /// What a client asks for. Names of fields are in lower case.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct RequestHead {
     /// The method.
     pub method: Method,
     /// The target.
@@ -20,7 +20,7 @@ pub struct Asked {
     pub headers: Fields,
 }
 
-impl From<request::Parts> for Asked {
+impl From<request::Parts> for RequestHead {
     fn from(parts: request::Parts) -> Self {
         let headers = Fields::from(&parts.headers);
         Self { method: parts.method, uri: parts.uri, version: parts.version, headers }
@@ -31,7 +31,7 @@ impl From<request::Parts> for Asked {
 #[derive(Debug)]
 pub struct Plain {
     /// Its head.
-    pub head: Asked,
+    pub head: RequestHead,
     /// Its body.
     pub body: Bytes,
     /// How many bytes it took.
@@ -72,7 +72,7 @@ pub fn plain(came: &Bytes, most_head: usize) -> Option<Plain> {
     let uri = Uri::from_maybe_shared(came.slice_ref(target.as_bytes())).ok()?;
     let headers = Fields::copy(&came[..head], parsed.headers).in_lower_case();
     let body = if length > head { came.slice(head..length) } else { Bytes::new() };
-    Some(Plain { head: Asked { method, uri, version: Version::HTTP_11, headers }, body, length })
+    Some(Plain { head: RequestHead { method, uri, version: Version::HTTP_11, headers }, body, length })
 }
 
 fn method(word: &str) -> Option<Method> {

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Buf;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
@@ -33,7 +34,8 @@ use super::rim::MOST_HEAD;
 use super::socket::{Raw, Watched};
 use super::vigil::{Heed, Post};
 use super::writer::{Unfinished, Writer};
-use super::{Stage, Worker, headers, lane};
+use super::{Stage, Worker, headers};
+use crate::http1::{self, Plain};
 use crate::tls;
 
 /// A connection without a request is closed after this time. Clients give theirs up after 5 s to 60 s;
@@ -130,10 +132,11 @@ impl Connection {
                 }
             }
             self.post.rest();
-            let goes_on = match lane::read(&mut line.early) {
-                Some(request) => {
-                    let closes = headers::says_close(request.headers());
-                    self.answer(&mut line, Box::pin(self.worker.serve_whole(&self.peer, request)), closes).await
+            let goes_on = match http1::plain(&line.early, MOST_HEAD) {
+                Some(Plain { head, body, length }) => {
+                    line.early.advance(length);
+                    let closes = headers::says_close(&head.headers);
+                    self.answer(&mut line, Box::pin(self.worker.serve_whole(&self.peer, head, body)), closes).await
                 }
                 None => {
                     let Some(Taken { line: back, admitted, asker }) = Box::pin(reader::take(&self, line)).await else { return };
@@ -199,7 +202,8 @@ impl Connection {
             let (worker, peer, exchange) = (worker.clone(), peer.clone(), Rc::new(watched.begin()));
             async move {
                 let mut asker = Asker::default();
-                let admitted = worker.admit(&peer, request.map(Came::Running), &mut asker).await;
+                let (parts, body) = request.into_parts();
+                let admitted = worker.admit(&peer, parts.into(), Came::Running(body), &mut asker).await;
                 let answer = Box::pin(worker.serve(&peer, admitted, Some(exchange.clone()), asker)).await;
                 let mut response = answer.into_response(&worker.wire, exchange);
                 // What ends a connection of HTTP/1 is for one stream here (RFC 9113, 8.2.2).

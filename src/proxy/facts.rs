@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::ACCEPT;
-use http::{HeaderMap, HeaderValue, Method, Uri, request};
+use http::{HeaderValue, Method, Uri};
 use tokio::time::Instant;
 
 use super::books::Books;
@@ -23,6 +22,7 @@ use super::witness::Witness;
 use super::{Site, headers};
 use crate::config::Plain;
 use crate::domain::{Asked, Blame, ClientKey, Entry, Era, Outcome};
+use crate::http1::{self, Fields, RequestHead};
 use crate::live::{EndpointView, EntryView, Pin, ServiceView};
 use crate::mcp::{self, Envelope, SessionPin, names};
 use crate::upstream::{Endpoint, EntryTally};
@@ -206,7 +206,7 @@ impl Asker {
         self.era.is_some()
     }
 
-    fn learn(&mut self, head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool, is_running: bool) {
+    fn learn(&mut self, head: &RequestHead, envelope: Option<&Envelope<'_>>, unread: bool, is_running: bool) {
         self.era = era(head, envelope, unread);
         let method = if self.era == Some(Era::Modern) { handles::method(head, envelope) } else { None };
         self.gives = method.map(Gives::of).unwrap_or_default();
@@ -232,7 +232,7 @@ impl Asker {
 
 /// Reads a request. What an error has to know is noted in `asker` before anything can go wrong.
 pub(super) fn read(
-    head: &request::Parts,
+    head: &RequestHead,
     body: &Peeked,
     service: &ServiceView,
     peer: &Peer,
@@ -240,7 +240,7 @@ pub(super) fn read(
     asker: &mut Asker,
 ) -> Result<Facts, ProxyError> {
     let envelope = body.whole().filter(|_| head.method == Method::POST).and_then(Envelope::read);
-    let unread = matches!(body, Peeked::Running { over_limit: true, .. }) && !head.headers.contains_key(names::SESSION_ID);
+    let unread = matches!(body, Peeked::Running { over_limit: true, .. }) && !head.headers.contains(names::SESSION_ID);
     asker.learn(head, envelope.as_ref(), unread, matches!(body, Peeked::Running { .. }));
     let repeatable = match &envelope {
         Some(envelope) => envelope.is_repeatable(),
@@ -273,7 +273,7 @@ pub(super) fn read(
 
 /// Who holds no session is placed by a tester's word, a key, or a birth.
 fn place_newcomer(
-    head: &request::Parts,
+    head: &RequestHead,
     envelope: Option<&Envelope<'_>>,
     service: &ServiceView,
     peer: &Peer,
@@ -301,7 +301,7 @@ fn place_newcomer(
 
 /// A modern client is placed by its words, by what it has just listed, or by its key.
 fn place(
-    head: &request::Parts,
+    head: &RequestHead,
     envelope: Option<&Envelope<'_>>,
     service: &ServiceView,
     site: &Site,
@@ -317,23 +317,24 @@ fn place(
 }
 
 /// The session of a legacy request. Whether there is one.
-fn read_session(head: &request::Parts, service: &ServiceView, site: &Site, facts: &mut Facts) -> Result<bool, ProxyError> {
-    let mut ids = head.headers.get_all(names::SESSION_ID).iter();
+fn read_session(head: &RequestHead, service: &ServiceView, site: &Site, facts: &mut Facts) -> Result<bool, ProxyError> {
+    let name = names::SESSION_ID;
+    let mut ids = head.headers.all(name.as_str());
     let Some(id) = ids.next() else { return Ok(false) };
     if ids.next().is_some() {
         return Err(ProxyError::Form("more than one Mcp-Session-Id"));
     }
-    let Some(pin) = site.keys.open(&service.config.name, id.as_bytes()) else {
+    let Some(pin) = site.keys.open(&service.config.name, id) else {
         service.tally.unknown_ids.fetch_add(1, Ordering::Relaxed);
         return Err(ProxyError::UnknownSession);
     };
     facts.asked = Asked::Pinned(pin.entry);
     facts.pin = Some(pin);
-    facts.session = Some(id.clone());
+    facts.session = HeaderValue::from_bytes(id).ok();
     Ok(true)
 }
 
-fn era(head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) -> Option<Era> {
+fn era(head: &RequestHead, envelope: Option<&Envelope<'_>>, unread: bool) -> Option<Era> {
     if oauth::is_metadata(head.uri.path()) {
         return None;
     }
@@ -342,30 +343,30 @@ fn era(head: &request::Parts, envelope: Option<&Envelope<'_>>, unread: bool) -> 
         return Some(Era::Legacy);
     }
     match headers.get(names::PROTOCOL_VERSION) {
-        Some(version) if names::is_modern(version.as_bytes()) => return Some(Era::Modern),
+        Some(version) if names::is_modern(version) => return Some(Era::Modern),
         Some(_) => return Some(Era::Legacy),
         None => {}
     }
     let listens = head.method == Method::GET && accepts_events(headers);
-    (envelope.is_some() || unread || headers.contains_key(names::SESSION_ID) || listens).then_some(Era::Legacy)
+    (envelope.is_some() || unread || headers.contains(names::SESSION_ID) || listens).then_some(Era::Legacy)
 }
 
-fn accepts_events(headers: &HeaderMap) -> bool {
-    let mut listed = headers.get_all(ACCEPT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+fn accepts_events(headers: &Fields) -> bool {
+    let mut listed = headers.all("accept").flat_map(|value| value.split(|byte| *byte == b','));
     listed.any(|kind| headers::begins_with(kind.trim_ascii(), "text/event-stream"))
 }
 
-fn belongs_to_stable(head: &request::Parts, service: &ServiceView) -> bool {
+fn belongs_to_stable(head: &RequestHead, service: &ServiceView) -> bool {
     // One version must speak for both: tokens are bound to what this says (RFC 9728).
     oauth::is_metadata(head.uri.path()) || service.config.affinity.plain == Plain::Stable
 }
 
-fn tester(head: &request::Parts, service: &ServiceView) -> Result<Option<Entry>, ProxyError> {
+fn tester(head: &RequestHead, service: &ServiceView) -> Result<Option<Entry>, ProxyError> {
     let name = service.config.affinity.tester_header.as_str();
     if name.is_empty() {
         return Ok(None);
     }
     let Some(value) = head.headers.get(name) else { return Ok(None) };
-    let entry = value.to_str().ok().and_then(|text| text.parse().ok());
+    let entry = http1::text(value).and_then(|text| text.parse().ok());
     entry.map(Some).ok_or(ProxyError::Tester)
 }

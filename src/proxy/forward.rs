@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY};
-use http::{HeaderValue, Request, StatusCode, request};
+use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::body::{Answer, Held, Source, ToClient};
@@ -31,13 +31,13 @@ use super::witness::Witness;
 use super::{Worker, headers, oauth};
 use crate::config::ErrorShape;
 use crate::domain::{Era, Outcome};
-use crate::http1::Head;
+use crate::http1::{Head, RequestHead};
 use crate::live::ServiceView;
 use crate::upstream::{StreamGuard, StreamKind, Trouble};
 
 /// A request whose head is in order, and whose body has been looked at as far as that serves what will become of it.
 pub(super) struct Admitted {
-    head: request::Parts,
+    head: RequestHead,
     body: Peeked,
     service: Arc<ServiceView>,
     room: Room,
@@ -55,7 +55,7 @@ pub(super) struct Replied {
 
 impl Admitted {
     /// The head.
-    pub(super) fn head(&self) -> &request::Parts {
+    pub(super) fn head(&self) -> &RequestHead {
         &self.head
     }
 
@@ -67,7 +67,13 @@ impl Admitted {
 
 impl Worker {
     /// Reads a request, up to where it could go somewhere.
-    pub(super) async fn admit(&self, peer: &Peer, request: Request<Came>, asker: &mut Asker) -> Result<Admitted, ProxyError> {
+    pub(super) async fn admit(
+        &self,
+        peer: &Peer,
+        head: RequestHead,
+        came: Came,
+        asker: &mut Asker,
+    ) -> Result<Admitted, ProxyError> {
         let begun = Instant::now();
         asker.begun = Some(begun);
         let (most, pause, log) = {
@@ -75,22 +81,21 @@ impl Worker {
             (tuning.limits.requests, tuning.limits.body_timeout, tuning.log)
         };
         let room = Room::find(&self.site, most)?;
-        let (head, came) = request.into_parts();
         let host = rim::check(&head, &self.site)?;
         let service = self.route(&host, &head)?;
         asker.service = Some(service.clone());
         asker.witness = Witness::begin(log, &service.config, &head.headers, begun);
         rim::guard(&head, &host, &service.config, peer)?;
-        asker.origin = head.headers.get(ORIGIN).cloned();
+        asker.origin = head.headers.get(ORIGIN).and_then(|origin| HeaderValue::from_bytes(origin).ok());
         let body = room.look(&head, came, &service, pause).await?;
         drop(host);
         Ok(Admitted { head, body, service, room, pause })
     }
 
     /// Answers a request that came whole, whatever happens.
-    pub(super) async fn serve_whole(&self, peer: &Peer, request: Request<Bytes>) -> Answer {
+    pub(super) async fn serve_whole(&self, peer: &Peer, head: RequestHead, body: Bytes) -> Answer {
         let mut asker = Asker::default();
-        let admitted = self.admit(peer, request.map(Came::Whole), &mut asker).await;
+        let admitted = self.admit(peer, head, Came::Whole(body), &mut asker).await;
         self.serve(peer, admitted, None, asker).await
     }
 
@@ -132,7 +137,7 @@ impl Worker {
         self.answer(&facts, seat, replied, permit, post, asker)
     }
 
-    fn route(&self, host: &str, head: &request::Parts) -> Result<Arc<ServiceView>, ProxyError> {
+    fn route(&self, host: &str, head: &RequestHead) -> Result<Arc<ServiceView>, ProxyError> {
         let path = head.uri.path();
         let found = self.reader.look(|snapshot| {
             let found = snapshot.route(host, oauth::subject(path)).or_else(|| snapshot.route(host, path));

@@ -12,10 +12,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request;
-
 use super::Site;
 use crate::domain::{ClientKey, Moment};
+use crate::http1::RequestHead;
 use crate::live::pins::of_client;
 use crate::live::{Handle, Pin, Pins, ServiceView};
 use crate::mcp::scan::{Message, hash_of};
@@ -23,17 +22,17 @@ use crate::mcp::{Envelope, names};
 
 /// The method of a modern request, from its body or, where nobody has read that, from the header that
 /// mirrors it.
-pub(super) fn method<'a>(head: &'a request::Parts, envelope: Option<&'a Envelope<'_>>) -> Option<&'a str> {
+pub(super) fn method<'a>(head: &'a RequestHead, envelope: Option<&'a Envelope<'_>>) -> Option<&'a str> {
     match envelope {
         Some(envelope) => envelope.method.as_deref(),
-        None => head.headers.get(names::METHOD)?.to_str().ok(),
+        None => head.headers.text(names::METHOD),
     }
 }
 
 /// What a modern request is about, from the header that mirrors it.
-pub(super) fn name(head: &request::Parts) -> Option<String> {
+pub(super) fn name(head: &RequestHead) -> Option<String> {
     let value = head.headers.get(names::NAME)?;
-    names::decoded(value.as_bytes()).map(std::borrow::Cow::into_owned)
+    names::decoded(value).map(std::borrow::Cow::into_owned)
 }
 
 /// Whether a request of this method may bring a word of a kind back: anywhere else it is somebody's own member.
@@ -54,7 +53,7 @@ pub(super) fn must_read(method: &str, pins: &Pins) -> bool {
 
 /// Where the words of a request lead.
 pub(super) fn find(
-    head: &request::Parts,
+    head: &RequestHead,
     envelope: Option<&Envelope<'_>>,
     key: ClientKey,
     service: &ServiceView,

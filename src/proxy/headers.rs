@@ -1,30 +1,29 @@
 //! What changes in a head on its way, and nothing else does.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::Via;
 use super::error::ProxyError;
 use super::peer::{Peer, X_FORWARDED_FOR};
 use crate::config::{HostSeen, Service};
-use crate::http1::Head;
-use crate::mcp::{SessionPin, StandsFor, names};
+use crate::http1::{self, Fields, Head, RequestHead};
+use crate::mcp::{SessionPin, StandsFor};
 use crate::upstream::Endpoint;
 
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+const X_FORWARDED_HOST: &str = "x-forwarded-host";
 
 /// A request's head as any endpoint is to see it: what belongs to this hop is left out (RFC 9110, 7.6.1), what the
 /// proxy says of the client is put in. Written in one pass, once for each endpoint that is tried.
 pub(super) struct Outgoing<'a> {
-    head: &'a request::Parts,
+    head: &'a RequestHead,
     service: &'a Service,
     peer: &'a Peer,
     via: &'a HeaderValue,
     is_mcp: bool,
     /// Named in `Connection`.
-    named: Vec<HeaderName>,
+    named: Vec<Vec<u8>>,
     /// What was asked for instead of the request's own target.
     target: Option<&'a Uri>,
     /// The authority of an absolute target, which replaces the Host field (RFC 9112, 3.2.2), also where it would
@@ -41,13 +40,13 @@ pub(super) enum Length {
 }
 
 /// Where fields are put.
-pub(super) trait Fields {
-    fn put(&mut self, name: &HeaderName, parts: &[&[u8]]);
+pub(super) trait Lines {
+    fn put(&mut self, name: &[u8], parts: &[&[u8]]);
 }
 
-impl Fields for Vec<u8> {
-    fn put(&mut self, name: &HeaderName, parts: &[&[u8]]) {
-        self.extend_from_slice(name.as_str().as_bytes());
+impl Lines for Vec<u8> {
+    fn put(&mut self, name: &[u8], parts: &[&[u8]]) {
+        self.extend_from_slice(name);
         self.extend_from_slice(b": ");
         for part in parts {
             self.extend_from_slice(part);
@@ -56,10 +55,10 @@ impl Fields for Vec<u8> {
     }
 }
 
-impl Fields for HeaderMap {
-    fn put(&mut self, name: &HeaderName, parts: &[&[u8]]) {
+impl Lines for HeaderMap {
+    fn put(&mut self, name: &[u8], parts: &[&[u8]]) {
         // Made of addresses, a checked host and values that were header values before.
-        if let Ok(value) = HeaderValue::from_bytes(&parts.concat()) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(&parts.concat())) {
             self.append(name, value);
         }
     }
@@ -68,18 +67,15 @@ impl Fields for HeaderMap {
 impl<'a> Outgoing<'a> {
     /// Looks at a head; an error where `Connection` names what is not its hop's to remove.
     pub(super) fn new(
-        head: &'a request::Parts,
+        head: &'a RequestHead,
         service: &'a Service,
         peer: &'a Peer,
         via: &'a Via,
         target: Option<&'a Uri>,
         is_mcp: bool,
     ) -> Result<Self, ProxyError> {
-        let named = match head.headers.contains_key(CONNECTION) {
-            true => named_in_connection(head.headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes)),
-            false => Vec::new(),
-        };
-        if named.iter().any(|name| is_protected(name.as_str())) {
+        let named = named_in_connection(head.headers.all("connection"));
+        if named.iter().any(|name| is_protected(name)) {
             return Err(ProxyError::Form("Connection names a field that is not this hop's to remove"));
         }
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
@@ -110,23 +106,23 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Puts the fields that this endpoint is to see.
-    pub(super) fn put(&self, out: &mut impl Fields, endpoint: &Endpoint, pin: Option<&SessionPin>, body: Length) {
-        let asked_host = self.authority.map(str::as_bytes).or_else(|| Some(self.head.headers.get(HOST)?.as_bytes()));
+    pub(super) fn put(&self, out: &mut impl Lines, endpoint: &Endpoint, pin: Option<&SessionPin>, body: Length) {
+        let asked_host = self.authority.map(str::as_bytes).or_else(|| self.head.headers.get("host"));
         match asked_host.filter(|_| self.service.traffic.host == HostSeen::Client) {
-            Some(host) => out.put(&HOST, &[host]),
-            None => out.put(&HOST, &[endpoint.host.as_bytes()]),
+            Some(host) => out.put(b"host", &[host]),
+            None => out.put(b"host", &[endpoint.host.as_bytes()]),
         }
         // The client's id is ours: the endpoint sees its own, or none.
         let pin = pin.filter(|pin| pin.stands_for == StandsFor::SessionId);
         if let Some(id) = pin.and_then(|pin| pin.upstream.as_deref()) {
-            out.put(&names::SESSION_ID, &[id.as_bytes()]);
+            out.put(b"mcp-session-id", &[id.as_bytes()]);
         }
         let headers = &self.head.headers;
         let mut has_cookie = false;
-        for (name, value) in headers {
-            match self.fate(name.as_str()) {
-                _ if self.named.contains(name) => {}
-                Fate::Stays => out.put(name, &[value.as_bytes()]),
+        for (name, value) in headers.iter() {
+            match self.fate(name) {
+                _ if self.named.iter().any(|one| one == name) => {}
+                Fate::Stays => out.put(name, &[value]),
                 Fate::IsCookie => has_cookie = true,
                 Fate::Goes => {}
             }
@@ -135,63 +131,63 @@ impl<'a> Outgoing<'a> {
             put_cookies(out, headers);
         }
         self.say_who_asks(out, asked_host.unwrap_or_default());
-        out.put(&http::header::VIA, &[self.via.as_bytes()]);
+        out.put(b"via", &[self.via.as_bytes()]);
         match body {
             // A length is expected of these, also where there is nothing (RFC 9110, 8.6).
             Length::Known(0) if !matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH) => {}
-            Length::Known(length) => out.put(&CONTENT_LENGTH, &[itoa::Buffer::new().format(length).as_bytes()]),
+            Length::Known(length) => out.put(b"content-length", &[itoa::Buffer::new().format(length).as_bytes()]),
             // To be said, or with GET and HEAD it would be taken for none.
-            Length::Unknown => out.put(&TRANSFER_ENCODING, &[b"chunked"]),
+            Length::Unknown => out.put(b"transfer-encoding", &[b"chunked"]),
         }
     }
 
-    fn fate(&self, name: &str) -> Fate {
+    fn fate(&self, name: &[u8]) -> Fate {
         let goes = match name {
-            "connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "proxy-authorization"
-            | "keep-alive"
-            | "proxy-connection"
-            | "http2-settings"
-            | "content-length"
-            | "expect"
-            | "host"
-            | "mcp-session-id" => true,
-            "cookie" => return Fate::IsCookie,
+            b"connection"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
+            | b"proxy-authorization"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"http2-settings"
+            | b"content-length"
+            | b"expect"
+            | b"host"
+            | b"mcp-session-id" => true,
+            b"cookie" => return Fate::IsCookie,
             // Outcomes are read from the body; an encoded one could not be.
-            "accept-encoding" => self.is_mcp,
+            b"accept-encoding" => self.is_mcp,
             // What a stranger wrote is replaced, a trusted proxy's list is continued.
-            "x-forwarded-for" | "forwarded" => true,
-            "x-real-ip" => !self.peer.trusted,
-            _ if name.starts_with("x-forwarded-") => !self.peer.trusted,
+            b"x-forwarded-for" | b"forwarded" => true,
+            b"x-real-ip" => !self.peer.trusted,
+            _ if name.starts_with(b"x-forwarded-") => !self.peer.trusted,
             _ => is_alias(name),
         };
-        if goes || name == self.service.affinity.tester_header { Fate::Goes } else { Fate::Stays }
+        if goes || is(name, &self.service.affinity.tester_header) { Fate::Goes } else { Fate::Stays }
     }
 
     /// `X-Forwarded-*` and `Forwarded` (RFC 7239).
-    fn say_who_asks(&self, out: &mut impl Fields, host: &[u8]) {
+    fn say_who_asks(&self, out: &mut impl Lines, host: &[u8]) {
         let Self { peer, head, .. } = self;
         let (hop, proto) = (peer.shown.as_bytes(), peer.scheme().as_bytes());
         let bracketed = if peer.shown.contains(':') { [&b"for=\"["[..], hop, b"]\""] } else { [&b"for="[..], hop, b""] };
         let rest = [&b";host=\""[..], host, b"\";proto=", proto];
         if peer.trusted {
-            let chain = listed(&head.headers, &X_FORWARDED_FOR);
-            out.put(&X_FORWARDED_FOR, &[&chain, hop]);
-            let elements = listed(&head.headers, &FORWARDED);
-            out.put(&FORWARDED, &[&[&elements[..]], &bracketed[..], &rest[..]].concat());
+            let chain = listed(&head.headers, X_FORWARDED_FOR);
+            out.put(X_FORWARDED_FOR.as_bytes(), &[&chain, hop]);
+            let elements = listed(&head.headers, "forwarded");
+            out.put(b"forwarded", &[&[&elements[..]], &bracketed[..], &rest[..]].concat());
         } else {
-            out.put(&X_FORWARDED_FOR, &[hop]);
-            out.put(&FORWARDED, &[bracketed[0], bracketed[1], bracketed[2], rest[0], rest[1], rest[2], rest[3]]);
+            out.put(X_FORWARDED_FOR.as_bytes(), &[hop]);
+            out.put(b"forwarded", &[bracketed[0], bracketed[1], bracketed[2], rest[0], rest[1], rest[2], rest[3]]);
         }
-        if !peer.trusted || !head.headers.contains_key(X_FORWARDED_PROTO) {
-            out.put(&X_FORWARDED_PROTO, &[proto]);
+        if !peer.trusted || !head.headers.contains(X_FORWARDED_PROTO) {
+            out.put(X_FORWARDED_PROTO.as_bytes(), &[proto]);
         }
-        if !peer.trusted || !head.headers.contains_key(X_FORWARDED_HOST) {
-            out.put(&X_FORWARDED_HOST, &[host]);
+        if !peer.trusted || !head.headers.contains(X_FORWARDED_HOST) {
+            out.put(X_FORWARDED_HOST.as_bytes(), &[host]);
         }
     }
 }
@@ -204,19 +200,19 @@ enum Fate {
 }
 
 /// What trusted proxies have listed, to be continued.
-fn listed(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
+fn listed(headers: &Fields, name: &str) -> Vec<u8> {
     let mut list = Vec::new();
-    for value in headers.get_all(name).iter().filter(|value| value.to_str().is_ok()) {
-        list.extend_from_slice(value.as_bytes());
+    for value in headers.all(name).filter(|value| http1::text(value).is_some()) {
+        list.extend_from_slice(value);
         list.extend_from_slice(b", ");
     }
     list
 }
 
 /// Over HTTP/2 cookies may come one a field; in HTTP/1.1 they are one field (RFC 9113, 8.2.3).
-fn put_cookies(out: &mut impl Fields, headers: &HeaderMap) {
-    let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    out.put(&COOKIE, &[&all.join(&b"; "[..])]);
+fn put_cookies(out: &mut impl Lines, headers: &Fields) {
+    let all: Vec<&[u8]> = headers.all("cookie").collect();
+    out.put(b"cookie", &[&all.join(&b"; "[..])]);
 }
 
 /// Cleans the head of an answer.
@@ -224,9 +220,7 @@ pub(super) fn clean_answer(head: &mut Head) {
     // An endpoint's Connection header that names what it must not is obeyed as far as it may be:
     // the client has done nothing wrong.
     let named = named_in_connection(head.all("connection"));
-    head.retain(|name, _| {
-        !belongs_to_hop(name) && !named.iter().any(|one| is(name, one.as_str()) && !is_protected(one.as_str()))
-    });
+    head.retain(|name, _| !belongs_to_hop(name) && !named.iter().any(|one| name.eq_ignore_ascii_case(one) && !is_protected(one)));
 }
 
 /// The fields of a hop are told by their length first: nearly none is one.
@@ -256,8 +250,8 @@ pub(super) fn is_encoded(head: &Head) -> bool {
 }
 
 /// Whether a client closes its connection after the answer (RFC 9112, 9.3).
-pub(super) fn says_close(headers: &HeaderMap) -> bool {
-    headers.get_all(CONNECTION).iter().any(|value| mentions(value.as_bytes(), b"close"))
+pub(super) fn says_close(headers: &Fields) -> bool {
+    headers.all("connection").any(|value| mentions(value, b"close"))
 }
 
 /// Whether a value begins with a word, in whatever case.
@@ -270,22 +264,23 @@ pub(super) fn mentions(list: &[u8], element: &[u8]) -> bool {
     list.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(element))
 }
 
-fn named_in_connection<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<HeaderName> {
+fn named_in_connection<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     let names = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let options = |name: &[u8]| name.eq_ignore_ascii_case(b"close") || name.eq_ignore_ascii_case(b"keep-alive");
-    names.filter(|name| !name.is_empty() && !options(name)).filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
+    names.filter(|name| !name.is_empty() && !options(name)).map(<[u8]>::to_ascii_lowercase).collect()
 }
 
 /// Fields that a client could make endpoints misunderstand by having a proxy remove them.
-fn is_protected(name: &str) -> bool {
-    matches!(name, "host" | "content-length" | "authorization" | "forwarded" | "origin" | "via")
-        || name.starts_with("mcp-")
-        || name.starts_with("x-forwarded-")
+fn is_protected(name: &[u8]) -> bool {
+    matches!(name, b"host" | b"content-length" | b"authorization" | b"forwarded" | b"origin" | b"via")
+        || name.starts_with(b"mcp-")
+        || name.starts_with(b"x-forwarded-")
 }
 
 /// Servers that turn `_` into `-` would take `X_Forwarded_For` for ours.
-fn is_alias(name: &str) -> bool {
-    name.contains('_') && is_protected(&name.replace('_', "-"))
+fn is_alias(name: &[u8]) -> bool {
+    let real = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+    name.contains(&b'_') && is_protected(&name.iter().map(real).collect::<Vec<_>>())
 }
 
 /// The target that an endpoint is asked for: path and query, without the prefix where that is stripped; and the slash
@@ -341,7 +336,7 @@ mod tests {
         for (name, value) in lines {
             request.headers_mut().append(*name, value.parse().unwrap());
         }
-        let (head, ()) = request.into_parts();
+        let head = request.into_parts().0.into();
         let via = Via::new("dualgate-test").unwrap();
         let mut seen = HeaderMap::new();
         let outgoing = Outgoing::new(&head, &service, peer, &via, None, true)?;
@@ -390,7 +385,7 @@ mod tests {
     fn an_answer_keeps_everything_but_what_belongs_to_its_hop() {
         let bytes = b"HTTP/1.1 200 Fine\r\nConnection: X-Hop, mcp-session-id\r\nx-hop: 1\r\nMCP-Session-Id: s\r\nKeep-Alive: timeout=5\r\n\
                       Transfer-Encoding: chunked\r\nX-Kept: 2\r\n\r\n";
-        let Ok(crate::http1::Read::Final(mut answer)) = crate::http1::answer(bytes, &Method::GET) else { panic!() };
+        let Ok(http1::Read::Final(mut answer)) = http1::answer(bytes, &Method::GET) else { panic!() };
         clean_answer(&mut answer.head);
         let mut out = Vec::new();
         answer.head.write(&mut out);

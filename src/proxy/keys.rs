@@ -3,16 +3,16 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, request};
 
 use super::Site;
 use super::peer::Peer;
 use crate::domain::{ClientKey, KeySource};
+use crate::http1::{Fields, RequestHead};
 use crate::live::ServiceView;
 
 /// The first key of the configured sources that the request has.
 pub(super) fn client_key(
-    head: &request::Parts,
+    head: &RequestHead,
     service: &ServiceView,
     peer: &Peer,
     site: &Site,
@@ -22,25 +22,25 @@ pub(super) fn client_key(
     service.config.affinity.keys.iter().find_map(|source| match source {
         KeySource::ApiKey => api_key(headers).map(|value| ClientKey::new(source, value)),
         KeySource::Jwt(claim) => jwt_claim(headers, claim).map(|value| ClientKey::new(source, value.as_bytes())),
-        KeySource::Header(name) => headers.get(name).map(|value| ClientKey::new(source, value.as_bytes())),
+        KeySource::Header(name) => headers.get(name).map(|value| ClientKey::new(source, value)),
         KeySource::Address if address_counts => Some(address_key(head, peer, site)),
         KeySource::Address => None,
     })
 }
 
 /// The key of a client that shows nothing else.
-pub(super) fn address_key(head: &request::Parts, peer: &Peer, site: &Site) -> ClientKey {
+pub(super) fn address_key(head: &RequestHead, peer: &Peer, site: &Site) -> ClientKey {
     ClientKey::new(&KeySource::Address, peer.client(&head.headers, &site.tuning().limits).to_string().as_bytes())
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
+fn bearer(headers: &Fields) -> Option<&[u8]> {
+    let value = headers.get(AUTHORIZATION)?;
     let (scheme, token) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-fn api_key(headers: &HeaderMap) -> Option<&[u8]> {
-    let named = headers.get("x-api-key").or_else(|| headers.get("api-key")).map(HeaderValue::as_bytes);
+fn api_key(headers: &Fields) -> Option<&[u8]> {
+    let named = headers.get("x-api-key").or_else(|| headers.get("api-key"));
     // A JWT changes with every refresh and would move its client; its subject does not.
     named.or_else(|| bearer(headers).filter(|token| jwt_payload(token).is_none()))
 }
@@ -53,7 +53,7 @@ fn jwt_payload(token: &[u8]) -> Option<serde_json::Map<String, serde_json::Value
 
 /// A claim of a bearer JWT (RFC 7519), read without verification: it says which clients are the
 /// same, not what they may do, and a client that lies only chooses its own place on the scale.
-fn jwt_claim(headers: &HeaderMap, claim: &str) -> Option<String> {
+fn jwt_claim(headers: &Fields, claim: &str) -> Option<String> {
     match jwt_payload(bearer(headers)?)?.remove(claim)? {
         serde_json::Value::String(text) => Some(text),
         serde_json::Value::Number(number) => Some(number.to_string()),
@@ -65,9 +65,9 @@ fn jwt_claim(headers: &HeaderMap, claim: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn headers(authorization: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, authorization.parse().unwrap());
+    fn headers(authorization: &str) -> Fields {
+        let mut headers = Fields::default();
+        headers.append(AUTHORIZATION.as_str().as_bytes(), authorization.as_bytes());
         headers
     }
 

@@ -38,7 +38,6 @@ mod handles;
 mod headers;
 mod interrupted;
 mod keys;
-mod lane;
 mod ledger;
 mod line;
 mod listen;

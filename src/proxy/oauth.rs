@@ -7,7 +7,8 @@ const WELL_KNOWN: &str = "/.well-known/";
 /// The name may also stand behind the path of what the metadata is about (OpenID Connect Discovery 1.0, 4).
 pub(super) fn is_metadata(path: &str) -> bool {
     // A dot behind a slash is rare, and to look for that is cheaper than to look for the whole of it.
-    memchr::memchr(b'.', path.as_bytes()).is_some() && path.split(WELL_KNOWN).skip(1).any(|what| what.starts_with("oauth-") || what.starts_with("openid-configuration"))
+    memchr::memchr(b'.', path.as_bytes()).is_some()
+        && path.split(WELL_KNOWN).skip(1).any(|what| what.starts_with("oauth-") || what.starts_with("openid-configuration"))
 }
 
 /// The path of what the metadata is about, which is set behind the well-known name (RFC 9728, 3.1; RFC 8414, 3.1):

@@ -8,13 +8,14 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Method;
 use http::header::CONTENT_TYPE;
-use http::{Method, request};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use super::error::ProxyError;
 use super::handles;
+use crate::http1::RequestHead;
 use crate::live::ServiceView;
 use crate::mcp::names;
 
@@ -51,12 +52,7 @@ pub(super) enum Came {
     Running(Incoming),
 }
 
-pub(super) async fn look(
-    head: &request::Parts,
-    came: Came,
-    service: &ServiceView,
-    pause: Duration,
-) -> Result<Peeked, ProxyError> {
+pub(super) async fn look(head: &RequestHead, came: Came, service: &ServiceView, pause: Duration) -> Result<Peeked, ProxyError> {
     let limit = service.config.traffic.peek_limit;
     let body = match came {
         Came::Running(body) => body,
@@ -73,7 +69,7 @@ pub(super) async fn look(
         Some(length) if length > limit as u64 => running(body, true),
         Some(_) => gather(body, limit, pause).await,
         // Without an announced length, wait only where nothing but the body can say where to.
-        None if head.headers.contains_key(names::SESSION_ID) || says_enough(head, service) => running(body, false),
+        None if head.headers.contains(names::SESSION_ID) || says_enough(head, service) => running(body, false),
         None => gather(body, limit, pause).await,
     }
 }
@@ -81,7 +77,7 @@ pub(super) async fn look(
 /// The same, where nothing will be sent on: what would have streamed through is gathered, too, and one time
 /// is for all of it.
 pub(super) async fn look_to_refuse(
-    head: &request::Parts,
+    head: &RequestHead,
     came: Came,
     service: &ServiceView,
     pause: Duration,
@@ -105,7 +101,7 @@ pub(super) async fn look_to_refuse(
 }
 
 /// A body that is here: looked at, or left unread, as if it were still coming.
-fn look_at(head: &request::Parts, bytes: Bytes, limit: usize) -> Peeked {
+fn look_at(head: &RequestHead, bytes: Bytes, limit: usize) -> Peeked {
     let is_json = head.method == Method::POST && is_json(head);
     if bytes.is_empty() || (is_json && bytes.len() <= limit) {
         return Peeked::Whole(bytes);
@@ -115,14 +111,14 @@ fn look_at(head: &request::Parts, bytes: Bytes, limit: usize) -> Peeked {
 
 /// Whether the headers say all that a decision needs (2026-07-28): no word is to be looked for that only
 /// the body has.
-fn says_enough(head: &request::Parts, service: &ServiceView) -> bool {
-    let is_modern = head.headers.get(names::PROTOCOL_VERSION).is_some_and(|version| names::is_modern(version.as_bytes()));
+fn says_enough(head: &RequestHead, service: &ServiceView) -> bool {
+    let is_modern = head.headers.get(names::PROTOCOL_VERSION).is_some_and(|version| names::is_modern(version));
     is_modern && handles::method(head, None).is_some_and(|method| !handles::must_read(method, &service.pins))
 }
 
-fn is_json(head: &request::Parts) -> bool {
+fn is_json(head: &RequestHead) -> bool {
     head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
-        let essence = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default();
         essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
     })
 }

@@ -2,13 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName};
-
 use super::listen::Door;
 use crate::config::Limits;
+use crate::http1::{self, Fields};
 
 /// The header in which proxies list the clients they speak for.
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// A client connection.
 #[derive(Clone, Debug)]
@@ -38,12 +37,12 @@ impl Peer {
 
     /// The client's address: behind trusted proxies, the last one in `X-Forwarded-For` that is not
     /// itself trusted. What stands further left was written by the client and counts for nothing.
-    pub(super) fn client(&self, headers: &HeaderMap, limits: &Limits) -> IpAddr {
+    pub(super) fn client(&self, headers: &Fields, limits: &Limits) -> IpAddr {
         let connected = self.address.ip().to_canonical();
         if !self.trusted {
             return connected;
         }
-        let listed = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let listed = headers.all(X_FORWARDED_FOR).filter_map(http1::text);
         let hops: Vec<&str> = listed.flat_map(|list| list.split(',')).collect();
         // From the right, as far as it can be read: what the client put in front cannot hide it.
         let mut client = connected;
@@ -75,8 +74,8 @@ mod tests {
             requests: 1,
             trusted_proxies: vec![Network::parse("10.0.0.0/8").unwrap()],
         };
-        let mut headers = HeaderMap::new();
-        headers.insert(X_FORWARDED_FOR, listed.parse().unwrap());
+        let mut headers = Fields::default();
+        headers.append(X_FORWARDED_FOR.as_bytes(), listed.as_bytes());
         let door = Door { tls: None, is_local: true };
         Peer::new(SocketAddr::new(peer.parse().unwrap(), 1), &door, &limits).client(&headers, &limits).to_string()
     }

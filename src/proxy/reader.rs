@@ -137,7 +137,8 @@ fn service(
         let (worker, peer, slot, exchange) = (worker.clone(), peer.clone(), slot.clone(), Rc::new(watched.begin()));
         async move {
             let mut asker = Asker::default();
-            let admitted = match worker.admit(&peer, request.map(Came::Running), &mut asker).await {
+            let (parts, body) = request.into_parts();
+            let admitted = match worker.admit(&peer, parts.into(), Came::Running(body), &mut asker).await {
                 Ok(admitted) if can_be_taken(&admitted) => {
                     *slot.borrow_mut() = Some((admitted, asker));
                     return std::future::pending().await;
@@ -153,6 +154,6 @@ fn service(
 /// Whether an answer to it can be written here.
 fn can_be_taken(admitted: &Admitted) -> bool {
     let head = admitted.head();
-    let is_common = head.version == Version::HTTP_11 && head.method != Method::HEAD && !head.headers.contains_key(EXPECT);
+    let is_common = head.version == Version::HTTP_11 && head.method != Method::HEAD && !head.headers.contains(EXPECT);
     is_common && admitted.is_whole()
 }

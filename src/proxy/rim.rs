@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, request};
+use http::{HeaderValue, Method, Version};
 
 use super::error::{self, ProxyError};
 use super::facts::{Asker, Kind};
@@ -17,6 +16,7 @@ use super::peek::{self, Came, Peeked};
 use super::peer::Peer;
 use super::{Site, Worker, headers};
 use crate::domain::Blame;
+use crate::http1::{self, Fields, RequestHead};
 use crate::live::ServiceView;
 
 const MOST_TARGET: usize = 8 << 10;
@@ -63,7 +63,7 @@ impl Room {
     /// Looks at a body as far as that serves what will become of it.
     pub(super) async fn look(
         &self,
-        head: &request::Parts,
+        head: &RequestHead,
         came: Came,
         service: &ServiceView,
         pause: Duration,
@@ -124,7 +124,7 @@ impl Worker {
 
 /// Checks a head for what hyper lets pass and no endpoint should have to interpret (RFC 9112, 3.2,
 /// 6.1 and 6.3; RFC 9110, 7.2; RFC 9113, 8.2.2 and 8.3.1). Gives the host that was asked for: lower case, without port.
-pub(super) fn check<'a>(head: &'a request::Parts, site: &Site) -> Result<Cow<'a, str>, ProxyError> {
+pub(super) fn check<'a>(head: &'a RequestHead, site: &Site) -> Result<Cow<'a, str>, ProxyError> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::Method("GET, POST, DELETE, OPTIONS, HEAD, PUT, PATCH"));
     }
@@ -147,29 +147,29 @@ pub(super) fn check<'a>(head: &'a request::Parts, site: &Site) -> Result<Cow<'a,
 struct Said<'a> {
     lengths: usize,
     codings: usize,
-    host: Option<&'a HeaderValue>,
+    host: Option<&'a [u8]>,
 }
 
 impl<'a> Said<'a> {
-    fn by(headers: &'a HeaderMap, site: &Site) -> Result<Self, ProxyError> {
+    fn by(headers: &'a Fields, site: &Site) -> Result<Self, ProxyError> {
         let mut said = Self::default();
-        for (name, value) in headers {
-            match name.as_str() {
-                "content-length" => said.lengths += 1,
-                "transfer-encoding" => {
+        for (name, value) in headers.iter() {
+            match name {
+                b"content-length" => said.lengths += 1,
+                b"transfer-encoding" => {
                     said.codings += 1;
-                    if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                    if !value.eq_ignore_ascii_case(b"chunked") {
                         return Err(ProxyError::Form("the one transfer coding is chunked"));
                     }
                 }
-                "expect" if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => return Err(ProxyError::Expectation),
-                "via" => {
-                    let is_own = |own: &HeaderValue| headers::mentions(value.as_bytes(), own.as_bytes());
+                b"expect" if !value.eq_ignore_ascii_case(b"100-continue") => return Err(ProxyError::Expectation),
+                b"via" => {
+                    let is_own = |own: &HeaderValue| headers::mentions(value, own.as_bytes());
                     if is_own(&site.via.http1) || is_own(&site.via.http2) {
                         return Err(ProxyError::Loop);
                     }
                 }
-                "host" if said.host.replace(value).is_some() => return Err(ProxyError::Form("more than one Host")),
+                b"host" if said.host.replace(value).is_some() => return Err(ProxyError::Form("more than one Host")),
                 _ => {}
             }
         }
@@ -182,18 +182,17 @@ impl<'a> Said<'a> {
 
 /// What HTTP/2 forbids and a library might let pass: an endpoint would see it in HTTP/1, where it
 /// means something (RFC 9113, 8.2.2), and two names for one host (8.3.1).
-fn of_http2(head: &request::Parts) -> Result<(), ProxyError> {
-    let forbidden = [CONNECTION, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive")];
-    if forbidden.iter().any(|name| head.headers.contains_key(name)) {
+fn of_http2(head: &RequestHead) -> Result<(), ProxyError> {
+    if ["connection", "transfer-encoding", "upgrade", "keep-alive"].iter().any(|name| head.headers.contains(name)) {
         return Err(ProxyError::Form("a field of a connection in HTTP/2"));
     }
-    if head.headers.get_all(TE).iter().any(|value| value != "trailers") {
+    if head.headers.all("te").any(|value| value != b"trailers") {
         return Err(ProxyError::Form("TE says more than trailers"));
     }
-    let (Some(authority), Some(field)) = (head.uri.authority(), head.headers.get(HOST)) else { return Ok(()) };
+    let (Some(authority), Some(field)) = (head.uri.authority(), head.headers.get("host")) else { return Ok(()) };
     let port = if head.uri.scheme_str() == Some("https") { 443 } else { 80 };
     let parts = |authority: &http::uri::Authority| (authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(port));
-    let other: Option<http::uri::Authority> = field.to_str().ok().and_then(|text| text.parse().ok());
+    let other: Option<http::uri::Authority> = http1::text(field).and_then(|text| text.parse().ok());
     match other {
         Some(other) if parts(&other) == parts(authority) => Ok(()),
         _ => Err(ProxyError::Form("Host and :authority are not the same")),
@@ -202,7 +201,7 @@ fn of_http2(head: &request::Parts) -> Result<(), ProxyError> {
 
 /// The authority of an absolute target replaces the Host field (RFC 9112, 3.2.2); over HTTP/2 it is
 /// `:authority`.
-fn host<'a>(head: &'a request::Parts, field: Option<&'a HeaderValue>) -> Result<Cow<'a, str>, ProxyError> {
+fn host<'a>(head: &'a RequestHead, field: Option<&'a [u8]>) -> Result<Cow<'a, str>, ProxyError> {
     if let Some(authority) = head.uri.authority() {
         let valid = !authority.as_str().contains('@');
         return if valid { Ok(lower(authority.host())) } else { Err(ProxyError::Form("the target is not valid")) };
@@ -214,8 +213,8 @@ fn host<'a>(head: &'a request::Parts, field: Option<&'a HeaderValue>) -> Result<
     }
 }
 
-fn of_field(field: &HeaderValue) -> Option<Cow<'_, str>> {
-    let text = field.to_str().ok()?;
+fn of_field(field: &[u8]) -> Option<Cow<'_, str>> {
+    let text = http1::text(field)?;
     // A plain name or IPv4 address, with a port or without, is what nearly everybody sends: read at a glance.
     let (name, port) = text.split_once(':').unwrap_or((text, "0"));
     let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
@@ -237,13 +236,13 @@ fn lower(host: &str) -> Cow<'_, str> {
 
 /// Host and Origin, checked on behalf of endpoints, which see their own authority as Host and so
 /// cannot tell a rebound name any more.
-pub(super) fn guard(head: &request::Parts, host: &str, service: &crate::config::Service, peer: &Peer) -> Result<(), ProxyError> {
+pub(super) fn guard(head: &RequestHead, host: &str, service: &crate::config::Service, peer: &Peer) -> Result<(), ProxyError> {
     let traffic = &service.traffic;
     if !traffic.allowed_hosts.is_empty() && !traffic.allowed_hosts.iter().any(|allowed| allowed == host) {
         return Err(ProxyError::HostRefused);
     }
     let Some(origin) = head.headers.get(http::header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().map_err(|_| ProxyError::OriginRefused)?.to_ascii_lowercase();
+    let origin = http1::text(origin).ok_or(ProxyError::OriginRefused)?.to_ascii_lowercase();
     let allowed = if traffic.allowed_origins.is_empty() {
         !peer.is_local || is_local_origin(&origin)
     } else {

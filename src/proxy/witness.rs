@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tokio::time::Instant;
 use tracing::Level;
 
@@ -16,6 +16,7 @@ use super::facts::{Asker, Kind};
 use super::seat::Seat;
 use crate::config::{Log, Service};
 use crate::domain::{Entry, Era, Outcome, Why};
+use crate::http1::Fields;
 use crate::telemetry::trace::Trace;
 use crate::upstream::{Endpoint, tools};
 
@@ -44,7 +45,7 @@ struct Place {
 
 impl Witness {
     /// Somebody to watch a request, where the log is to tell of it.
-    pub(super) fn begin(log: Log, service: &Arc<Service>, headers: &HeaderMap, begun: Instant) -> Option<Box<Self>> {
+    pub(super) fn begin(log: Log, service: &Arc<Service>, headers: &Fields, begun: Instant) -> Option<Box<Self>> {
         if !(log.tool_calls || log.tool_errors || tracing::enabled!(Level::DEBUG)) {
             return None;
         }
