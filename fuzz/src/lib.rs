@@ -130,7 +130,7 @@ pub fn config(bytes: &[u8]) {
 pub fn trace(bytes: &[u8]) {
     let Ok(value) = http::HeaderValue::from_bytes(bytes) else { return };
     let headers = http::HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value)]);
-    let Some(trace) = Trace::of(&headers) else { return };
+    let Some(trace) = Trace::of(&(&headers).into()) else { return };
     let hex = |id: &str, length| id.len() == length && id.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
     assert!(hex(trace.trace_id(), 32) && hex(trace.span_id(), 16), "{}", shown(bytes));
 }
