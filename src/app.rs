@@ -1,8 +1,7 @@
 //! The wiring: the only place that knows everyone.
 //!
 //! ```text
-//! threads   acceptor            accepts, hands out
-//!           traffic-0 … -N      one runtime and one set of endpoint connections each
+//! threads   traffic-0 … -N      accept, and serve: one runtime and one set of endpoint connections each
 //!           control             admin, control, checks, metrics: traffic never waits for it
 //! ```
 

@@ -7,8 +7,10 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use tokio::sync::watch;
 use super::body::{Answer, Written};
 use super::facts::Asker;
 use super::line::{Line, Opening};
-use super::listen::Accepted;
+use super::listen::Door;
 use super::peek::Came;
 use super::peer::Peer;
 use super::reader::{self, Taken};
@@ -68,15 +70,16 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
 
 /// Serves a connection to its end.
-pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
-    let Accepted { stream, address, door } = accepted;
-    let stream = match stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream)) {
-        Ok(stream) => stream,
-        Err(error) => return tracing::debug!(%error, "connection lost at once"),
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, door: Arc<Door>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        return tracing::debug!(%error, "connection lost at once");
+    }
+    let (peer, header_timeout) = {
+        let tuning = worker.site.tuning();
+        (Peer::new(address, &door, &tuning.limits), tuning.limits.header_timeout)
     };
-    let limits = worker.site.tuning().limits.clone();
     let connection = Connection {
-        peer: Rc::new(Peer::new(address, &door, &limits)),
+        peer: Rc::new(peer),
         stage: worker.site.stage.clone(),
         watched: Watched::new(stream),
         post: worker.vigil.post(),
@@ -87,7 +90,7 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     if let Some(tls) = &door.tls {
         return Box::pin(connection.secure(line.stream, tls)).await;
     }
-    match line.opening(&connection.worker, &connection.post, limits.header_timeout).await {
+    match line.opening(&connection.worker, &connection.post, header_timeout).await {
         Some(Opening::Http1) => Box::pin(connection.http1(line)).await,
         Some(Opening::Http2) => Box::pin(connection.http2(line.replayed())).await,
         None => {}

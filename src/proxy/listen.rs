@@ -1,9 +1,9 @@
 //! Listeners, workers, and how they stop.
 //!
-//! Each listener has an acceptor, which hands each connection to the worker that has the
+//! Each listener has one acceptor, which hands each connection to the worker that has the
 //! fewest: with the kernel's hash over one listener a worker, one run in four of 64 connections over two workers was worse than
-//! 36 to 28. A worker is a thread with a runtime and endpoint connections of its own, so a request
-//! never changes threads.
+//! 36 to 28. It is a task of a worker and no thread of its own: what its worker keeps need not change threads. A
+//! worker is a thread with a runtime and endpoint connections of its own, so a request never changes threads either.
 
 use std::io;
 use std::net::SocketAddr;
@@ -57,19 +57,18 @@ impl Front {
         site: &Arc<Site>,
     ) -> io::Result<Self> {
         let load = Load((0..workers).map(|_| AtomicUsize::new(0)).collect());
-        let mut threads = Vec::with_capacity(workers + listeners.len());
-        let mut hands = Vec::with_capacity(workers);
-        for at in 0..workers {
-            let (hand, connections) = mpsc::unbounded_channel();
-            let (site, load) = (site.clone(), load.clone());
-            hands.push(hand);
-            threads.push(thread(format!("traffic-{at}"), move || work(site, connections, load, at))?);
-        }
+        let (hands, connections): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let mut accepts: Vec<Vec<Accepts>> = (0..workers).map(|_| Vec::new()).collect();
         for (at, (listener, tls)) in listeners.into_iter().enumerate() {
             listener.set_nonblocking(true)?;
             let door = Arc::new(Door { tls, is_local: listener.local_addr()?.ip().is_loopback() });
-            let (site, load, hands) = (site.clone(), load.clone(), hands.clone());
-            threads.push(thread(format!("acceptor-{at}"), move || accept(listener, &door, &hands, &load, &site))?);
+            accepts[at % workers].push(Accepts { listener, door, hands: hands.clone() });
+        }
+        drop(hands);
+        let mut threads = Vec::with_capacity(workers);
+        for (at, (connections, accepts)) in connections.into_iter().zip(accepts).enumerate() {
+            let (site, load) = (site.clone(), load.clone());
+            threads.push(thread(format!("traffic-{at}"), move || work(site, accepts, connections, load, at))?);
         }
         Ok(Self { load, threads })
     }
@@ -93,30 +92,32 @@ fn thread(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinH
     std::thread::Builder::new().name(name).spawn(run)
 }
 
-fn accept(
+/// A listener, and the hands that its connections are put in.
+struct Accepts {
     listener: std::net::TcpListener,
-    door: &Arc<Door>,
-    hands: &[mpsc::UnboundedSender<Accepted>],
-    load: &Load,
-    site: &Site,
-) {
-    run_local(async move {
-        let listener = match TcpListener::from_std(listener) {
+    door: Arc<Door>,
+    hands: Vec<mpsc::UnboundedSender<Accepted>>,
+}
+
+impl Accepts {
+    async fn accept(self, own: Rc<Own>) {
+        let listener = match TcpListener::from_std(self.listener) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the listener cannot be used"),
         };
+        let site = &own.worker.site;
         let mut stage = site.stage.clone();
         let mut turn = 0;
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = stage.wait_for(|stage| *stage >= Stage::Draining) => return,
-                accepted = accept_below_limit(&listener, load, site.tuning().limits.connections) => accepted,
+                accepted = accept_below_limit(&listener, &own.load, site.tuning().limits.connections) => accepted,
             };
             match accepted {
                 Ok((stream, address)) => {
                     turn += 1;
-                    hand_out((stream, address), door, hands, load, turn);
+                    hand_out(stream, address, &self.door, &self.hands, &own, turn);
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: spinning on it would only add to the load.
@@ -125,18 +126,18 @@ fn accept(
                 }
             }
         }
-    });
+    }
 }
 
 /// A connection on its way to its worker.
-pub(super) struct Accepted {
-    pub(super) stream: std::net::TcpStream,
-    pub(super) address: SocketAddr,
-    pub(super) door: Arc<Door>,
+struct Accepted {
+    stream: std::net::TcpStream,
+    address: SocketAddr,
+    door: Arc<Door>,
 }
 
 async fn accept_below_limit(listener: &TcpListener, load: &Load, most: usize) -> io::Result<(TcpStream, SocketAddr)> {
-    while load.connections().iter().sum::<usize>() >= most {
+    while load.0.iter().map(|count| count.load(Ordering::Relaxed)).sum::<usize>() >= most {
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
     listener.accept().await
@@ -144,28 +145,31 @@ async fn accept_below_limit(listener: &TcpListener, load: &Load, most: usize) ->
 
 /// To the worker with the fewest connections; among equals they take turns.
 fn hand_out(
-    (stream, address): (TcpStream, SocketAddr),
+    stream: TcpStream,
+    address: SocketAddr,
     door: &Arc<Door>,
     hands: &[mpsc::UnboundedSender<Accepted>],
-    load: &Load,
+    own: &Rc<Own>,
     turn: usize,
 ) {
-    let counts = load.connections();
-    let count = counts.len();
-    let order = (0..count).map(|at| (at + turn) % count);
-    let Some(least) = order.min_by_key(|at| counts[*at]) else { return };
-    load.0[least].fetch_add(1, Ordering::Relaxed);
+    let counts = &own.load.0;
+    let order = (0..counts.len()).map(|at| (at + turn) % counts.len());
+    let Some(least) = order.min_by_key(|at| counts[*at].load(Ordering::Relaxed)) else { return };
+    counts[least].fetch_add(1, Ordering::Relaxed);
+    if least == own.at {
+        return own.serve(stream, address, door.clone());
+    }
     // A worker registers the socket with its own runtime, so it must leave this one first.
     let sent = stream.into_std().ok().and_then(|stream| {
         let accepted = Accepted { stream, address, door: door.clone() };
         hands[least].send(accepted).ok()
     });
     if sent.is_none() {
-        load.0[least].fetch_sub(1, Ordering::Relaxed);
+        counts[least].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn work(site: Arc<Site>, mut connections: mpsc::UnboundedReceiver<Accepted>, load: Load, at: usize) {
+fn work(site: Arc<Site>, accepts: Vec<Accepts>, mut connections: mpsc::UnboundedReceiver<Accepted>, load: Load, at: usize) {
     run_local(async move {
         let worker = Worker::new(site.clone());
         let sweeper = worker.clone();
@@ -179,19 +183,23 @@ fn work(site: Arc<Site>, mut connections: mpsc::UnboundedReceiver<Accepted>, loa
         });
         let watchful = worker.vigil.clone();
         tokio::task::spawn_local(async move { watchful.keep().await });
-        let counted = Rc::new(Counted { load, at });
-        while let Some(accepted) = connections.recv().await {
-            let guard = OpenConnection(counted.clone());
-            let worker = worker.clone();
-            tokio::task::spawn_local(async move {
-                connection::serve(worker, accepted).await;
-                drop(guard);
-            });
+        let own = Rc::new(Own { worker, load, at });
+        for accepts in accepts {
+            tokio::task::spawn_local(accepts.accept(own.clone()));
+        }
+        while let Some(Accepted { stream, address, door }) = connections.recv().await {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => own.serve(stream, address, door),
+                Err(error) => {
+                    own.load.0[at].fetch_sub(1, Ordering::Relaxed);
+                    tracing::debug!(%error, "connection lost at once");
+                }
+            }
         }
         // The acceptors are gone; what runs goes on until the stage says otherwise.
         let mut stage = site.stage.clone();
         let all_closed = async {
-            while counted.load.0[counted.at].load(Ordering::Relaxed) > 0 {
+            while own.load.0[own.at].load(Ordering::Relaxed) > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -202,12 +210,25 @@ fn work(site: Arc<Site>, mut connections: mpsc::UnboundedReceiver<Accepted>, loa
     });
 }
 
-struct Counted {
+/// A worker, on its own thread, with its place in the count.
+struct Own {
+    worker: Rc<Worker>,
     load: Load,
     at: usize,
 }
 
-struct OpenConnection(Rc<Counted>);
+impl Own {
+    /// Serves a connection that has been counted.
+    fn serve(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, door: Arc<Door>) {
+        let guard = OpenConnection(self.clone());
+        tokio::task::spawn_local(async move {
+            connection::serve(guard.0.worker.clone(), stream, address, door).await;
+            drop(guard);
+        });
+    }
+}
+
+struct OpenConnection(Rc<Own>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
