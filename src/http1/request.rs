@@ -31,7 +31,7 @@ impl From<request::Parts> for RequestHead {
 #[derive(Debug)]
 pub struct Plain {
     /// Its head.
-    pub head: RequestHead,
+    pub head: Box<RequestHead>,
     /// Its body.
     pub body: Bytes,
     /// How many bytes it took.
@@ -72,7 +72,7 @@ pub fn plain(came: &Bytes, most_head: usize) -> Option<Plain> {
     let uri = Uri::from_maybe_shared(came.slice_ref(target.as_bytes())).ok()?;
     let headers = Fields::copy(&came[..head], parsed.headers).in_lower_case();
     let body = if length > head { came.slice(head..length) } else { Bytes::new() };
-    Some(Plain { head: RequestHead { method, uri, version: Version::HTTP_11, headers }, body, length })
+    Some(Plain { head: Box::new(RequestHead { method, uri, version: Version::HTTP_11, headers }), body, length })
 }
 
 fn method(word: &str) -> Option<Method> {

@@ -142,10 +142,12 @@ impl Connection {
                     self.answer(&mut line, Box::pin(self.worker.serve_whole(&self.peer, head, body)), closes).await
                 }
                 None => {
-                    let Some(Taken { line: back, admitted, asker }) = Box::pin(reader::take(&self, line)).await else { return };
+                    let Some(Taken { line: back, admitted, mut asker }) = Box::pin(reader::take(&self, line)).await else {
+                        return;
+                    };
                     line = back;
                     let closes = headers::says_close(&admitted.head().headers);
-                    self.answer(&mut line, Box::pin(self.worker.serve(&self.peer, Ok(admitted), None, asker)), closes).await
+                    self.answer(&mut line, Box::pin(self.worker.serve(&self.peer, Ok(admitted), None, &mut asker)), closes).await
                 }
             };
             if !goes_on {
@@ -206,8 +208,8 @@ impl Connection {
             async move {
                 let mut asker = Asker::default();
                 let (parts, body) = request.into_parts();
-                let admitted = worker.admit(&peer, parts.into(), Came::Running(body), &mut asker).await;
-                let answer = Box::pin(worker.serve(&peer, admitted, Some(exchange.clone()), asker)).await;
+                let admitted = worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await;
+                let answer = Box::pin(worker.serve(&peer, admitted, Some(exchange.clone()), &mut asker)).await;
                 let mut response = answer.into_response(&worker.wire, exchange);
                 // What ends a connection of HTTP/1 is for one stream here (RFC 9113, 8.2.2).
                 response.headers_mut().remove(http::header::CONNECTION);

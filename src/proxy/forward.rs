@@ -37,7 +37,7 @@ use crate::upstream::{StreamGuard, StreamKind, Trouble};
 
 /// A request whose head is in order, and whose body has been looked at as far as that serves what will become of it.
 pub(super) struct Admitted {
-    head: RequestHead,
+    head: Box<RequestHead>,
     body: Peeked,
     service: Arc<ServiceView>,
     room: Room,
@@ -70,7 +70,7 @@ impl Worker {
     pub(super) async fn admit(
         &self,
         peer: &Peer,
-        head: RequestHead,
+        head: Box<RequestHead>,
         came: Came,
         asker: &mut Asker,
     ) -> Result<Admitted, ProxyError> {
@@ -93,10 +93,10 @@ impl Worker {
     }
 
     /// Answers a request that came whole, whatever happens.
-    pub(super) async fn serve_whole(&self, peer: &Peer, head: RequestHead, body: Bytes) -> Answer {
+    pub(super) async fn serve_whole(&self, peer: &Peer, head: Box<RequestHead>, body: Bytes) -> Answer {
         let mut asker = Asker::default();
         let admitted = self.admit(peer, head, Came::Whole(body), &mut asker).await;
-        self.serve(peer, admitted, None, asker).await
+        self.serve(peer, admitted, None, &mut asker).await
     }
 
     /// Answers a request, whatever happens.
@@ -105,14 +105,14 @@ impl Worker {
         peer: &Peer,
         admitted: Result<Admitted, ProxyError>,
         exchange: Option<Rc<Exchange>>,
-        mut asker: Asker,
+        asker: &mut Asker,
     ) -> Answer {
         let answer = match admitted {
-            Ok(admitted) => self.forward(peer, admitted, exchange, &mut asker).await,
+            Ok(admitted) => self.forward(peer, admitted, exchange, asker).await,
             Err(error) => Err(error),
         };
         asker.is_settled = true;
-        answer.unwrap_or_else(|error| self.refuse(&error, &mut asker))
+        answer.unwrap_or_else(|error| self.refuse(&error, asker))
     }
 
     async fn forward(
@@ -122,18 +122,20 @@ impl Worker {
         exchange: Option<Rc<Exchange>>,
         asker: &mut Asker,
     ) -> Result<Answer, ProxyError> {
-        let Admitted { head, body, service, room, pause } = admitted;
-        let facts = facts::read(&head, &body, &service, peer, &self.site, asker)?;
-        let config = service.config.clone();
-        let outgoing = Outgoing::new(&head, &config, peer, &self.site.via, facts.target.as_ref(), asker.is_mcp())?;
+        let mut admitted = admitted;
+        let body = std::mem::take(&mut admitted.body);
+        let permit = admitted.room.permit();
+        let Admitted { head, service, pause, .. } = &admitted;
+        let facts = facts::read(head, &body, service, peer, &self.site, asker)?;
+        let outgoing = Outgoing::new(head, &service.config, peer, &self.site.via, facts.target.as_ref(), asker.is_mcp())?;
         if let Some(posted) = &mut asker.posted {
             let trace = asker.witness.as_ref().and_then(|witness| witness.trace());
             posted.claim(&mut asker.pending, asker.begun.unwrap_or_else(Instant::now), trace);
         }
-        let permit = room.permit()?;
-        let cargo = Cargo::new(body, pause, exchange);
+        let permit = permit?;
+        let cargo = Cargo::new(body, *pause, exchange);
         let post = self.vigil.post();
-        let (seat, replied) = self.deliver(service, &facts, &outgoing, cargo, &post, asker).await?;
+        let (seat, replied) = self.deliver(service.clone(), &facts, &outgoing, cargo, &post, asker).await?;
         self.answer(&facts, seat, replied, permit, post, asker)
     }
 

@@ -34,6 +34,13 @@ pub(super) enum Peeked {
     },
 }
 
+impl Default for Peeked {
+    /// None.
+    fn default() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
 impl Peeked {
     /// The whole body, if it is here.
     pub(super) fn whole(&self) -> Option<&[u8]> {

@@ -36,11 +36,11 @@ const MOST_BUFFERED: usize = 64 << 10;
 pub(super) struct Taken<S> {
     pub(super) line: Line<S>,
     pub(super) admitted: Admitted,
-    pub(super) asker: Asker,
+    pub(super) asker: Box<Asker>,
 }
 
 /// Where a service leaves what is to be taken.
-type Slot = Rc<RefCell<Option<(Admitted, Asker)>>>;
+type Slot = Rc<RefCell<Option<(Admitted, Box<Asker>)>>>;
 
 /// Reads with hyper until a request is taken, or to the end of the connection.
 pub(super) async fn take<S>(connection: &Connection, line: Line<S>) -> Option<Taken<S>>
@@ -80,7 +80,7 @@ where
     H: HttpService<Incoming, ResBody = Written, Error = Infallible>,
 {
     /// A request; nothing at the end of the connection.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<(Admitted, Asker)>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<(Admitted, Box<Asker>)>> {
         let polled = Pin::new(&mut self.hyper).poll(context);
         if let Some(taken) = self.slot.borrow_mut().take() {
             return Poll::Ready(Some(taken));
@@ -94,7 +94,7 @@ where
     }
 
     /// The same, with all that can come between.
-    async fn slowly(&mut self, connection: &Connection) -> Option<(Admitted, Asker)> {
+    async fn slowly(&mut self, connection: &Connection) -> Option<(Admitted, Box<Asker>)> {
         let Connection { watched, worker, .. } = connection;
         let header_timeout = worker.site.tuning().limits.header_timeout;
         let mut stage = connection.stage.clone();
@@ -136,16 +136,16 @@ fn service(
     service_fn(move |request: Request<Incoming>| {
         let (worker, peer, slot, exchange) = (worker.clone(), peer.clone(), slot.clone(), Rc::new(watched.begin()));
         async move {
-            let mut asker = Asker::default();
+            let mut asker = Box::<Asker>::default();
             let (parts, body) = request.into_parts();
-            let admitted = match worker.admit(&peer, parts.into(), Came::Running(body), &mut asker).await {
+            let admitted = match worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await {
                 Ok(admitted) if can_be_taken(&admitted) => {
                     *slot.borrow_mut() = Some((admitted, asker));
                     return std::future::pending().await;
                 }
                 other => other,
             };
-            let answer = Box::pin(worker.serve(&peer, admitted, Some(exchange.clone()), asker)).await;
+            let answer = Box::pin(worker.serve(&peer, admitted, Some(exchange.clone()), &mut asker)).await;
             Ok::<_, Infallible>(answer.into_response(&worker.wire, exchange))
         }
     })

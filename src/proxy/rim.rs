@@ -46,7 +46,7 @@ impl Permit {
 /// Whether there is room for a request.
 pub(super) enum Room {
     /// It may go on, and holds this to its end.
-    Free(Permit),
+    Free(Option<Permit>),
     /// It is read to be refused, as a refusal that its client survives has its id; and holds this meanwhile.
     Full { _permit: Permit },
 }
@@ -55,7 +55,7 @@ impl Room {
     /// Where even those that are read to be refused are too many, nothing of a request is read.
     pub(super) fn find(site: &Site, most: usize) -> Result<Self, ProxyError> {
         if let Some(permit) = Permit::take(&site.in_flight, most) {
-            return Ok(Self::Free(permit));
+            return Ok(Self::Free(Some(permit)));
         }
         Permit::take(&site.refusing, MOST_REFUSING).map(|permit| Self::Full { _permit: permit }).ok_or(ProxyError::Overloaded)
     }
@@ -75,9 +75,9 @@ impl Room {
     }
 
     /// The right to go on.
-    pub(super) fn permit(self) -> Result<Permit, ProxyError> {
+    pub(super) fn permit(&mut self) -> Result<Permit, ProxyError> {
         match self {
-            Self::Free(permit) => Ok(permit),
+            Self::Free(permit) => permit.take().ok_or(ProxyError::Overloaded),
             Self::Full { .. } => Err(ProxyError::Overloaded),
         }
     }
