@@ -10,6 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 /// Fields of a head; more are refused.
 pub const MOST_FIELDS: usize = 100;
 
+/// The longest length, so that no sum of it and what is at hand wraps round; hyper has the same.
+const MOST_LENGTH: u64 = u64::MAX - 2;
+
 /// Why bytes are no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault(pub &'static str);
@@ -170,7 +173,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= MOST_LENGTH)
 }
 
 fn mentions(list: &[u8], element: &[u8]) -> bool {

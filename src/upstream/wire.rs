@@ -23,7 +23,7 @@ use super::connect;
 use super::desk::Desk;
 use super::endpoint::Endpoint;
 use super::socket::is_hang_up;
-use crate::http1::{Answer, Fault, Framing, Head, Read, answer};
+use crate::http1::{Answer, Beginning, Fault, Framing, Head};
 use crate::tls::Stream;
 
 /// A parked connection is not used again after this time: SDK servers close idle ones after 5 s,
@@ -32,9 +32,6 @@ const IDLE: Duration = Duration::from_secs(4);
 
 /// Parked connections per endpoint and worker; more are closed.
 const MOST_PARKED: usize = 256;
-
-/// Bound on the head of an answer.
-const MOST_HEAD: usize = 64 << 10;
 
 /// The connections of one worker, and its buffers.
 #[derive(Default)]
@@ -67,14 +64,6 @@ pub struct Flow {
     persists: bool,
     /// What came together with the head.
     early: Vec<u8>,
-}
-
-/// What came before a head was whole.
-#[derive(Default)]
-struct Before {
-    bytes: Vec<u8>,
-    /// Whether anything has come, informational answers among it.
-    heard: bool,
 }
 
 /// Why there is no answer, by how far the request got.
@@ -179,7 +168,7 @@ impl Wire {
         let is_broken = self.put_out(&mut stream, write).await?;
         // A server that refuses an upload (413, most often) answers and closes at once. Writing on then fails, while the
         // answer lies ready to be read: what is read tells.
-        let mut before = Before::default();
+        let mut before = Beginning::default();
         let (mut answer, early) = poll_fn(|context| self.poll_answer(&mut stream, &mut before, asked, context)).await?;
         answer.persists &= !is_broken;
         Ok((stream, answer, early))
@@ -221,14 +210,14 @@ impl Wire {
     fn poll_answer(
         &self,
         stream: &mut Stream,
-        before: &mut Before,
+        before: &mut Beginning,
         asked: &Method,
         context: &mut Context<'_>,
     ) -> Poll<Result<(Answer, Vec<u8>), Trouble>> {
         loop {
             let mut buffer = self.desk.reading();
             let read = poll_read(stream, context, &mut buffer);
-            let lost = |cause| Poll::Ready(Err(Trouble::Lost { cause, heard: before.heard }));
+            let lost = |cause| Poll::Ready(Err(Trouble::Lost { cause, heard: before.has_begun() }));
             let found = match read {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Err(error)) => lost(Cause::Io(error)),
@@ -353,42 +342,6 @@ impl Flow {
         }
         if let Some(stream) = self.stream.take() {
             self.wire.park(self.endpoint, stream);
-        }
-    }
-}
-
-impl Before {
-    /// Looks for a head in what has come.
-    fn look(&mut self, new: &[u8], asked: &Method) -> Result<Option<(Answer, Vec<u8>)>, Fault> {
-        self.heard = true;
-        if self.bytes.is_empty() {
-            match find(new, asked)? {
-                Ok((answer, at)) => return Ok(Some((answer, new[at..].to_vec()))),
-                Err(at) => self.bytes.extend_from_slice(&new[at..]),
-            }
-        } else {
-            self.bytes.extend_from_slice(new);
-            match find(&self.bytes, asked)? {
-                Ok((answer, at)) => return Ok(Some((answer, self.bytes.split_off(at)))),
-                Err(at) => drop(self.bytes.drain(..at)),
-            }
-        }
-        if self.bytes.len() > MOST_HEAD { Err(Fault("the head is longer than 64 KiB")) } else { Ok(None) }
-    }
-}
-
-/// The answer and where its body begins; or where the bytes begin that are not read yet.
-fn find(bytes: &[u8], asked: &Method) -> Result<Result<(Answer, usize), usize>, Fault> {
-    let mut at = 0;
-    loop {
-        match answer(&bytes[at..], asked)? {
-            Read::More => return Ok(Err(at)),
-            Read::Interim(length) => at += length,
-            Read::Final(found) if found.length > MOST_HEAD => return Err(Fault("the head is longer than 64 KiB")),
-            Read::Final(found) => {
-                at += found.length;
-                return Ok(Ok((found, at)));
-            }
         }
     }
 }
