@@ -126,7 +126,8 @@ impl Said {
         match field.name.len() {
             10 if field.name.eq_ignore_ascii_case("connection") => {
                 self.closes |= mentions(field.value, b"close");
-                self.keeps |= mentions(field.value, b"keep-alive");
+                // Whoever reads no strange bytes in a list does not see this word in it: in doubt it is not kept.
+                self.keeps |= field.value.is_ascii() && mentions(field.value, b"keep-alive");
             }
             14 if field.name.eq_ignore_ascii_case("content-length") => {
                 for one in field.value.split(|byte| *byte == b',') {
