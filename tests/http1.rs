@@ -1,4 +1,4 @@
-//! Our reading of answers against hyper's client, byte for byte: the same verdict, the same fields, the same body,
+//! Our reading of answers against hyper's client, and of plain requests against its server, byte for byte. Of answers: the same verdict, the same fields, the same body,
 //! the same end, and the same word on whether the connection goes on. Where ours is stricter, it is so for a reason
 //! that is in one table, and only where the bytes are what that reason says.
 
@@ -8,6 +8,8 @@
 mod corpus;
 #[path = "http1/ours.rs"]
 mod ours;
+#[path = "http1/requests.rs"]
+mod requests;
 #[path = "http1/theirs.rs"]
 mod theirs;
 
@@ -278,12 +280,9 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn changed(answer: usize, changes: &[Change]) -> Vec<u8> {
-    let seed = |at: usize| {
-        let at = at % (REAL.len() + ATTACKS.len());
-        if at < REAL.len() { REAL[at] } else { ATTACKS[at - REAL.len()] }
-    };
-    let mut bytes = seed(answer).to_vec();
+fn changed(seeds: &[&[u8]], which: usize, changes: &[Change]) -> Vec<u8> {
+    let seed = |at: usize| seeds[at % seeds.len()];
+    let mut bytes = seed(which).to_vec();
     for change in changes {
         let length = bytes.len().max(1);
         let part = |bytes: &[u8], from: usize, count: usize| {
@@ -328,6 +327,21 @@ proptest! {
         sizes in prop::collection::vec(prop_oneof![Just(usize::MAX), 1usize..40], 1..4),
         asked in 0..METHODS.len(),
     ) {
-        compare(&changed(answer, &changes), &METHODS[asked], &sizes);
+        compare(&changed(&[REAL, ATTACKS].concat(), answer, &changes), &METHODS[asked], &sizes);
+    }
+    #[test]
+    fn what_is_taken_of_requests_is_what_hyper_reads(request: usize, changes in prop::collection::vec(change(), 0..6)) {
+        requests::compare(&changed(requests::SEEDS, request, &changes));
+    }
+}
+
+#[test]
+fn plain_requests_are_taken_whole_and_nothing_else_is() {
+    let taken: Vec<_> = requests::SEEDS.iter().map(|seed| requests::compare(seed)).collect();
+    assert_eq!(taken, [2, 2, 1, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0]);
+    for seed in requests::SEEDS {
+        for at in 0..seed.len() {
+            requests::compare(&seed[..at]);
+        }
     }
 }
