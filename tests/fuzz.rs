@@ -6,7 +6,7 @@
 #[allow(dead_code)]
 mod targets;
 
-use targets::SEEDS;
+use targets::{MESSAGES, SEEDS};
 
 /// Dice that fall the same way every time (xorshift64*; Vigna, 2016).
 struct Dice(u64);
@@ -98,4 +98,14 @@ fn any_file_is_a_configuration_or_is_refused_with_words() {
 #[test]
 fn what_is_taken_for_a_trace_is_one() {
     run(targets::trace, &SEEDS[16..17], 30_000);
+}
+
+#[test]
+fn an_answer_is_read_the_same_in_every_cut_and_written_as_it_was_read() {
+    run(targets::answer, MESSAGES, 6_000);
+}
+
+#[test]
+fn a_request_is_taken_with_all_of_it_there_and_not_before() {
+    run(targets::request, MESSAGES, 30_000);
 }

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use bytes::Bytes;
 use dualgate::config;
 use dualgate::domain::Entry;
+use dualgate::http1::{Answer, Beginning, Framing, Head, Plain, plain};
 use dualgate::mcp::scan::{Body, End, Events, Message, ResultType, hash_of, id_hash};
 use dualgate::mcp::{Envelope, Kind, SealKeys, Secret, SessionPin, StandsFor};
 use dualgate::telemetry::trace::Trace;
@@ -130,10 +132,101 @@ pub fn config(bytes: &[u8]) {
 pub fn trace(bytes: &[u8]) {
     let Ok(value) = http::HeaderValue::from_bytes(bytes) else { return };
     let headers = http::HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value)]);
-    let Some(trace) = Trace::of(&(&headers).into()) else { return };
+    let Some(trace) = Trace::of(&dualgate::http1::Fields::from(&headers)) else { return };
     let hex = |id: &str, length| id.len() == length && id.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
     assert!(hex(trace.trace_id(), 32) && hex(trace.span_id(), 16), "{}", shown(bytes));
 }
+
+/// An answer is read the same in every cut, nothing behind its end is taken, and its head, written again, is read as the
+/// same.
+pub fn answer(bytes: &[u8]) {
+    for asked in [http::Method::GET, http::Method::HEAD] {
+        let Some((head, _)) = in_every_cut(bytes, |pieces| answered(pieces, &asked)) else { continue };
+        let (answer, _) = Beginning::default().look(bytes, &asked).expect("it is one").expect("it is whole");
+        let mut written = Vec::new();
+        answer.head.write(&mut written);
+        written.extend_from_slice(b"\r\nbehind");
+        let (again, behind) = Beginning::default().look(&written, &asked).expect("it is one").expect("it is whole");
+        assert_eq!((again.head.status().as_u16(), lines_of(&again.head)), head, "{}", shown(bytes));
+        assert_eq!(behind, b"behind", "{}", shown(bytes));
+    }
+}
+
+type Lines = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn lines_of(head: &Head) -> Lines {
+    head.fields().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
+}
+
+/// What is read of a body.
+#[derive(Debug, Default, PartialEq)]
+struct Read {
+    payload: Vec<u8>,
+    taken: usize,
+    is_over: bool,
+    is_wrong: bool,
+}
+
+/// Status and fields, and the body. What is no answer may be found out later, or never.
+fn answered(pieces: &[&[u8]], asked: &http::Method) -> Option<((u16, Lines), Read)> {
+    let (mut beginning, mut pieces) = (Beginning::default(), pieces.iter());
+    let (Answer { head, mut framing, .. }, early) = loop {
+        match beginning.look(pieces.next()?, asked) {
+            Ok(Some(found)) => break found,
+            Ok(None) => {}
+            Err(_) => return None,
+        }
+    };
+    let mut read = Read::default();
+    for piece in std::iter::once(&early[..]).chain(pieces.copied()) {
+        step(&mut framing, piece, &mut read);
+    }
+    read.is_over = framing.is_done();
+    Some(((head.status().as_u16(), lines_of(&head)), read))
+}
+
+fn step(framing: &mut Framing, bytes: &[u8], read: &mut Read) {
+    let mut at = 0;
+    while at < bytes.len() && !read.is_wrong {
+        let was_over = framing.is_done();
+        let Ok(piece) = framing.step(&bytes[at..]) else {
+            // How many bytes before the wrong one are counted is a matter of the cut.
+            (read.is_wrong, read.taken) = (true, 0);
+            return;
+        };
+        assert!(piece.taken <= bytes.len() - at && piece.payload.end <= piece.taken, "no more than there is");
+        assert_eq!(was_over, piece.taken == 0, "nothing behind the end, and something before it");
+        if was_over {
+            return;
+        }
+        read.payload.extend_from_slice(&bytes[at..][piece.payload]);
+        (at, read.taken) = (at + piece.taken, read.taken + piece.taken);
+    }
+}
+
+/// A request that is taken is taken with all of it there and not before, and whatever is behind it.
+pub fn request(bytes: &[u8]) {
+    let came = Bytes::copy_from_slice(bytes);
+    let Some(Plain { head, body, length }) = plain(&came, 32 << 10) else { return };
+    assert!(length <= came.len() && came[..length].ends_with(&body), "{}", shown(bytes));
+    for cut in length.saturating_sub(64)..length {
+        assert!(plain(&came.slice(..cut), 32 << 10).is_none(), "cut at {cut}: {}", shown(bytes));
+    }
+    let alone = plain(&came.slice(..length), 32 << 10).expect("it is whole");
+    assert!(alone.length == length && alone.body == body && alone.head.uri == head.uri, "{}", shown(bytes));
+    assert!(alone.head.headers.iter().eq(head.headers.iter()), "{}", shown(bytes));
+}
+
+/// Answers and requests of HTTP/1.1, whole.
+pub const MESSAGES: &[&str] = &[
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nMcp-Session-Id: 5f\r\ncontent-length: 2\r\n\r\n{}",
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1f;a=b\r\nevent: message\ndata: {\"id\":1}\n\n\r\n0 \r\nx-sum: 1\r\n\r\n",
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 204\r\nconnection: close\r\n\r\n",
+    "HTTP/1.0 200 Fine\r\nServer: x\r\n\r\nto the end",
+    "HTTP/1.1 304 Not Modified\nContent-Length: 5, 5\netag: \"1\"\n\nHTTP/1.1 200 OK\r\n\r\n",
+    "POST /mcp?a=b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+    "GET /mcp HTTP/1.1\r\nhost: x\r\nconnection: keep-alive\r\naccept:\t text/event-stream \r\n\r\n",
+];
 
 /// Answers and requests as servers and clients write them, to begin with.
 pub const SEEDS: &[&str] = &[

@@ -46,7 +46,9 @@ enum Place {
     DataEndLf,
     /// At the beginning of a line behind the last chunk.
     Line,
+    /// In the name of a trailer, then in its value.
     Trailer,
+    TrailerValue,
     TrailerLf,
     LastLf,
     Done,
@@ -153,19 +155,33 @@ impl Chunks {
             (Place::DataEndLf, b'\n') => Place::Start,
             (Place::Line, b'\r') => Place::LastLf,
             (Place::LastLf, b'\n') => Place::Done,
-            (Place::Trailer, b'\r') => Place::TrailerLf,
+            (Place::TrailerValue, b'\r') => Place::TrailerLf,
             (Place::TrailerLf, b'\n') => Place::Line,
-            (Place::Line | Place::Trailer, byte) if byte != b'\n' => {
-                self.trailers += 1;
-                if self.trailers > MOST_TRAILERS {
-                    return Err(Fault("more than 16 KiB of trailers"));
-                }
-                Place::Trailer
-            }
+            (Place::Line | Place::Trailer | Place::TrailerValue, byte) => self.trailer(byte)?,
             _ => return Err(Fault("a chunk does not end as it should")),
         };
         Ok(())
     }
+
+    /// One byte of a trailer, which nobody will see: but what is no field is no trailer either, it may be the
+    /// beginning of another answer (RFC 9112, 7.1.2).
+    fn trailer(&mut self, byte: u8) -> Result<Place, Fault> {
+        self.trailers += 1;
+        if self.trailers > MOST_TRAILERS {
+            return Err(Fault("more than 16 KiB of trailers"));
+        }
+        match (self.place, byte) {
+            (Place::TrailerValue, b'\t' | b' '..=0x7e | 0x80..) => Ok(Place::TrailerValue),
+            (Place::Trailer, b':') => Ok(Place::TrailerValue),
+            (Place::Line | Place::Trailer, byte) if is_of_token(byte) => Ok(Place::Trailer),
+            _ => Err(Fault("a trailer is no field")),
+        }
+    }
+}
+
+/// RFC 9110, 5.6.2.
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn digit(byte: u8) -> u8 {
@@ -227,6 +243,12 @@ mod tests {
             "0\r\n\n",
             "0\r\na: b\n\r\n",
             "0\r\n\rx",
+            "0\r\n: b\r\n",
+            "0\r\na b: c\r\n",
+            "0\r\n a: b\r\n",
+            "0\r\nab\r\n\r\n",
+            "0\r\na: \0\r\n",
+            "0\r\nHTTP/1.1 200 OK\r\n",
         ] {
             for piece in 1..=wrong.len() {
                 assert!(read(Framing::chunked(), wrong.as_bytes(), piece).is_err(), "{wrong:?} {piece}");

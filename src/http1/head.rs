@@ -4,11 +4,15 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
+
 use super::{Fields, Framing};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 
 /// Fields of a head; more are refused.
 pub const MOST_FIELDS: usize = 100;
+
+/// The longest length, so that no sum of it and what is at hand wraps round; hyper has the same.
+const MOST_LENGTH: u64 = u64::MAX - 2;
 
 /// Why bytes are no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +84,7 @@ pub fn answer(bytes: &[u8], asked: &Method) -> Result<Read, Fault> {
     let is_http10 = parsed.version == Some(0);
     let mut said = Said::default();
     for field in parsed.headers.iter() {
-        said.hear(field)?;
+        said.hear(field.name, field.value)?;
     }
     let framing = said.framing(status, asked, is_http10)?;
     let persists = said.persists(is_http10) && framing != Framing::ToClose && status != StatusCode::SWITCHING_PROTOCOLS;
@@ -88,9 +92,7 @@ pub fn answer(bytes: &[u8], asked: &Method) -> Result<Read, Fault> {
     let start = if reason.is_empty() { 0 } else { (reason.as_ptr() as usize).saturating_sub(bytes.as_ptr() as usize) };
     let fields = Fields::copy(&bytes[..length], parsed.headers);
     let mut head = Head { status, reason: start..start + reason.len(), fields };
-    if let Some(length) = said.length.filter(|_| said.lengths > 1) {
-        head.set("content-length", length.to_string().as_bytes());
-    }
+    said.say_once(&mut head);
     Ok(Read::Final(Answer { head, framing, length, persists }))
 }
 
@@ -118,15 +120,16 @@ struct Said {
 }
 
 impl Said {
-    fn hear(&mut self, field: &httparse::Header<'_>) -> Result<(), Fault> {
+    fn hear(&mut self, name: &str, value: &[u8]) -> Result<(), Fault> {
         // By length first: nearly every field is none of them.
-        match field.name.len() {
-            10 if field.name.eq_ignore_ascii_case("connection") => {
-                self.closes |= mentions(field.value, b"close");
-                self.keeps |= mentions(field.value, b"keep-alive");
+        match name.len() {
+            10 if name.eq_ignore_ascii_case("connection") => {
+                self.closes |= mentions(value, b"close");
+                // Whoever reads no strange bytes in a list does not see this word in it: in doubt it is not kept.
+                self.keeps |= value.is_ascii() && mentions(value, b"keep-alive");
             }
-            14 if field.name.eq_ignore_ascii_case("content-length") => {
-                for one in field.value.split(|byte| *byte == b',') {
+            14 if name.eq_ignore_ascii_case("content-length") => {
+                for one in value.split(|byte| *byte == b',') {
                     let length = number(one.trim_ascii()).ok_or(Fault("the content length is no number"))?;
                     self.lengths += 1;
                     if self.length.replace(length).is_some_and(|other| other != length) {
@@ -134,8 +137,8 @@ impl Said {
                     }
                 }
             }
-            17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
-                if self.has_coding || !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                if self.has_coding || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                     return Err(Fault("a transfer coding that is not chunked alone"));
                 }
                 (self.has_coding, self.is_chunked) = (true, true);
@@ -159,6 +162,13 @@ impl Said {
         })
     }
 
+    /// A length that was said again and again is passed on once.
+    fn say_once(&self, head: &mut Head) {
+        if let Some(length) = self.length.filter(|_| self.lengths > 1) {
+            head.set("content-length", length.to_string().as_bytes());
+        }
+    }
+
     /// RFC 9112, 9.3.
     fn persists(&self, is_http10: bool) -> bool {
         !self.closes && (!is_http10 || self.keeps)
@@ -170,7 +180,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= MOST_LENGTH)
 }
 
 fn mentions(list: &[u8], element: &[u8]) -> bool {
@@ -178,6 +188,22 @@ fn mentions(list: &[u8], element: &[u8]) -> bool {
 }
 
 impl Head {
+    /// The head of an answer that hyper has read, under the same rules (see [`answer`]): what it lets pass would be
+    /// framed twice.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read_by_hyper(parts: &response::Parts, asked: &Method) -> Result<Self, Fault> {
+        let mut said = Said::default();
+        for (name, value) in &parts.headers {
+            said.hear(name.as_str(), value.as_bytes())?;
+        }
+        said.framing(parts.status, asked, parts.version == Version::HTTP_10)?;
+        let mut head = Self::from(parts);
+        said.say_once(&mut head);
+        Ok(head)
+    }
+
     /// A head without fields.
     pub fn new(status: StatusCode) -> Self {
         Self { status, reason: 0..0, fields: Fields::default() }

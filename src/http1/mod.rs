@@ -6,11 +6,13 @@
 //! same verdict there, but for what is refused here on purpose (see [`answer`]).
 
 mod fields;
+mod beginning;
 mod framing;
 mod head;
 mod request;
 
 pub use fields::{Fields, text};
+pub use beginning::Beginning;
 pub use framing::{Framing, Piece};
 pub use head::{Answer, Fault, Head, MOST_FIELDS, Read, answer};
 pub use request::{Plain, RequestHead, plain};

@@ -141,7 +141,9 @@ impl Worker {
             Ok(Begun { response, lease }) => {
                 let (parts, incoming) = response.into_parts();
                 let source = Source::Upload { incoming, lease: Some(lease) };
-                Ok(Replied { head: Head::from(&parts), source, progress: Some(running.progress.clone()) })
+                Head::read_by_hyper(&parts, outgoing.method())
+                    .map(|head| Replied { head, source, progress: Some(running.progress.clone()) })
+                    .map_err(|fault| Trouble::Lost { cause: Cause::Form(fault), heard: true })
             }
             Err(UploadTrouble::Unsent(back, cause)) => {
                 running.upload = Some(back.into_body());

@@ -308,6 +308,8 @@ fn event_stream(head: &mut Head, seat: &Seat, post: Post, case: Case) -> EventSt
     EventStream::new(case, headers::is_encoded(head), interval, post, seat.ticket.endpoint(), open)
 }
 
+/// Whether there is a stream of events. Into an answer that has no content nothing of ours is written either.
 fn is_event_stream(head: &Head) -> bool {
-    head.get("content-type").is_some_and(|kind| headers::begins_with(kind, "text/event-stream"))
+    let has_none = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    !has_none && head.get("content-type").is_some_and(|kind| headers::begins_with(kind, "text/event-stream"))
 }

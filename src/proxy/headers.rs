@@ -1,7 +1,7 @@
 //! What changes in a head on its way, and nothing else does.
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::Via;
 use super::error::ProxyError;
@@ -221,6 +221,10 @@ pub(super) fn clean_answer(head: &mut Head) {
     // the client has done nothing wrong.
     let named = named_in_connection(head.all("connection"));
     head.retain(|name, _| !belongs_to_hop(name) && !named.iter().any(|one| name.eq_ignore_ascii_case(one) && !is_protected(one)));
+    // There is none, so whatever it says is not so (RFC 9110, 8.6).
+    if head.status() == StatusCode::NO_CONTENT {
+        head.remove("content-length");
+    }
 }
 
 /// The fields of a hop are told by their length first: nearly none is one.

@@ -1,8 +1,8 @@
 //! Requests of HTTP/1.1, read by hyper: its parser, its limits, its defence against smuggling.
 //!
 //! A request that is whole is taken out of it, and hyper with its buffers is dropped. That is sound at this one
-//! place: no answer has begun, so nothing waits to be written (an expectation is not taken out, since `100 Continue`
-//! might), and what hyper has read beyond the request comes along.
+//! place: no answer to it has begun, and no end of another one waits to be written (an expectation is not taken out,
+//! since `100 Continue` might), and what hyper has read beyond the request comes along.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::header::EXPECT;
+use http::header::{EXPECT, TRANSFER_ENCODING};
 use http::{Method, Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -134,12 +134,13 @@ fn service(
     let (worker, watched, peer) = (connection.worker.clone(), connection.watched.clone(), connection.peer.clone());
     let slot = slot.clone();
     service_fn(move |request: Request<Incoming>| {
-        let (worker, peer, slot, exchange) = (worker.clone(), peer.clone(), slot.clone(), Rc::new(watched.begin()));
+        let (worker, watched, peer, slot) = (worker.clone(), watched.clone(), peer.clone(), slot.clone());
+        let exchange = Rc::new(watched.begin());
         async move {
             let mut asker = Box::<Asker>::default();
             let (parts, body) = request.into_parts();
             let admitted = match worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await {
-                Ok(admitted) if can_be_taken(&admitted) => {
+                Ok(admitted) if can_be_taken(&admitted) && !watched.is_behind() => {
                     *slot.borrow_mut() = Some((admitted, asker));
                     return std::future::pending().await;
                 }
@@ -151,9 +152,10 @@ fn service(
     })
 }
 
-/// Whether an answer to it can be written here.
+/// Whether an answer to it can be written here. Of a coding nobody can tell whether a length stood beside it: hyper takes
+/// that away, remembers it, and closes the connection after the answer (RFC 9112, 6.1).
 fn can_be_taken(admitted: &Admitted) -> bool {
     let head = admitted.head();
-    let is_common = head.version == Version::HTTP_11 && head.method != Method::HEAD && !head.headers.contains(EXPECT);
-    is_common && admitted.is_whole()
+    let is_common = head.version == Version::HTTP_11 && head.method != Method::HEAD;
+    is_common && ![EXPECT, TRANSFER_ENCODING].iter().any(|name| head.headers.contains(name)) && admitted.is_whole()
 }

@@ -36,6 +36,8 @@ pub(super) struct Watched {
     head_began: Notify,
     idle_since: Cell<Instant>,
     fell_idle: Notify,
+    /// Whether something has been written and not flushed.
+    is_behind: Cell<bool>,
 }
 
 /// A request in progress, to the end of its answer's body and of its own, which may come later: what is read of an
@@ -51,6 +53,7 @@ impl Watched {
             head_began: Notify::new(),
             idle_since: Cell::new(Instant::now()),
             fell_idle: Notify::new(),
+            is_behind: Cell::new(false),
         })
     }
 
@@ -61,6 +64,12 @@ impl Watched {
     /// Bytes of a request are here.
     pub(super) fn head_begins(&self) {
         self.head_since.set(Some(Instant::now()));
+    }
+
+    /// Whether the end of an answer may still wait in hyper for a client that reads slowly: it reads the next request
+    /// beside that, where an upload ended after its answer.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind.get()
     }
 
     /// A request's head is complete.
@@ -169,6 +178,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.watched.is_behind.set(true);
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -177,6 +187,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.watched.is_behind.set(true);
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -185,7 +196,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        // hyper flushes what is below it once it has written all that it holds.
+        self.watched.is_behind.set(self.watched.is_behind() && flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -140,6 +140,8 @@ impl Writer {
     /// Takes a part of the body; the buffer goes with it where nothing else waits.
     fn put(&mut self, piece: Piece, mut buffer: Vec<u8>, desk: &Desk) {
         let range = match piece {
+            // An empty chunk would be the last one.
+            Piece::Apart(bytes) if bytes.is_empty() => return desk.put_reading(buffer),
             Piece::Apart(bytes) => {
                 desk.put_reading(buffer);
                 if self.is_chunked {

@@ -45,7 +45,7 @@ impl Desk {
             return self.put_reading(buffer);
         }
         let mut kept = self.to_write.borrow_mut();
-        if buffer.capacity() <= MOST_WRITTEN && kept.len() < MOST_KEPT {
+        if (1..=MOST_WRITTEN).contains(&buffer.capacity()) && kept.len() < MOST_KEPT {
             buffer.clear();
             kept.push(buffer);
         }

@@ -10,20 +10,21 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::connect;
 use super::desk::Desk;
 use super::endpoint::Endpoint;
 use super::socket::is_hang_up;
-use crate::http1::{Answer, Fault, Framing, Head, Read, answer};
+use crate::http1::{Answer, Beginning, Fault, Framing, Head};
 use crate::tls::Stream;
 
 /// A parked connection is not used again after this time: SDK servers close idle ones after 5 s,
@@ -32,9 +33,6 @@ const IDLE: Duration = Duration::from_secs(4);
 
 /// Parked connections per endpoint and worker; more are closed.
 const MOST_PARKED: usize = 256;
-
-/// Bound on the head of an answer.
-const MOST_HEAD: usize = 64 << 10;
 
 /// The connections of one worker, and its buffers.
 #[derive(Default)]
@@ -69,14 +67,6 @@ pub struct Flow {
     early: Vec<u8>,
 }
 
-/// What came before a head was whole.
-#[derive(Default)]
-struct Before {
-    bytes: Vec<u8>,
-    /// Whether anything has come, informational answers among it.
-    heard: bool,
-}
-
 /// Why there is no answer, by how far the request got.
 #[derive(Debug)]
 pub enum Trouble {
@@ -102,6 +92,42 @@ pub enum Cause {
     Form(Fault),
     /// Where hyper speaks to the endpoint.
     Library(hyper::Error),
+}
+
+/// A request on its way out.
+struct Out {
+    bytes: Vec<u8>,
+    at: usize,
+    /// The endpoint hung up in the middle of it.
+    is_broken: bool,
+}
+
+impl Out {
+    /// Writes on. A server that refuses an upload (413, most often) answers and closes at once. Writing on then fails, while
+    /// the answer lies ready to be read: what is read tells.
+    fn poll(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        while self.at < self.bytes.len() && !self.is_broken {
+            match ready!(Pin::new(&mut *stream).poll_write(context, &self.bytes[self.at..])) {
+                Ok(0) => return self.fail(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.at += count,
+                Err(error) if self.at > 0 && is_hang_up(&error) => self.is_broken = true,
+                Err(error) => return self.fail(error),
+            }
+        }
+        match ready!(Pin::new(&mut *stream).poll_flush(context)) {
+            Err(error) if is_hang_up(&error) => self.is_broken = true,
+            Err(error) => return self.fail(error),
+            Ok(()) => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn fail(&self, error: io::Error) -> Poll<Result<(), Trouble>> {
+        Poll::Ready(Err(match self.at {
+            0 => Trouble::Unsent(error.to_string()),
+            _ => Trouble::Lost { cause: Cause::Io(error), heard: false },
+        }))
+    }
 }
 
 impl Cause {
@@ -176,44 +202,26 @@ impl Wire {
         asked: &Method,
         write: impl Fn(&mut Vec<u8>),
     ) -> Result<(Stream, Answer, Vec<u8>), Trouble> {
-        let is_broken = self.put_out(&mut stream, write).await?;
-        // A server that refuses an upload (413, most often) answers and closes at once. Writing on then fails, while the
-        // answer lies ready to be read: what is read tells.
-        let mut before = Before::default();
-        let (mut answer, early) = poll_fn(|context| self.poll_answer(&mut stream, &mut before, asked, context)).await?;
-        answer.persists &= !is_broken;
-        Ok((stream, answer, early))
-    }
-
-    /// Writes a request. Whether the endpoint hung up in the middle of it.
-    async fn put_out(&self, stream: &mut Stream, write: impl Fn(&mut Vec<u8>)) -> Result<bool, Trouble> {
-        let mut out = self.desk.writing();
-        write(&mut out);
-        let mut at = 0;
-        let mut is_broken = false;
-        let written = poll_fn(|context| {
-            while at < out.len() && !is_broken {
-                match ready!(Pin::new(&mut *stream).poll_write(context, &out[at..])) {
-                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Ok(count) => at += count,
-                    Err(error) if at > 0 && is_hang_up(&error) => is_broken = true,
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
+        let mut out = Out { bytes: self.desk.writing(), at: 0, is_broken: false };
+        write(&mut out.bytes);
+        let mut before = Beginning::default();
+        let mut is_out = false;
+        // Both at a time: a server that will not read a long request may answer it and take no more of it.
+        let answered = poll_fn(|context| {
+            if !is_out && out.poll(&mut stream, context)?.is_ready() {
+                is_out = true;
+                self.desk.put(std::mem::take(&mut out.bytes));
             }
-            match ready!(Pin::new(&mut *stream).poll_flush(context)) {
-                Err(error) if is_hang_up(&error) => {
-                    is_broken = true;
-                    Poll::Ready(Ok(()))
-                }
-                other => Poll::Ready(other),
-            }
+            self.poll_answer(&mut stream, &mut before, asked, context)
         })
         .await;
-        self.desk.put(out);
-        match written {
-            Ok(()) => Ok(is_broken),
-            Err(error) if at == 0 => Err(Trouble::Unsent(error.to_string())),
-            Err(error) => Err(Trouble::Lost { cause: Cause::Io(error), heard: false }),
+        match answered {
+            Ok((mut answer, early)) => {
+                answer.persists &= is_out && !out.is_broken;
+                Ok((stream, answer, early))
+            }
+            Err(Trouble::Lost { cause, heard: false }) if out.at == 0 => Err(Trouble::Unsent(cause.to_string())),
+            Err(trouble) => Err(trouble),
         }
     }
 
@@ -221,14 +229,14 @@ impl Wire {
     fn poll_answer(
         &self,
         stream: &mut Stream,
-        before: &mut Before,
+        before: &mut Beginning,
         asked: &Method,
         context: &mut Context<'_>,
     ) -> Poll<Result<(Answer, Vec<u8>), Trouble>> {
         loop {
             let mut buffer = self.desk.reading();
             let read = poll_read(stream, context, &mut buffer);
-            let lost = |cause| Poll::Ready(Err(Trouble::Lost { cause, heard: before.heard }));
+            let lost = |cause| Poll::Ready(Err(Trouble::Lost { cause, heard: before.has_begun() }));
             let found = match read {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Err(error)) => lost(Cause::Io(error)),
@@ -357,52 +365,18 @@ impl Flow {
     }
 }
 
-impl Before {
-    /// Looks for a head in what has come.
-    fn look(&mut self, new: &[u8], asked: &Method) -> Result<Option<(Answer, Vec<u8>)>, Fault> {
-        self.heard = true;
-        if self.bytes.is_empty() {
-            match find(new, asked)? {
-                Ok((answer, at)) => return Ok(Some((answer, new[at..].to_vec()))),
-                Err(at) => self.bytes.extend_from_slice(&new[at..]),
-            }
-        } else {
-            self.bytes.extend_from_slice(new);
-            match find(&self.bytes, asked)? {
-                Ok((answer, at)) => return Ok(Some((answer, self.bytes.split_off(at)))),
-                Err(at) => drop(self.bytes.drain(..at)),
-            }
-        }
-        if self.bytes.len() > MOST_HEAD { Err(Fault("the head is longer than 64 KiB")) } else { Ok(None) }
-    }
-}
-
-/// The answer and where its body begins; or where the bytes begin that are not read yet.
-fn find(bytes: &[u8], asked: &Method) -> Result<Result<(Answer, usize), usize>, Fault> {
-    let mut at = 0;
-    loop {
-        match answer(&bytes[at..], asked)? {
-            Read::More => return Ok(Err(at)),
-            Read::Interim(length) => at += length,
-            Read::Final(found) if found.length > MOST_HEAD => return Err(Fault("the head is longer than 64 KiB")),
-            Read::Final(found) => {
-                at += found.length;
-                return Ok(Ok((found, at)));
-            }
-        }
-    }
-}
-
 fn poll_read(stream: &mut Stream, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(buffer);
     ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
     Poll::Ready(Ok(buffer.filled().len()))
 }
 
-/// Whether an idle connection can carry a request: the endpoint has neither closed it nor said anything.
+/// Whether an idle connection can carry a request: the endpoint has neither closed it nor said anything. Without a
+/// budget: to a task that has used up its own, every connection would seem quiet.
 fn is_quiet(stream: &mut Stream) -> bool {
     let mut byte = [0];
-    poll_read(stream, &mut Context::from_waker(Waker::noop()), &mut byte).is_pending()
+    let look = poll_fn(|context| Poll::Ready(poll_read(stream, context, &mut byte).is_pending()));
+    pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true)
 }
 
 async fn open(endpoint: &Endpoint, within: Duration) -> Result<Stream, String> {

@@ -21,6 +21,7 @@ mod modern;
 mod oauth;
 mod operate;
 mod outcomes;
+mod passage;
 mod reload;
 mod restart;
 mod resumed;

@@ -5,6 +5,7 @@ mod certs;
 mod client;
 mod fake;
 mod process;
+pub mod raw;
 pub mod scripted;
 mod sockets;
 mod sse;
