@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use dualgate::config;
 use dualgate::domain::Entry;
-use dualgate::http1::{Answer, Beginning, Framing, Head, Plain, plain};
+use dualgate::http1::{Answer, Beginning, Framing, Head, Coming, Plain, plain};
 use dualgate::mcp::scan::{Body, End, Events, Message, ResultType, hash_of, id_hash};
 use dualgate::mcp::{Envelope, Kind, SealKeys, Secret, SessionPin, StandsFor};
 use dualgate::telemetry::trace::Trace;
@@ -207,12 +207,12 @@ fn step(framing: &mut Framing, bytes: &[u8], read: &mut Read) {
 /// A request that is taken is taken with all of it there and not before, and whatever is behind it.
 pub fn request(bytes: &[u8]) {
     let came = Bytes::copy_from_slice(bytes);
-    let Some(Plain { head, body, length }) = plain(&came, 32 << 10) else { return };
+    let Coming::Whole(Plain { head, body, length }) = plain(&came, 32 << 10) else { return };
     assert!(length <= came.len() && came[..length].ends_with(&body), "{}", shown(bytes));
     for cut in length.saturating_sub(64)..length {
-        assert!(plain(&came.slice(..cut), 32 << 10).is_none(), "cut at {cut}: {}", shown(bytes));
+        assert!(!matches!(plain(&came.slice(..cut), 32 << 10), Coming::Whole(_)), "cut at {cut}: {}", shown(bytes));
     }
-    let alone = plain(&came.slice(..length), 32 << 10).expect("it is whole");
+    let Coming::Whole(alone) = plain(&came.slice(..length), 32 << 10) else { panic!("it is whole: {}", shown(bytes)) };
     assert!(alone.length == length && alone.body == body && alone.head.uri == head.uri, "{}", shown(bytes));
     assert!(alone.head.headers.iter().eq(head.headers.iter()), "{}", shown(bytes));
 }

@@ -38,13 +38,28 @@ pub struct Plain {
     pub length: usize,
 }
 
-/// Reads a request off the front of what has come, in a head of so many bytes at most. Nothing where that is not one of
+/// What the bytes that have come begin with.
+#[derive(Debug)]
+pub enum Coming {
+    /// A request of the plainest form, and all of it.
+    Whole(Plain),
+    /// The same, but for the end of its body: it will be so many bytes.
+    Short(usize),
+    /// Something else, or no whole head.
+    Other,
+}
+
+/// Reads a request off the front of what has come, in a head of so many bytes at most. Only of
 /// the plainest form, which has one meaning: of HTTP/1.1, with a common method and a path, with at most one length,
-/// which is digits, and all of its body there; without an upgrade, an expectation or a transfer coding.
+/// which is digits; without an upgrade, an expectation or a transfer coding.
 ///
 /// Nothing is decided here that hyper would decide otherwise: what this takes, hyper reads as the same request with the
 /// same bytes behind it, and of what could be read in two ways nothing is taken.
-pub fn plain(came: &Bytes, most_head: usize) -> Option<Plain> {
+pub fn plain(came: &Bytes, most_head: usize) -> Coming {
+    read(came, most_head).unwrap_or(Coming::Other)
+}
+
+fn read(came: &Bytes, most_head: usize) -> Option<Coming> {
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let status = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut parsed, came, &mut fields).ok()?;
@@ -68,11 +83,15 @@ pub fn plain(came: &Bytes, most_head: usize) -> Option<Plain> {
             _ => {}
         }
     }
-    let length = head.checked_add(length.unwrap_or(0)).filter(|end| *end <= came.len())?;
+    let length = head.checked_add(length.unwrap_or(0))?;
+    if length > came.len() {
+        return Some(Coming::Short(length));
+    }
     let uri = Uri::from_maybe_shared(came.slice_ref(target.as_bytes())).ok()?;
     let headers = Fields::copy(&came[..head], parsed.headers).in_lower_case();
     let body = if length > head { came.slice(head..length) } else { Bytes::new() };
-    Some(Plain { head: Box::new(RequestHead { method, uri, version: Version::HTTP_11, headers }), body, length })
+    let head = Box::new(RequestHead { method, uri, version: Version::HTTP_11, headers });
+    Some(Coming::Whole(Plain { head, body, length }))
 }
 
 fn method(word: &str) -> Option<Method> {

@@ -37,7 +37,7 @@ use super::socket::{Raw, Watched};
 use super::vigil::{Heed, Post};
 use super::writer::{Unfinished, Writer};
 use super::{Stage, Worker, headers};
-use crate::http1::{self, Plain};
+use crate::http1::{self, Coming, Plain};
 use crate::tls;
 
 /// A connection without a request is closed after this time. Clients give theirs up after 5 s to 60 s;
@@ -134,14 +134,20 @@ impl Connection {
                     return;
                 }
             }
+            let mut coming = http1::plain(&line.early, MOST_HEAD);
+            if let Coming::Short(length) = coming
+                && line.gather(&self.worker, &self.post, length).await
+            {
+                coming = http1::plain(&line.early, MOST_HEAD);
+            }
             self.post.rest();
-            let goes_on = match http1::plain(&line.early, MOST_HEAD) {
-                Some(Plain { head, body, length }) => {
+            let goes_on = match coming {
+                Coming::Whole(Plain { head, body, length }) => {
                     line.early.advance(length);
                     let closes = headers::says_close(&head.headers);
                     self.answer(&mut line, Box::pin(self.worker.serve_whole(&self.peer, head, body)), closes).await
                 }
-                None => {
+                Coming::Short(_) | Coming::Other => {
                     let Some(Taken { line: back, admitted, mut asker }) = Box::pin(reader::take(&self, line)).await else {
                         return;
                     };

@@ -21,6 +21,9 @@ const PREFACE: &[u8] = b"PRI ";
 /// Requests that a client sends before the answer to the one before are kept up to so many bytes.
 const MOST_EARLY: usize = 64 << 10;
 
+/// How long the second write of a client may take to follow its first.
+const BLINK: Duration = Duration::from_millis(50);
+
 /// A connection and what of the next request has come.
 pub(super) struct Line<S> {
     pub(super) stream: S,
@@ -79,6 +82,21 @@ impl<S: AsyncRead + Unpin> Line<S> {
             }
             within = head;
         }
+    }
+
+    /// Waits a blink for the rest of a request, which many clients send in two writes, the head and the body. False
+    /// where it does not come, or is long: whoever reads it then has all the time that a body has.
+    pub(super) async fn gather(&mut self, worker: &Worker, post: &Post, length: usize) -> bool {
+        if length > MOST_EARLY {
+            return false;
+        }
+        post.heed(Heed { due: Some(worker.vigil.now() + BLINK), ..Heed::stage(Stage::Ended) });
+        while self.early.len() < length {
+            if self.fill(worker, post).await.is_none() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits for bytes; nothing at the end, or where the post tells of anything.

@@ -30,7 +30,7 @@ use super::rim::{MOST_FIELDS, MOST_HEAD};
 use super::socket::Socket;
 
 /// A bound on an HTTP/1 connection's read buffer.
-const MOST_BUFFERED: usize = 64 << 10;
+const MOST_BUFFERED: usize = 256 << 10;
 
 /// A request that is whole, and the connection that it came over.
 pub(super) struct Taken<S> {
