@@ -494,7 +494,7 @@ async fn download(app: std::net::SocketAddr, seed: usize, is_slow: bool) {
         socket.set_recv_buffer_size(16 << 10).unwrap();
     }
     let mut stream = socket.connect(app).await.unwrap();
-    let kind = if seed % 2 == 0 { "length" } else { "chunked" };
+    let kind = if seed.is_multiple_of(2) { "length" } else { "chunked" };
     stream.write_all(get(&format!("/{kind}-{seed}")).as_bytes()).await.unwrap();
     let (mut talk, wanted) = (Talk { stream, buffer: Vec::new() }, body_of(seed, DOWNLOAD));
     if is_slow {
