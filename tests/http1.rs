@@ -44,8 +44,11 @@ struct Ours {
     fault: Option<String>,
 }
 
+/// Whether what hyper saw, and the bytes, are as a reason says.
+type Holds = fn(&Seen, &[u8]) -> bool;
+
 /// Reasons for which ours refuses what hyper lets pass, and what of the bytes must be so.
-const STRICTER: &[(&str, fn(&Seen, &[u8]) -> bool)] = &[
+const STRICTER: &[(&str, Holds)] = &[
     // RFC 9112, 6.3 (3) lets a proxy refuse it, and 11.2 says why it should: who reads the other one smuggles.
     ("a length beside a transfer coding", |seen, _| has(seen, "content-length") && has(seen, "transfer-encoding")),
     // hyper reads to the close what is coded otherwise; of `chunked, chunked` it takes the outer one off. Nobody behind us
@@ -292,7 +295,7 @@ fn changed(seeds: &[&[u8]], which: usize, changes: &[Change]) -> Vec<u8> {
         let put = |bytes: &mut Vec<u8>, at: usize, what: Vec<u8>| {
             // Between lines more often than within one.
             let at = at % length;
-            let at = if at % 3 == 0 {
+            let at = if at.is_multiple_of(3) {
                 at
             } else {
                 bytes[..at.min(bytes.len())].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)

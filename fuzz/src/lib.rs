@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use dualgate::config;
 use dualgate::domain::Entry;
-use dualgate::http1::{Answer, Beginning, Framing, Head, Coming, Plain, plain};
+use dualgate::http1::{Answer, Beginning, Coming, Framing, Head, Plain, plain};
 use dualgate::mcp::scan::{Body, End, Events, Message, ResultType, hash_of, id_hash};
 use dualgate::mcp::{Envelope, Kind, SealKeys, Secret, SessionPin, StandsFor};
 use dualgate::telemetry::trace::Trace;

@@ -26,6 +26,7 @@ impl fmt::Display for Fault {
 
 /// What the first bytes of an answer come to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is given, and a box would be an allocation a request")]
 pub enum Read {
     /// There is no whole head yet.
     More,

@@ -5,14 +5,14 @@
 //! (RFC 9112, 6 and 7; ADR 12 has what they gain and risk). hyper's client is the oracle: the same bytes have the
 //! same verdict there, but for what is refused here on purpose (see [`answer`]).
 
-mod fields;
 mod beginning;
+mod fields;
 mod framing;
 mod head;
 mod request;
 
-pub use fields::{Fields, text};
 pub use beginning::Beginning;
+pub use fields::{Fields, text};
 pub use framing::{Framing, Piece};
 pub use head::{Answer, Fault, Head, MOST_FIELDS, Read, answer};
 pub use request::{Coming, Plain, RequestHead, plain};

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Buf;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
@@ -143,7 +142,7 @@ impl Connection {
             self.post.rest();
             let goes_on = match coming {
                 Coming::Whole(Plain { head, body, length }) => {
-                    line.early.advance(length);
+                    line.pass(length);
                     let closes = headers::says_close(&head.headers);
                     self.answer(&mut line, Box::pin(self.worker.serve_whole(&self.peer, head, body)), closes).await
                 }

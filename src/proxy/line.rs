@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::MOST_IDLE;
@@ -56,7 +56,18 @@ impl<S> Line<S> {
     /// Back from who has read it, with what was read beyond a request.
     pub(super) fn back(replayed: Replayed<S>, beyond: Bytes, watched: Rc<Watched>) -> Self {
         let early = if replayed.early.is_empty() { beyond } else { [&beyond[..], &replayed.early].concat().into() };
-        Self { early, ..Self::new(replayed.stream, watched) }
+        let mut line = Self { early, ..Self::new(replayed.stream, watched) };
+        line.pass(0);
+        line
+    }
+
+    /// So many bytes of what came early are done with. What is used up is let go of: also an empty part of a buffer would
+    /// hold all of it, for as long as the connection is idle or its stream goes on.
+    pub(super) fn pass(&mut self, length: usize) {
+        self.early.advance(length);
+        if self.early.is_empty() {
+            self.early = Bytes::new();
+        }
     }
 
     /// The connection with what has come.
@@ -177,5 +188,46 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A buffer that tells when it is let go of.
+    struct Held(std::sync::Arc<[u8]>, std::sync::mpsc::Sender<()>);
+
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            let _ = self.1.send(());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_buffer_is_let_go_of_with_its_last_byte() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let watched = Watched::new(stream);
+        let (sender, dropped) = std::sync::mpsc::channel();
+        let held = |text: &str| Bytes::from_owner(Held(text.as_bytes().into(), sender.clone()));
+        let mut line = Line { early: held("request next"), ..Line::new((), watched.clone()) };
+        line.pass(8);
+        assert_eq!((&line.early[..], dropped.try_recv().is_ok()), (&b"next"[..], false));
+        line.pass(4);
+        assert!(line.early.is_empty() && dropped.try_recv().is_ok());
+        // What hyper gives back is a buffer of kilobytes, also where nothing is in it.
+        let mut beyond = held("request");
+        beyond.advance(7);
+        let line = Line::back(Replayed { early: Bytes::new(), stream: () }, beyond, watched);
+        assert!(line.early.is_empty() && dropped.try_recv().is_ok());
     }
 }

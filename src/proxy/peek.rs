@@ -119,7 +119,7 @@ fn look_at(head: &RequestHead, bytes: Bytes, limit: usize) -> Peeked {
 /// Whether the headers say all that a decision needs (2026-07-28): no word is to be looked for that only
 /// the body has.
 fn says_enough(head: &RequestHead, service: &ServiceView) -> bool {
-    let is_modern = head.headers.get(names::PROTOCOL_VERSION).is_some_and(|version| names::is_modern(version));
+    let is_modern = head.headers.get(names::PROTOCOL_VERSION).is_some_and(names::is_modern);
     is_modern && handles::method(head, None).is_some_and(|method| !handles::must_read(method, &service.pins))
 }
 

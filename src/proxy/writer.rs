@@ -11,6 +11,7 @@ use http::StatusCode;
 use tokio::io::AsyncWrite;
 
 use super::body::{Answer, Piece, ToClient};
+use crate::telemetry::clock;
 use crate::upstream::Desk;
 
 /// Small parts are gathered up to so much before they are written.
@@ -50,11 +51,11 @@ pub(super) struct Dates(RefCell<(u64, String)>);
 
 impl Dates {
     fn put(&self, out: &mut Vec<u8>) {
-        let now = SystemTime::now();
-        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = clock::since_epoch();
+        let second = now.as_secs();
         let mut kept = self.0.borrow_mut();
         if kept.0 != second || kept.1.is_empty() {
-            *kept = (second, httpdate::fmt_http_date(now));
+            *kept = (second, httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + now));
         }
         line(out, b"date", kept.1.as_bytes());
     }

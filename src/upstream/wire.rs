@@ -385,3 +385,25 @@ async fn open(endpoint: &Endpoint, within: Duration) -> Result<Stream, String> {
         Ok(connected) => connected,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::coop::consume_budget;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_closed_connection_is_not_quiet_either_to_a_task_that_has_used_up_its_budget() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        drop(listener.accept().await.unwrap());
+        stream.readable().await.unwrap();
+        let mut stream = Stream::Plain(stream);
+        let looked = poll_fn(|context| {
+            while pin!(consume_budget()).poll(context).is_ready() {}
+            Poll::Ready(is_quiet(&mut stream))
+        });
+        assert!(!looked.await);
+    }
+}

@@ -45,7 +45,8 @@ fn ours(bytes: &[u8]) -> Vec<Asked> {
     let (mut rest, mut all) = (Bytes::copy_from_slice(bytes), Vec::new());
     while let Coming::Whole(Plain { head, body, length }) = plain(&rest, MOST_HEAD) {
         assert!(length <= rest.len() && rest[..length].ends_with(&body));
-        let closes = head.headers.all("connection").any(|value| value.to_ascii_lowercase().windows(5).any(|word| word == b"close"));
+        let closes =
+            head.headers.all("connection").any(|value| value.to_ascii_lowercase().windows(5).any(|word| word == b"close"));
         let line = format!("{} {} {:?}", head.method, head.uri, head.version);
         all.push(Asked { line, fields: grouped(head.headers.iter()), body });
         rest = rest.slice(length..);

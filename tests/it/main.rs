@@ -13,6 +13,7 @@ mod edges;
 mod eras;
 mod form;
 mod health;
+mod hostile;
 mod http2;
 mod http_sse;
 mod instances;

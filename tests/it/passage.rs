@@ -1,5 +1,6 @@
 //! Messages on their way from socket to socket: framing, order, ends, and who gets whose bytes.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -430,4 +431,117 @@ async fn an_expectation_is_met_once_whether_or_not_the_client_waits() {
         talk.say(post("\"then\"")).await;
         assert_eq!(talk.answer().await.1, b"\"then\"");
     }
+}
+
+/// Bytes that say whose they are and where they belong: part of one table, from another place for each.
+fn body_of(seed: usize, length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed as u64 + 1);
+    let mut next = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state
+    };
+    // Two tables of lengths that have nothing in common: no part of it comes again within a body.
+    let table: Vec<u8> = (0..4099).map(|_| next() as u8).collect();
+    let other: Vec<u8> = (0..4093).map(|_| next() as u8).collect();
+    let mut body = Vec::with_capacity(length);
+    let mut at = 0;
+    while body.len() < length {
+        body.push(table[at % table.len()] ^ other[at % other.len()]);
+        at += 1;
+    }
+    body
+}
+
+const DOWNLOAD: usize = 10 << 20;
+
+/// `/length-n` and `/chunked-n`: the nth body in that framing, in chunks of all sizes; `/stream-n`: events; the rest is echoed.
+fn serve_many(ask: &Ask) -> Vec<Step> {
+    let path = ask.head.split(' ').nth(1).unwrap();
+    let Some((kind, seed)) = path[1..].split_once('-') else { return echo(ask) };
+    let seed: usize = seed.parse().unwrap();
+    match kind {
+        "length" => say(ok(body_of(seed, DOWNLOAD))),
+        "chunked" => {
+            let body = body_of(seed, DOWNLOAD);
+            let mut steps = say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let (mut rest, mut size) = (&body[..], 1);
+            while !rest.is_empty() {
+                let (chunk, more) = rest.split_at(size.min(rest.len()));
+                steps.push(Step::Say([format!("{:X}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat()));
+                (rest, size) = (more, (size * 7 + 3) % 300_007 + 1);
+            }
+            steps.push(Step::Say(b"0\r\n\r\n".to_vec()));
+            steps
+        }
+        _ => {
+            let mut steps = say("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+            steps.extend((0..200).map(|at| {
+                let event = format!("data: {seed} {at} {}\n\n", "e".repeat(at * 31 % 5_000));
+                Step::Say(format!("{:x}\r\n{event}\r\n", event.len()).into_bytes())
+            }));
+            steps.push(Step::Say(b"0\r\n\r\n".to_vec()));
+            steps
+        }
+    }
+}
+
+/// One download, byte by byte; a slow client takes small parts, and lets the others go first.
+async fn download(app: std::net::SocketAddr, seed: usize, is_slow: bool) {
+    let socket = TcpSocket::new_v4().unwrap();
+    if is_slow {
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+    }
+    let mut stream = socket.connect(app).await.unwrap();
+    let kind = if seed.is_multiple_of(2) { "length" } else { "chunked" };
+    stream.write_all(get(&format!("/{kind}-{seed}")).as_bytes()).await.unwrap();
+    let (mut talk, wanted) = (Talk { stream, buffer: Vec::new() }, body_of(seed, DOWNLOAD));
+    if is_slow {
+        let mut part = vec![0; 8 << 10];
+        while talk.buffer.len() < 2 << 20 {
+            let read = talk.stream.read(&mut part).await.unwrap();
+            talk.buffer.extend_from_slice(&part[..read]);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let (head, body) = talk.answer().await;
+    let differs = body.iter().zip(&wanted).position(|(one, other)| one != other);
+    assert!(
+        body.len() == wanted.len() && differs.is_none(),
+        "{kind} {seed}: {} bytes, differs at {differs:?}; {head}",
+        body.len()
+    );
+    // And the connection is good for more.
+    talk.say(post("\"more\"")).await;
+    assert_eq!(talk.answer().await.1, b"\"more\"");
+}
+
+#[tokio::test]
+async fn many_answers_on_one_worker_never_get_each_others_bytes() {
+    let server = Server::start(serve_many).await;
+    let app = server.behind("").await;
+    let address = app.address;
+    let mut all: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
+    (0..16).for_each(|seed| all.push(Box::pin(download(address, seed, seed % 4 < 2))));
+    for client in 0..4 {
+        let (mut posts, mut streams) = (Talk::to(&app).await, Talk::to(&app).await);
+        all.push(Box::pin(async move {
+            for at in 0..100 {
+                let words = format!("\"{client} {at} {}\"", "w".repeat(at * 37 % 3_000));
+                posts.say(post(&words)).await;
+                assert_eq!(String::from_utf8_lossy(&posts.answer().await.1), words);
+            }
+        }));
+        all.push(Box::pin(async move {
+            for seed in 0..5 {
+                streams.say(get(&format!("/stream-{seed}{client}"))).await;
+                let said = String::from_utf8(streams.answer().await.1).unwrap();
+                let wanted: String =
+                    (0..200).map(|at| format!("data: {} {at} {}\n\n", seed * 10 + client, "e".repeat(at * 31 % 5_000))).collect();
+                assert_eq!(said, wanted);
+            }
+        }));
+    }
+    futures::future::join_all(all).await;
 }

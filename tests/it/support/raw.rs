@@ -43,8 +43,10 @@ pub struct Server {
     state: Arc<State>,
 }
 
+type Script = Box<dyn Fn(&Ask) -> Vec<Step> + Send + Sync>;
+
 struct State {
-    script: Box<dyn Fn(&Ask) -> Vec<Step> + Send + Sync>,
+    script: Script,
     asked: Mutex<Vec<Ask>>,
     connections: AtomicUsize,
     gone: AtomicUsize,
