@@ -255,7 +255,7 @@ pub(super) fn read(
         channel::open(token, &head.uri, body.whole(), service, site, &mut facts, asker)?;
         return Ok(facts);
     }
-    if asker.era == Some(Era::Legacy) && asker.kind != Kind::Initialize && read_session(head, service, site, &mut facts)? {
+    if asker.era == Some(Era::Legacy) && asker.kind != Kind::Initialize && read_session(head, service, peer, site, &mut facts)? {
         asker.session.clone_from(&facts.session);
         asker.entry = facts.pin.as_ref().map(|pin| pin.entry);
         return Ok(facts);
@@ -317,20 +317,26 @@ fn place(
 }
 
 /// The session of a legacy request. Whether there is one.
-fn read_session(head: &RequestHead, service: &ServiceView, site: &Site, facts: &mut Facts) -> Result<bool, ProxyError> {
+fn read_session(
+    head: &RequestHead,
+    service: &ServiceView,
+    peer: &Peer,
+    site: &Site,
+    facts: &mut Facts,
+) -> Result<bool, ProxyError> {
     let name = names::SESSION_ID;
     let mut ids = head.headers.all(name.as_str());
     let Some(id) = ids.next() else { return Ok(false) };
     if ids.next().is_some() {
         return Err(ProxyError::Form("more than one Mcp-Session-Id"));
     }
-    let Some(pin) = site.keys.open(&service.config.name, id) else {
+    let Some((session, pin)) = peer.sessions.open(&site.keys, &service.config.name, id) else {
         service.tally.unknown_ids.fetch_add(1, Ordering::Relaxed);
         return Err(ProxyError::UnknownSession);
     };
     facts.asked = Asked::Pinned(pin.entry);
     facts.pin = Some(pin);
-    facts.session = HeaderValue::from_bytes(id).ok();
+    facts.session = Some(session);
     Ok(true)
 }
 

@@ -101,12 +101,24 @@ impl<'a> Outgoing<'a> {
         for part in [self.head.method.as_str(), " ", slash, target, " HTTP/1.1\r\n"] {
             out.extend_from_slice(part.as_bytes());
         }
-        self.put(out, endpoint, pin, body);
+        let host = self.put_own(out, endpoint, pin, body);
+        if self.peer.trusted {
+            self.introduce(out, host);
+        } else {
+            // What is said of a stranger is the same each time.
+            self.peer.introduction.put(out, host, self.via, |lines| self.introduce(lines, host));
+        }
         out.extend_from_slice(b"\r\n");
     }
 
     /// Puts the fields that this endpoint is to see.
     pub(super) fn put(&self, out: &mut impl Lines, endpoint: &Endpoint, pin: Option<&SessionPin>, body: Length) {
+        let host = self.put_own(out, endpoint, pin, body);
+        self.introduce(out, host);
+    }
+
+    /// Puts what is of the request and the endpoint; gives the host that was asked for.
+    fn put_own(&self, out: &mut impl Lines, endpoint: &Endpoint, pin: Option<&SessionPin>, body: Length) -> &[u8] {
         let asked_host = self.authority.map(str::as_bytes).or_else(|| self.head.headers.get("host"));
         match asked_host.filter(|_| self.service.traffic.host == HostSeen::Client) {
             Some(host) => out.put(b"host", &[host]),
@@ -130,8 +142,6 @@ impl<'a> Outgoing<'a> {
         if has_cookie {
             put_cookies(out, headers);
         }
-        self.say_who_asks(out, asked_host.unwrap_or_default());
-        out.put(b"via", &[self.via.as_bytes()]);
         match body {
             // A length is expected of these, also where there is nothing (RFC 9110, 8.6).
             Length::Known(0) if !matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH) => {}
@@ -139,6 +149,7 @@ impl<'a> Outgoing<'a> {
             // To be said, or with GET and HEAD it would be taken for none.
             Length::Unknown => out.put(b"transfer-encoding", &[b"chunked"]),
         }
+        asked_host.unwrap_or_default()
     }
 
     fn fate(&self, name: &[u8]) -> Fate {
@@ -168,8 +179,9 @@ impl<'a> Outgoing<'a> {
         if goes || is(name, &self.service.affinity.tester_header) { Fate::Goes } else { Fate::Stays }
     }
 
-    /// `X-Forwarded-*` and `Forwarded` (RFC 7239).
-    fn say_who_asks(&self, out: &mut impl Lines, host: &[u8]) {
+    /// `Via`, `X-Forwarded-*` and `Forwarded` (RFC 7239).
+    fn introduce(&self, out: &mut impl Lines, host: &[u8]) {
+        out.put(b"via", &[self.via.as_bytes()]);
         let Self { peer, head, .. } = self;
         let (hop, proto) = (peer.shown.as_bytes(), peer.scheme().as_bytes());
         let bracketed = if peer.shown.contains(':') { [&b"for=\"["[..], hop, b"]\""] } else { [&b"for="[..], hop, b""] };
@@ -327,7 +339,15 @@ mod tests {
 
     fn peer(trusted: bool) -> Peer {
         let address = "192.0.2.7:1".parse().unwrap();
-        Peer { address, trusted, secure: false, is_local: false, shown: "192.0.2.7".into() }
+        Peer {
+            address,
+            trusted,
+            secure: false,
+            is_local: false,
+            shown: "192.0.2.7".into(),
+            sessions: Default::default(),
+            introduction: Default::default(),
+        }
     }
 
     /// What an endpoint sees of these lines.

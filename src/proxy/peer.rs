@@ -1,10 +1,14 @@
 //! Who is at the other end.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderValue;
 
 use super::listen::Door;
 use crate::config::Limits;
 use crate::http1::{self, Fields};
+use crate::mcp::{SealKeys, SessionPin};
 
 /// The header in which proxies list the clients they speak for.
 pub(super) const X_FORWARDED_FOR: &str = "x-forwarded-for";
@@ -22,12 +26,60 @@ pub(super) struct Peer {
     pub(super) is_local: bool,
     /// Its address, as it is written for endpoints.
     pub(super) shown: Box<str>,
+    /// The session that it used last.
+    pub(super) sessions: Opened,
+    /// What is said of it to endpoints.
+    pub(super) introduction: Introduction,
+}
+
+/// The lines that introduce a stranger, as they were written last: they change with the host that it asks for and
+/// nothing else.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Introduction(RefCell<Option<Box<(Vec<u8>, HeaderValue, Vec<u8>)>>>);
+
+impl Introduction {
+    /// Puts the lines for this host and this `Via`.
+    pub(super) fn put(&self, out: &mut Vec<u8>, host: &[u8], via: &HeaderValue, write: impl Fn(&mut Vec<u8>)) {
+        if let Some(last) = &*self.0.borrow()
+            && last.0 == host
+            && last.1 == via
+        {
+            return out.extend_from_slice(&last.2);
+        }
+        let mut lines = Vec::with_capacity(256);
+        write(&mut lines);
+        out.extend_from_slice(&lines);
+        *self.0.borrow_mut() = Some(Box::new((host.to_vec(), via.clone(), lines)));
+    }
+}
+
+/// The session id that was opened last on a connection. Most clients use one and no other, and an id that is the same in
+/// each of its bytes opens to the same: keys are added while the process runs, and none is taken away.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Opened(RefCell<Option<Box<(String, HeaderValue, SessionPin)>>>);
+
+impl Opened {
+    /// Opens an id; nothing where it does not open for this service.
+    pub(super) fn open(&self, keys: &SealKeys, service: &str, id: &[u8]) -> Option<(HeaderValue, SessionPin)> {
+        if let Some(last) = &*self.0.borrow()
+            && last.0 == service
+            && last.1.as_bytes() == id
+        {
+            return Some((last.1.clone(), last.2.clone()));
+        }
+        let pin = keys.open(service, id)?;
+        let session = HeaderValue::from_bytes(id).ok()?;
+        *self.0.borrow_mut() = Some(Box::new((service.to_owned(), session.clone(), pin.clone())));
+        Some((session, pin))
+    }
 }
 
 impl Peer {
     pub(super) fn new(address: SocketAddr, door: &Door, limits: &Limits) -> Self {
         let shown = address.ip().to_canonical().to_string().into();
-        Self { address, trusted: trusts(limits, address.ip()), secure: door.tls.is_some(), is_local: door.is_local, shown }
+        let trusted = trusts(limits, address.ip());
+        let (sessions, introduction) = (Opened::default(), Introduction::default());
+        Self { address, trusted, secure: door.tls.is_some(), is_local: door.is_local, shown, sessions, introduction }
     }
 
     /// The scheme that the client used.
@@ -64,6 +116,8 @@ fn trusts(limits: &Limits, address: IpAddr) -> bool {
 mod tests {
     use super::*;
     use crate::config::Network;
+    use crate::domain::Entry;
+    use crate::mcp::{Secret, StandsFor};
     use std::time::Duration;
 
     fn client(peer: &str, listed: &str) -> String {
@@ -78,6 +132,32 @@ mod tests {
         headers.append(X_FORWARDED_FOR.as_bytes(), listed.as_bytes());
         let door = Door { tls: None, is_local: true };
         Peer::new(SocketAddr::new(peer.parse().unwrap(), 1), &door, &limits).client(&headers, &limits).to_string()
+    }
+
+    #[test]
+    fn an_id_opens_as_it_did_and_an_altered_one_never() {
+        let keys = SealKeys::new(&[Secret::new([7; 32])], [1; 12]);
+        let pin = |endpoint: &str| SessionPin {
+            stands_for: StandsFor::SessionId,
+            entry: Entry::Secondary,
+            endpoint: endpoint.into(),
+            revision: 1,
+            upstream: None,
+        };
+        let (one, two) = (keys.seal("notes", &pin("a")).unwrap(), keys.seal("notes", &pin("b")).unwrap());
+        let opened = Opened::default();
+        let open = |service, id: &str| opened.open(&keys, service, id.as_bytes()).map(|(_, pin)| pin.endpoint.to_string());
+        for id in [&one, &one, &two, &one] {
+            let endpoint = if *id == one { "a" } else { "b" };
+            assert_eq!(open("notes", id).as_deref(), Some(endpoint));
+            assert_eq!(open("other", id), None, "it is another service's");
+            for at in 0..id.len() {
+                let mut altered = id.clone().into_bytes();
+                altered[at] ^= 1;
+                assert_eq!(open("notes", str::from_utf8(&altered).unwrap()), None, "{at}");
+            }
+            assert_eq!(open("notes", &id[..id.len() - 1]), None);
+        }
     }
 
     #[test]

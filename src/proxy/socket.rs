@@ -219,8 +219,15 @@ impl AsyncRead for Raw {
         loop {
             ready!(stream.poll_read_ready(context))?;
             // Into the buffer as it is: to zero it first would cost more than the read.
+            let room = buffer.remaining();
             match stream.try_read_buf(buffer) {
-                Ok(_) => return Poll::Ready(Ok(())),
+                Ok(count) => {
+                    if (1..room).contains(&count) {
+                        // There is no more for now: told so, the next look at it is no system call.
+                        let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+                    }
+                    return Poll::Ready(Ok(()));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

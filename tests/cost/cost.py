@@ -264,9 +264,9 @@ async def system_calls(binary, backend, ports, folder):
     figures = {}
     try:
         await gate.up()
-        threads = gate.tasks("traffic") + gate.tasks("acceptor")
-        if len(threads) != 2:
-            raise SystemExit(f"expected one traffic thread and the acceptor, found {threads}")
+        threads = gate.tasks("traffic")
+        if len(threads) != 1:
+            raise SystemExit(f"expected one traffic thread, found {threads}")
         async for name, act, count in steps(gate, backend):
             figures[f"system calls: {name}"] = await traced(threads, folder, act) / count
     finally:
