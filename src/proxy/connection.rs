@@ -35,7 +35,7 @@ use super::rim::MOST_HEAD;
 use super::socket::{Raw, Watched};
 use super::vigil::{Heed, Post};
 use super::writer::{Unfinished, Writer};
-use super::{Stage, Worker, headers};
+use super::{Stage, Worker, boxed, headers};
 use crate::http1::{self, Coming, Plain};
 use crate::tls;
 
@@ -87,14 +87,17 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
     let mut line = Line::new(connection.watched.raw(), connection.watched.clone());
     // Each in a box: an idle connection should not cost what the largest of them needs.
     if let Some(tls) = &door.tls {
-        return Box::pin(connection.secure(line.stream, tls)).await;
+        return boxed(|| connection.secure(line.stream, tls)).await;
     }
     match line.opening(&connection.worker, &connection.post, header_timeout).await {
-        Some(Opening::Http1) => Box::pin(connection.http1(line)).await,
-        Some(Opening::Http2) => Box::pin(connection.http2(line.replayed())).await,
+        Some(Opening::Http1) => boxed(|| connection.http1(line)).await,
+        Some(Opening::Http2) => boxed(|| connection.http2(line.replayed())).await,
         None => {}
     }
 }
+
+/// A request on its way to an answer.
+type Serving<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
 
 /// A client, as its requests are served.
 pub(super) struct Connection {
@@ -115,10 +118,10 @@ impl Connection {
         };
         match shaken {
             Err(error) => tracing::debug!(%error, "no TLS with a client"),
-            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Box::pin(self.http2(stream)).await,
+            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => boxed(|| self.http2(stream)).await,
             Ok(stream) => {
                 let line = Line::new(stream, self.watched.clone());
-                Box::pin(self.http1(line)).await
+                boxed(|| self.http1(line)).await
             }
         }
     }
@@ -140,32 +143,30 @@ impl Connection {
                 coming = http1::plain(&line.early, MOST_HEAD);
             }
             self.post.rest();
-            let goes_on = match coming {
+            let (closes, serving): (_, Serving<'_>) = match coming {
                 Coming::Whole(Plain { head, body, length }) => {
                     line.pass(length);
-                    let closes = headers::says_close(&head.headers);
-                    self.answer(&mut line, Box::pin(self.worker.serve_whole(&self.peer, head, body)), closes).await
+                    (headers::says_close(&head.headers), boxed(|| self.worker.serve_whole(&self.peer, head, body)))
                 }
                 Coming::Short(_) | Coming::Other => {
-                    let Some(Taken { line: back, admitted, mut asker }) = Box::pin(reader::take(&self, line)).await else {
+                    let Some(Taken { line: back, admitted, asker }) = boxed(|| reader::take(&self, line)).await else {
                         return;
                     };
                     line = back;
                     let closes = headers::says_close(&admitted.head().headers);
-                    self.answer(&mut line, Box::pin(self.worker.serve(&self.peer, Ok(admitted), None, &mut asker)), closes).await
+                    (closes, boxed(|| self.worker.serve_taken(&self.peer, admitted, asker)))
                 }
             };
-            if !goes_on {
+            if !self.answer(&mut line, serving, closes).await {
                 return;
             }
         }
     }
 
     /// Whether the connection can go on after it.
-    async fn answer<S, F>(&self, line: &mut Line<S>, mut serving: Pin<Box<F>>, mut closes: bool) -> bool
+    async fn answer<S>(&self, line: &mut Line<S>, mut serving: Serving<'_>, mut closes: bool) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin,
-        F: Future<Output = Answer>,
     {
         let worker = &self.worker;
         let answer = poll_fn(|context| match serving.as_mut().poll(context) {
@@ -214,7 +215,7 @@ impl Connection {
                 let mut asker = Asker::default();
                 let (parts, body) = request.into_parts();
                 let admitted = worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await;
-                let answer = Box::pin(worker.serve(&peer, admitted, Some(exchange.clone()), &mut asker)).await;
+                let answer = boxed(|| worker.serve(&peer, admitted, Some(exchange.clone()), &mut asker)).await;
                 let mut response = answer.into_response(&worker.wire, exchange);
                 // What ends a connection of HTTP/1 is for one stream here (RFC 9113, 8.2.2).
                 response.headers_mut().remove(http::header::CONNECTION);

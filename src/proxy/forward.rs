@@ -28,7 +28,7 @@ use super::stream::EventStream;
 use super::table::Case;
 use super::vigil::Post;
 use super::witness::Witness;
-use super::{Worker, headers, oauth};
+use super::{Worker, boxed, headers, oauth};
 use crate::config::ErrorShape;
 use crate::domain::{Era, Outcome};
 use crate::http1::{Head, RequestHead};
@@ -97,6 +97,11 @@ impl Worker {
         let mut asker = Asker::default();
         let admitted = self.admit(peer, head, Came::Whole(body), &mut asker).await;
         self.serve(peer, admitted, None, &mut asker).await
+    }
+
+    /// The same, of one that was looked at before.
+    pub(super) async fn serve_taken(&self, peer: &Peer, admitted: Admitted, mut asker: Box<Asker>) -> Answer {
+        self.serve(peer, Ok(admitted), None, &mut asker).await
     }
 
     /// Answers a request, whatever happens.
@@ -169,7 +174,7 @@ impl Worker {
             }
             let sent = match &mut cargo {
                 Cargo::Whole(body) => self.send(&seat, facts, outgoing, body, post).await?,
-                Cargo::Running(upload) => Box::pin(self.send_upload(&seat, facts, outgoing, upload)).await?,
+                Cargo::Running(upload) => boxed(|| self.send_upload(&seat, facts, outgoing, upload)).await?,
             };
             match sent {
                 Ok(replied) => return Ok((seat, replied)),

@@ -11,6 +11,7 @@
 //! Beside it, for HTTP+SSE alone, `channel`: what a session's POSTs and its GET stream share.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -195,6 +196,12 @@ struct Worker {
     turn: Cell<u64>,
     /// For handshakes of its clients.
     places: Places,
+}
+
+/// A future in a box of its own. The room for it is not part of who awaits it, where `Box::pin(make())` would leave
+/// some: what is made in an async block is held there until it has been moved.
+fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(make())
 }
 
 impl Worker {

@@ -19,7 +19,6 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Stage;
 use super::body::Written;
 use super::connection::{Connection, MOST_IDLE, beyond};
 use super::facts::Asker;
@@ -28,6 +27,7 @@ use super::line::{Line, Replayed};
 use super::peek::Came;
 use super::rim::{MOST_FIELDS, MOST_HEAD};
 use super::socket::Socket;
+use super::{Stage, boxed};
 
 /// A bound on an HTTP/1 connection's read buffer.
 const MOST_BUFFERED: usize = 256 << 10;
@@ -61,7 +61,7 @@ where
     // Nearly every request is here, and nothing need be set up for those that are not.
     let (admitted, asker) = match poll_fn(|context| Poll::Ready(reading.poll(context))).await {
         Poll::Ready(taken) => taken?,
-        Poll::Pending => Box::pin(reading.slowly(connection)).await?,
+        Poll::Pending => boxed(|| reading.slowly(connection)).await?,
     };
     let parts = reading.hyper.into_parts();
     let line = Line::back(parts.io.into_inner().into_inner(), parts.read_buf, watched.clone());
@@ -146,7 +146,7 @@ fn service(
                 }
                 other => other,
             };
-            let answer = Box::pin(worker.serve(&peer, admitted, Some(exchange.clone()), &mut asker)).await;
+            let answer = boxed(|| worker.serve(&peer, admitted, Some(exchange.clone()), &mut asker)).await;
             Ok::<_, Infallible>(answer.into_response(&worker.wire, exchange))
         }
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::ProxyError;
 use super::facts::Facts;
-use super::{Stage, Worker};
+use super::{Stage, Worker, boxed};
 use crate::domain::{Asked, Choice, Entry, Standing, Unseated, Why};
 use crate::live::{EntryView, ServiceView};
 use crate::upstream::{EntryTally, Ticket};
@@ -170,7 +170,7 @@ impl Worker {
         if !must_wait(&service) {
             return Ok(service);
         }
-        Box::pin(self.start(service, must_wait)).await
+        boxed(|| self.start(service, must_wait)).await
     }
 
     /// Waits until it need not be waited for.
