@@ -18,6 +18,8 @@ struct Field {
     name_length: u32,
     value: u32,
     value_length: u32,
+    /// Whether the text around it is as a line is written.
+    is_line: bool,
 }
 
 impl Fields {
@@ -25,11 +27,12 @@ impl Fields {
     pub(super) fn copy(bytes: &[u8], found: &[httparse::Header<'_>]) -> Self {
         let base = bytes.as_ptr() as usize;
         let at = |part: &[u8]| (part.as_ptr() as usize).saturating_sub(base) as u32;
-        let field = |field: &httparse::Header<'_>| Field {
-            name: at(field.name.as_bytes()),
-            name_length: field.name.len() as u32,
-            value: at(field.value),
-            value_length: field.value.len() as u32,
+        let field = |field: &httparse::Header<'_>| {
+            let (name, name_length) = (at(field.name.as_bytes()), field.name.len() as u32);
+            let (value, value_length) = (at(field.value), field.value.len() as u32);
+            let (colon, end) = ((name + name_length) as usize, (value + value_length) as usize);
+            let is_line = bytes.get(colon..value as usize) == Some(b": ") && bytes.get(end..end + 2) == Some(b"\r\n");
+            Field { name, name_length, value, value_length, is_line }
         };
         // Room for the field or two that take another's place.
         let mut text = Vec::with_capacity(bytes.len() + 128);
@@ -81,13 +84,30 @@ impl Fields {
         self.list.iter().map(|field| (self.name_of(field), self.value_of(field)))
     }
 
+    /// Writes those of which this says so by name and value, a line each.
+    pub fn write(&self, out: &mut Vec<u8>, mut stays: impl FnMut(&[u8], &[u8]) -> bool) {
+        for field in &self.list {
+            let (name, value) = (self.name_of(field), self.value_of(field));
+            if !stays(name, value) {
+                continue;
+            }
+            if field.is_line {
+                out.extend_from_slice(part(&self.text, field.name, field.name_length + field.value_length + 4));
+                continue;
+            }
+            for part in [name, b": ", value, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
+
     /// One more, of valid characters.
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
         let at = self.text.len() as u32;
         self.text.extend_from_slice(name);
         self.text.extend_from_slice(value);
         let (name_length, value_length) = (name.len() as u32, value.len() as u32);
-        self.list.push(Field { name: at, name_length, value: at + name_length, value_length });
+        self.list.push(Field { name: at, name_length, value: at + name_length, value_length, is_line: false });
     }
 
     pub(super) fn retain(&mut self, mut keeps: impl FnMut(&[u8], &[u8]) -> bool) {

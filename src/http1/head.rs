@@ -261,12 +261,7 @@ impl Head {
             reason => out.extend_from_slice(reason),
         }
         out.extend_from_slice(b"\r\n");
-        for (name, value) in self.fields() {
-            out.extend_from_slice(name);
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value);
-            out.extend_from_slice(b"\r\n");
-        }
+        self.fields.write(out, |_, _| true);
     }
 
     /// The same as the parts of a response, for who writes those.

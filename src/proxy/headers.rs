@@ -42,6 +42,9 @@ pub(super) enum Length {
 /// Where fields are put.
 pub(super) trait Lines {
     fn put(&mut self, name: &[u8], parts: &[&[u8]]);
+
+    /// Puts those fields that stay.
+    fn put_all(&mut self, fields: &Fields, stays: impl FnMut(&[u8], &[u8]) -> bool);
 }
 
 impl Lines for Vec<u8> {
@@ -53,9 +56,17 @@ impl Lines for Vec<u8> {
         }
         self.extend_from_slice(b"\r\n");
     }
+
+    fn put_all(&mut self, fields: &Fields, stays: impl FnMut(&[u8], &[u8]) -> bool) {
+        fields.write(self, stays);
+    }
 }
 
 impl Lines for HeaderMap {
+    fn put_all(&mut self, fields: &Fields, mut stays: impl FnMut(&[u8], &[u8]) -> bool) {
+        fields.iter().filter(|(name, value)| stays(name, value)).for_each(|(name, value)| self.put(name, &[value]));
+    }
+
     fn put(&mut self, name: &[u8], parts: &[&[u8]]) {
         // Made of addresses, a checked host and values that were header values before.
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(&parts.concat())) {
@@ -131,14 +142,15 @@ impl<'a> Outgoing<'a> {
         }
         let headers = &self.head.headers;
         let mut has_cookie = false;
-        for (name, value) in headers.iter() {
-            match self.fate(name) {
-                _ if self.named.iter().any(|one| one == name) => {}
-                Fate::Stays => out.put(name, &[value]),
-                Fate::IsCookie => has_cookie = true,
-                Fate::Goes => {}
+        out.put_all(headers, |name, _| match self.fate(name) {
+            _ if self.named.iter().any(|one| one == name) => false,
+            Fate::Stays => true,
+            Fate::IsCookie => {
+                has_cookie = true;
+                false
             }
-        }
+            Fate::Goes => false,
+        });
         if has_cookie {
             put_cookies(out, headers);
         }

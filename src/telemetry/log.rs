@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Lines that wait for whoever reads the log; beyond, lines are dropped and counted.
-const WAITING: usize = 16_384;
+const WAITING: usize = 4_096;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 

@@ -4,7 +4,7 @@
 //! A connection is a socket and nothing else: no task reads it, and while it is parked it holds no buffer. What its
 //! endpoint has done meanwhile is seen when it is taken up again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -18,7 +18,6 @@ use std::time::Duration;
 use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::unconstrained;
-use tokio::time::Instant;
 
 use super::connect;
 use super::desk::Desk;
@@ -27,9 +26,9 @@ use super::socket::is_hang_up;
 use crate::http1::{Answer, Beginning, Fault, Framing, Head};
 use crate::tls::Stream;
 
-/// A parked connection is not used again after this time: SDK servers close idle ones after 5 s,
+/// A parked connection is not used again after so many sweeps, which are seconds: SDK servers close idle ones after 5 s,
 /// and one that is just being closed loses the request.
-const IDLE: Duration = Duration::from_secs(4);
+const IDLE: u64 = 4;
 
 /// Parked connections per endpoint and worker; more are closed.
 const MOST_PARKED: usize = 256;
@@ -38,12 +37,14 @@ const MOST_PARKED: usize = 256;
 #[derive(Default)]
 pub struct Wire {
     parked: RefCell<HashMap<u64, Vec<Parked>>>,
+    sweeps: Cell<u64>,
     desk: Desk,
 }
 
 struct Parked {
     stream: Stream,
-    since: Instant,
+    /// Sweeps before it was parked.
+    since: u64,
 }
 
 /// An answer whose head is here.
@@ -255,10 +256,12 @@ impl Wire {
         }
     }
 
-    /// Closes connections that have been idle for too long; to be called every second or so.
+    /// Closes connections that have been idle for too long; to be called every second, which is also the clock by which
+    /// they are: to ask for the time would be half the cost of taking one up.
     pub fn sweep(&self) {
+        self.sweeps.set(self.sweeps.get() + 1);
         self.parked.borrow_mut().retain(|_, parked| {
-            parked.retain_mut(|one| one.since.elapsed() < IDLE && is_quiet(&mut one.stream));
+            parked.retain_mut(|one| self.is_fresh(one.since) && is_quiet(&mut one.stream));
             !parked.is_empty()
         });
     }
@@ -270,17 +273,21 @@ impl Wire {
         let parked = parked.get_mut(&endpoint)?;
         loop {
             let mut one = parked.pop()?;
-            if one.since.elapsed() < IDLE && is_quiet(&mut one.stream) {
+            if self.is_fresh(one.since) && is_quiet(&mut one.stream) {
                 return Some(one.stream);
             }
         }
+    }
+
+    fn is_fresh(&self, since: u64) -> bool {
+        self.sweeps.get() - since < IDLE
     }
 
     fn park(&self, endpoint: u64, stream: Stream) {
         let mut parked = self.parked.borrow_mut();
         let parked = parked.entry(endpoint).or_default();
         if parked.len() < MOST_PARKED {
-            parked.push(Parked { stream, since: Instant::now() });
+            parked.push(Parked { stream, since: self.sweeps.get() });
         }
     }
 }
