@@ -51,18 +51,14 @@ step "a build that counts"
 # In the very profile of the last build, slow as its linking is: a crate's symbols have a hash of the profile in their names, and
 # counts of another name are counts of nothing.
 rm -rf "$home/raw"
-# The order in which functions are first called is kept beside the counts: in that order the last build lays them out, so that what a
-# start touches is a few pages together and not one in each corner of the binary.
-RUSTFLAGS="-Cprofile-generate=$home/raw -Cllvm-args=-pgo-temporal-instrumentation" build "$home/counting"
+RUSTFLAGS="-Cprofile-generate=$home/raw" build "$home/counting"
 
 step "training"
 BENCH_DUALGATE=$home/counting/$host/release/dualgate cargo bench --locked --profile dev --bench forward -- train
 "$tool" merge -o "$home/merged.profdata" "$home/raw"
-"$tool" order -o "$home/order" "$home/merged.profdata" || : > "$home/order"
 
 step "the build that knows"
 # cargo does not see that a profile of the same name has changed.
 rm -rf "$home/final"
-RUSTFLAGS="-Cprofile-use=$home/merged.profdata -Clink-arg=-Wl,--no-warn-symbol-ordering,--symbol-ordering-file=$home/order" \
-    build "$home/final"
+RUSTFLAGS="-Cprofile-use=$home/merged.profdata" build "$home/final"
 finish "$home/final" "with a profile"

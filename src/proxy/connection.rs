@@ -81,7 +81,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
         peer: Rc::new(peer),
         stage: worker.site.stage.clone(),
         watched: Watched::new(stream),
-        post: worker.vigil.post(),
+        post: Rc::new(worker.vigil.post()),
         worker,
     };
     let mut line = Line::new(connection.watched.raw(), connection.watched.clone());
@@ -106,7 +106,7 @@ pub(super) struct Connection {
     pub(super) peer: Rc<Peer>,
     pub(super) stage: watch::Receiver<Stage>,
     /// For what an idle connection waits for.
-    post: Post,
+    post: Rc<Post>,
 }
 
 impl Connection {
@@ -146,7 +146,10 @@ impl Connection {
             let (closes, serving): (_, Serving<'_>) = match coming {
                 Coming::Whole(Plain { head, body, length }) => {
                     line.pass(length);
-                    (headers::says_close(&head.headers), boxed(|| self.worker.serve_whole(&self.peer, head, body)))
+                    (
+                        headers::says_close(&head.headers),
+                        boxed(|| self.worker.serve_whole(&self.peer, head, body, self.post.clone())),
+                    )
                 }
                 Coming::Short(_) | Coming::Other => {
                     let Some(Taken { line: back, admitted, asker }) = boxed(|| reader::take(&self, line)).await else {
@@ -154,7 +157,7 @@ impl Connection {
                     };
                     line = back;
                     let closes = headers::says_close(&admitted.head().headers);
-                    (closes, boxed(|| self.worker.serve_taken(&self.peer, admitted, asker)))
+                    (closes, boxed(|| self.worker.serve_taken(&self.peer, admitted, asker, self.post.clone())))
                 }
             };
             if !self.answer(&mut line, serving, closes).await {
@@ -181,7 +184,7 @@ impl Connection {
         };
         closes |= answer.head.get("connection").is_some() || worker.vigil.stage() >= Stage::Draining;
         let desk = worker.wire.desk();
-        let mut writer = Writer::new(answer, closes, desk, &worker.dates);
+        let mut writer = Writer::new(answer, closes, worker);
         let written = poll_fn(|context| match writer.poll(context, &mut line.stream, desk) {
             Poll::Ready(written) => Poll::Ready(Some(written)),
             Poll::Pending => line.poll_gone(worker, context).map(|()| None),
@@ -215,7 +218,8 @@ impl Connection {
                 let mut asker = Asker::default();
                 let (parts, body) = request.into_parts();
                 let admitted = worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await;
-                let answer = boxed(|| worker.serve(&peer, admitted, Some(exchange.clone()), &mut asker)).await;
+                let post = Rc::new(worker.vigil.post());
+                let answer = boxed(|| worker.serve(&peer, admitted, (Some(exchange.clone()), post), &mut asker)).await;
                 let mut response = answer.into_response(&worker.wire, exchange);
                 // What ends a connection of HTTP/1 is for one stream here (RFC 9113, 8.2.2).
                 response.headers_mut().remove(http::header::CONNECTION);

@@ -93,15 +93,15 @@ impl Worker {
     }
 
     /// Answers a request that came whole, whatever happens.
-    pub(super) async fn serve_whole(&self, peer: &Peer, head: Box<RequestHead>, body: Bytes) -> Answer {
+    pub(super) async fn serve_whole(&self, peer: &Peer, head: Box<RequestHead>, body: Bytes, post: Rc<Post>) -> Answer {
         let mut asker = Asker::default();
         let admitted = self.admit(peer, head, Came::Whole(body), &mut asker).await;
-        self.serve(peer, admitted, None, &mut asker).await
+        self.serve(peer, admitted, (None, post), &mut asker).await
     }
 
     /// The same, of one that was looked at before.
-    pub(super) async fn serve_taken(&self, peer: &Peer, admitted: Admitted, mut asker: Box<Asker>) -> Answer {
-        self.serve(peer, Ok(admitted), None, &mut asker).await
+    pub(super) async fn serve_taken(&self, peer: &Peer, admitted: Admitted, mut asker: Box<Asker>, post: Rc<Post>) -> Answer {
+        self.serve(peer, Ok(admitted), (None, post), &mut asker).await
     }
 
     /// Answers a request, whatever happens.
@@ -109,11 +109,11 @@ impl Worker {
         &self,
         peer: &Peer,
         admitted: Result<Admitted, ProxyError>,
-        exchange: Option<Rc<Exchange>>,
+        (exchange, post): (Option<Rc<Exchange>>, Rc<Post>),
         asker: &mut Asker,
     ) -> Answer {
         let answer = match admitted {
-            Ok(admitted) => self.forward(peer, admitted, exchange, asker).await,
+            Ok(admitted) => self.forward(peer, admitted, exchange, post, asker).await,
             Err(error) => Err(error),
         };
         asker.is_settled = true;
@@ -125,6 +125,7 @@ impl Worker {
         peer: &Peer,
         admitted: Admitted,
         exchange: Option<Rc<Exchange>>,
+        post: Rc<Post>,
         asker: &mut Asker,
     ) -> Result<Answer, ProxyError> {
         let mut admitted = admitted;
@@ -139,7 +140,6 @@ impl Worker {
         }
         let permit = permit?;
         let cargo = Cargo::new(body, *pause, exchange);
-        let post = self.vigil.post();
         let (seat, replied) = self.deliver(service.clone(), &facts, &outgoing, cargo, &post, asker).await?;
         self.answer(&facts, seat, replied, permit, post, asker)
     }
@@ -209,7 +209,7 @@ impl Worker {
         seat: Seat,
         replied: Replied,
         permit: Permit,
-        post: Post,
+        post: Rc<Post>,
         asker: &mut Asker,
     ) -> Result<Answer, ProxyError> {
         let Replied { mut head, source, progress } = replied;
@@ -305,7 +305,7 @@ impl Worker {
     }
 }
 
-fn event_stream(head: &mut Head, seat: &Seat, post: Post, case: Case) -> EventStream {
+fn event_stream(head: &mut Head, seat: &Seat, post: Rc<Post>, case: Case) -> EventStream {
     let kind = if matches!(case.kind, Kind::Listen | Kind::Subscribe) { StreamKind::Listen } else { StreamKind::Call };
     let interval = seat.service.config.traffic.keep_alive;
     head.remove("content-length");

@@ -146,7 +146,8 @@ fn service(
                 }
                 other => other,
             };
-            let answer = boxed(|| worker.serve(&peer, admitted, Some(exchange.clone()), &mut asker)).await;
+            let post = Rc::new(worker.vigil.post());
+            let answer = boxed(|| worker.serve(&peer, admitted, (Some(exchange.clone()), post), &mut asker)).await;
             Ok::<_, Infallible>(answer.into_response(&worker.wire, exchange))
         }
     })

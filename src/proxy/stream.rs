@@ -1,6 +1,7 @@
 //! What a running event stream needs beside its bytes: comments while it is quiet, and last words
 //! that its client survives.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub(super) struct EventStream {
     interval: Duration,
     last: Instant,
     case: Case,
-    post: Post,
+    post: Rc<Post>,
     open: StreamGuard,
 }
 
@@ -45,7 +46,7 @@ impl EventStream {
         case: Case,
         is_encoded: bool,
         interval: Duration,
-        post: Post,
+        post: Rc<Post>,
         endpoint: &Arc<Endpoint>,
         open: StreamGuard,
     ) -> Self {

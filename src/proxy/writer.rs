@@ -9,7 +9,9 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 
+use super::Worker;
 use super::body::{Answer, Piece, ToClient};
 use crate::telemetry::clock;
 use crate::upstream::Desk;
@@ -45,19 +47,19 @@ pub(super) struct Writer {
     over: Option<Over>,
 }
 
-/// The date as it is written, made anew once a second.
+/// The date as it is written, made anew when the time has been looked at anew.
 #[derive(Default)]
-pub(super) struct Dates(RefCell<(u64, String)>);
+pub(super) struct Dates(RefCell<Option<(Instant, String)>>);
 
 impl Dates {
-    fn put(&self, out: &mut Vec<u8>) {
-        let now = clock::since_epoch();
-        let second = now.as_secs();
+    fn put(&self, looked: Instant, out: &mut Vec<u8>) {
         let mut kept = self.0.borrow_mut();
-        if kept.0 != second || kept.1.is_empty() {
-            *kept = (second, httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + now));
+        if let Some((_, date)) = kept.as_ref().filter(|(then, _)| *then == looked) {
+            return line(out, b"date", date.as_bytes());
         }
-        line(out, b"date", kept.1.as_bytes());
+        let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + clock::since_epoch());
+        line(out, b"date", date.as_bytes());
+        *kept = Some((looked, date));
     }
 }
 
@@ -69,13 +71,13 @@ enum Over {
 
 impl Writer {
     /// Begins with the head. `closes`: the connection is closed after this answer, and that is said.
-    pub(super) fn new(answer: Answer, closes: bool, desk: &Desk, dates: &Dates) -> Self {
+    pub(super) fn new(answer: Answer, closes: bool, worker: &Worker) -> Self {
         let Answer { head, body } = answer;
-        let mut waiting = desk.writing();
+        let mut waiting = worker.wire.desk().writing();
         head.write(&mut waiting);
         if head.get("date").is_none() {
             // RFC 9110, 6.6.1: who forwards an answer without one says when it came.
-            dates.put(&mut waiting);
+            worker.dates.put(worker.vigil.now(), &mut waiting);
         }
         let has_none = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let is_said = head.get("content-length").is_some();

@@ -1,7 +1,7 @@
 //! Buffers that a worker's connections share: bytes lie in them while they are at hand, and what has to wait for
 //! somebody is moved out, so that an idle connection or stream holds none.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// Bytes read at a time. Half of it makes large answers 10 % dearer, twice as much makes them no cheaper.
 pub const READ: usize = 256 << 10;
@@ -14,8 +14,10 @@ const MOST_WRITTEN: usize = 64 << 10;
 
 /// The buffers of one worker. A buffer is taken and put back within one poll, or goes with what is left in it: who
 /// kept a place in it across an await would find somebody else's bytes there.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Desk {
+    /// The buffer that goes from hand to hand; empty while somebody has it.
+    at_hand: Cell<Vec<u8>>,
     to_read: RefCell<Vec<Vec<u8>>>,
     to_write: RefCell<Vec<Vec<u8>>>,
 }
@@ -23,14 +25,25 @@ pub struct Desk {
 impl Desk {
     /// A buffer of [`READ`] bytes to read into.
     pub fn reading(&self) -> Vec<u8> {
+        let at_hand = self.at_hand.take();
+        if !at_hand.is_empty() {
+            return at_hand;
+        }
         self.to_read.borrow_mut().pop().unwrap_or_else(|| vec![0; READ])
     }
 
     /// Gives a buffer back that was read into, with whatever is in it.
     pub fn put_reading(&self, buffer: Vec<u8>) {
+        if buffer.len() != READ {
+            return;
+        }
+        let before = self.at_hand.replace(buffer);
+        if before.is_empty() {
+            return;
+        }
         let mut kept = self.to_read.borrow_mut();
-        if buffer.len() == READ && kept.len() < MOST_KEPT {
-            kept.push(buffer);
+        if kept.len() < MOST_KEPT {
+            kept.push(before);
         }
     }
 
