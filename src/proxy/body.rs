@@ -127,6 +127,11 @@ impl ToClient {
         }
     }
 
+    /// Whether it is an event stream.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self, Self::Held(held) if held.stream.is_some())
+    }
+
     /// Whether nothing more comes.
     pub(super) fn is_over(&self) -> bool {
         match self {

@@ -184,6 +184,10 @@ impl Connection {
         };
         closes |= answer.head.get("connection").is_some() || worker.vigil.stage() >= Stage::Draining;
         let desk = worker.wire.desk();
+        if answer.body.is_stream() {
+            // It may last for hours, and nothing else is asked on this connection meanwhile.
+            self.peer.forget();
+        }
         let mut writer = Writer::new(answer, closes, worker);
         let written = poll_fn(|context| match writer.poll(context, &mut line.stream, desk) {
             Poll::Ready(written) => Poll::Ready(Some(written)),

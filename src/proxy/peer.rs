@@ -82,6 +82,12 @@ impl Peer {
         Self { address, trusted, secure: door.tls.is_some(), is_local: door.is_local, shown, sessions, introduction }
     }
 
+    /// Lets go of what would only make its next request cheaper.
+    pub(super) fn forget(&self) {
+        self.sessions.0.take();
+        self.introduction.0.take();
+    }
+
     /// The scheme that the client used.
     pub(super) fn scheme(&self) -> &'static str {
         if self.secure { "https" } else { "http" }
