@@ -545,3 +545,45 @@ async fn many_answers_on_one_worker_never_get_each_others_bytes() {
     }
     futures::future::join_all(all).await;
 }
+
+/// A server may begin its answer before it has read all of a request, and go on reading.
+#[tokio::test]
+async fn a_request_reaches_its_server_whole_also_where_the_answer_begins_before_its_end() {
+    for size in [60 << 10, 24 << 20] {
+        let listener = narrow_listener();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut first = [0; 100];
+                    if !stream.read(&mut first).await.is_ok_and(|read| read == 100) {
+                        return;
+                    }
+                    let begin =
+                        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n4\r\n: a\n\r\n";
+                    stream.write_all(begin.as_bytes()).await.unwrap();
+                    // The rest of the request ends with the quote that ends its body.
+                    let mut buffer = vec![0; 1 << 16];
+                    loop {
+                        match stream.read(&mut buffer).await {
+                            Ok(read) if read > 0 && buffer[read - 1] == b'"' => break,
+                            Ok(read) if read > 0 => {}
+                            _ => return,
+                        }
+                    }
+                    let end = "c\r\ndata: \"all\"\n\r\n1\r\n\n\r\n0\r\n\r\n";
+                    stream.write_all(end.as_bytes()).await.unwrap();
+                });
+            }
+        });
+        let app = Server::at(address).behind("traffic = { peek_limit = \"32MiB\", first_byte_timeout = \"60s\" }").await;
+        let mut talk = Talk::to(&app).await;
+        let long = format!("\"{}\"", "x".repeat(size));
+        for request in [post(&long).replacen("POST", "PUT", 1), post(&long)] {
+            talk.say(&request).await;
+            let body = tokio::time::timeout(Duration::from_secs(10), talk.answer()).await;
+            let body = body.unwrap_or_else(|_| panic!("{} of {size} bytes is not taken whole", &request[..4])).1;
+            assert!(String::from_utf8_lossy(&body).contains("data: \"all\""), "{}", &request[..4]);
+        }
+    }
+}
