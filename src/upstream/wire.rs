@@ -327,6 +327,10 @@ impl Flow {
                 let count = self.early.len().min(buffer.len());
                 buffer[..count].copy_from_slice(&self.early[..count]);
                 self.early.drain(..count);
+                if self.early.is_empty() {
+                    // It may be as large as a buffer, and the stream behind it go on for days.
+                    self.early = Vec::new();
+                }
                 count
             };
             let payload = self.unframe(&mut buffer[..count]).map_err(Cause::Form)?;
