@@ -587,3 +587,53 @@ async fn a_request_reaches_its_server_whole_also_where_the_answer_begins_before_
         }
     }
 }
+
+/// What is idle ends with the beginning of the drain, and what has begun is answered, whoever reads it.
+#[tokio::test]
+async fn at_a_drain_idle_connections_end_and_what_has_begun_is_answered() {
+    let server = Server::start(|ask| match ask.head.contains("/slow") {
+        true => vec![Step::Wait, Step::Say(ok(b"slow"))],
+        false => echo(ask),
+    })
+    .await;
+    let app = server.behind("").await;
+    let uploads = "PUT /put HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let mut idle = vec![Talk::to(&app).await];
+    for (request, method) in
+        [(post("\"x\""), "POST"), ("HEAD /a HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), "HEAD"), (uploads.to_owned(), "PUT")]
+    {
+        let mut talk = Talk::to(&app).await;
+        talk.say(request).await;
+        talk.answer_to(method).await;
+        assert!(talk.buffer.is_empty());
+        idle.push(talk);
+    }
+    let mut slow = Talk::to(&app).await;
+    slow.say(get("/slow")).await;
+    let halves = [post("\"abc\""), "HEAD /abc HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), uploads.to_owned()];
+    let mut begun = Vec::new();
+    for (request, cut) in
+        [(&halves[0], 20), (&halves[0], halves[0].len() - 2), (&halves[1], 20), (&halves[2], halves[2].len() - 8)]
+    {
+        let mut talk = Talk::to(&app).await;
+        talk.say(&request[..cut]).await;
+        begun.push((talk, request.clone(), cut));
+    }
+    eventually("all are asked", async || server.asked().iter().any(|ask| ask.head.contains("/slow")).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    app.stop();
+    for talk in idle {
+        assert!(talk.rest().await.is_empty());
+    }
+    for (mut talk, request, cut) in begun {
+        talk.say(&request[cut..]).await;
+        let (head, _) = talk.answer_to(&request[..4]).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{request}: {head}");
+        assert_eq!(field(&head, "connection").as_deref(), Some("close"), "{request}: {head}");
+        assert!(talk.rest().await.is_empty());
+    }
+    server.go_on().await;
+    let (head, body) = slow.answer().await;
+    assert_eq!((field(&head, "connection").as_deref(), &body[..]), (Some("close"), &b"slow"[..]));
+    app.stopped().await;
+}
