@@ -637,3 +637,46 @@ async fn at_a_drain_idle_connections_end_and_what_has_begun_is_answered() {
     assert_eq!((field(&head, "connection").as_deref(), &body[..]), (Some("close"), &b"slow"[..]));
     app.stopped().await;
 }
+
+/// Its outcome is the client's, once, in whatever phase it leaves; nothing stays in flight, and no health suffers.
+#[tokio::test]
+async fn a_client_that_leaves_is_booked_once_in_every_phase_and_nothing_stays_behind() {
+    let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"jsonrpc\":\"2.0\",";
+    let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let begun = format!("{stream}4\r\n: a\n\r\n");
+    let event = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
+    let answered = format!("{stream}{:x}\r\n{event}\r\n", event.len());
+    let whole = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\r\n{}",
+        r#"{"jsonrpc":"2.0","id":1,"result":{}}"#
+    );
+    for (said, faults, fine) in [("", 1, 0), (json, 1, 0), (stream, 1, 0), (&begun, 1, 0), (&answered, 0, 1), (&whole, 0, 1)] {
+        let answer = said.as_bytes().to_vec();
+        let server = Server::start(move |_| vec![Step::Say(answer.clone()), Step::Hold]).await;
+        let app = server.behind("").await;
+        let mut talk = Talk::to(&app).await;
+        talk.say(post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#)).await;
+        match said {
+            "" => eventually("it is asked", async || (server.asked().len() == 1).then_some(())).await,
+            _ => {
+                let mut seen = Vec::new();
+                let wanted = said.split_once("\r\n\r\n").unwrap().1.trim_end_matches("\r\n").lines().last().unwrap_or_default();
+                while !String::from_utf8_lossy(&seen).contains(wanted) || seen.is_empty() {
+                    assert!(talk.stream.read_buf(&mut seen).await.unwrap() > 0, "{said}");
+                }
+            }
+        }
+        drop(talk);
+        let service = eventually("nothing is in flight", async || {
+            let service = app.admin.service().await;
+            let requests = &service["entries"]["primary"]["requests"];
+            let counted = requests["client_fault"] == faults && requests["ok"] == fine;
+            let endpoint = &service["entries"]["primary"]["endpoints"][0];
+            (counted && endpoint["in_flight"] == 0).then(|| service.clone())
+        })
+        .await;
+        let requests = service["entries"]["primary"]["requests"].as_object().unwrap();
+        let all: u64 = requests.values().filter_map(serde_json::Value::as_u64).sum();
+        assert_eq!((all, &requests["entry_fault"]), (1, &serde_json::json!(0)), "{said}: {requests:?}");
+    }
+}
