@@ -35,21 +35,28 @@ pub(super) struct Peer {
 /// The lines that introduce a stranger, as they were written last: they change with the host that it asks for and
 /// nothing else.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Introduction(RefCell<Option<Box<(Vec<u8>, HeaderValue, Vec<u8>)>>>);
+pub(super) struct Introduction(RefCell<Option<Box<Introduced>>>);
+
+#[derive(Clone, Debug)]
+struct Introduced {
+    host: Vec<u8>,
+    via: HeaderValue,
+    lines: Vec<u8>,
+}
 
 impl Introduction {
     /// Puts the lines for this host and this `Via`.
     pub(super) fn put(&self, out: &mut Vec<u8>, host: &[u8], via: &HeaderValue, write: impl Fn(&mut Vec<u8>)) {
         if let Some(last) = &*self.0.borrow()
-            && last.0 == host
-            && last.1 == via
+            && last.host == host
+            && last.via == via
         {
-            return out.extend_from_slice(&last.2);
+            return out.extend_from_slice(&last.lines);
         }
         let mut lines = Vec::with_capacity(256);
         write(&mut lines);
         out.extend_from_slice(&lines);
-        *self.0.borrow_mut() = Some(Box::new((host.to_vec(), via.clone(), lines)));
+        *self.0.borrow_mut() = Some(Box::new(Introduced { host: host.to_vec(), via: via.clone(), lines }));
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Flow {
     persists: bool,
     /// What came together with the head.
     early: Vec<u8>,
+    /// What is not written of the request: a server may begin its answer before it has read all of that.
+    rest: Option<Box<Out>>,
 }
 
 /// Why there is no answer, by how far the request got.
@@ -186,10 +188,10 @@ impl Wire {
                 None => (Box::pin(open(endpoint, connect_timeout)).await.map_err(Trouble::Unsent)?, false),
             };
             match self.ask(stream, asked, &write).await {
-                Ok((stream, answer, early)) => {
+                Ok((stream, answer, early, rest)) => {
                     let Answer { head, framing, persists, .. } = answer;
                     let (wire, endpoint, stream) = (self.clone(), endpoint.id, Some(stream));
-                    return Ok(Reply { head, flow: Flow { wire, endpoint, stream, framing, persists, early } });
+                    return Ok(Reply { head, flow: Flow { wire, endpoint, stream, framing, persists, early, rest } });
                 }
                 Err(Trouble::Unsent(_)) if reused => {}
                 Err(trouble) => return Err(trouble),
@@ -202,7 +204,7 @@ impl Wire {
         mut stream: Stream,
         asked: &Method,
         write: impl Fn(&mut Vec<u8>),
-    ) -> Result<(Stream, Answer, Vec<u8>), Trouble> {
+    ) -> Result<(Stream, Answer, Vec<u8>, Option<Box<Out>>), Trouble> {
         let mut out = Out { bytes: self.desk.writing(), at: 0, is_broken: false };
         write(&mut out.bytes);
         let mut before = Beginning::default();
@@ -219,7 +221,7 @@ impl Wire {
         match answered {
             Ok((mut answer, early)) => {
                 answer.persists &= is_out && !out.is_broken;
-                Ok((stream, answer, early))
+                Ok((stream, answer, early, (!is_out).then(|| Box::new(out))))
             }
             Err(Trouble::Lost { cause, heard: false }) if out.at == 0 => Err(Trouble::Unsent(cause.to_string())),
             Err(trouble) => Err(trouble),
@@ -306,6 +308,12 @@ impl Flow {
             }
             let count = if self.early.is_empty() {
                 let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(None)) };
+                // Where it fails, what is read tells.
+                if let Some(rest) = &mut self.rest
+                    && rest.poll(stream, context).is_ready()
+                {
+                    self.rest = None;
+                }
                 match ready!(poll_read(stream, context, buffer)) {
                     Ok(0) if self.framing == Framing::ToClose => {
                         self.framing = Framing::Length(0);
@@ -319,6 +327,10 @@ impl Flow {
                 let count = self.early.len().min(buffer.len());
                 buffer[..count].copy_from_slice(&self.early[..count]);
                 self.early.drain(..count);
+                if self.early.is_empty() {
+                    // It may be as large as a buffer, and the stream behind it go on for days.
+                    self.early = Vec::new();
+                }
                 count
             };
             let payload = self.unframe(&mut buffer[..count]).map_err(Cause::Form)?;

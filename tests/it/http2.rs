@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::raw::{Server, Step};
 use crate::support::{
     Client, Fake, Folder, Http2, Options, TestApp, at_rest, call, eventually, narrow_listener, read_until, text,
 };
@@ -377,4 +378,18 @@ async fn hanging_and_well(address: SocketAddr, other: &Fake) -> TestApp {
     let more = "health = { kind = \"tcp\", interval = \"60s\" }\naffinity = { tester_header = \"x-try\" }";
     let file = TestApp::file(folder.path(), &[other], &[other], "100:0", more);
     TestApp::from_text(file.replacen(&other.url(), &format!("http://{address}"), 1)).await
+}
+
+/// The common watch wakes who waits, on whatever task that is: every stream has one of its own.
+#[tokio::test]
+async fn every_stream_has_its_own_time_for_the_first_byte() {
+    let server = Server::start(|_| vec![Step::Hold]).await;
+    let app = server.behind("traffic = { first_byte_timeout = \"300ms\" }").await;
+    let http2 = Http2::plain(app.address).await;
+    let asked = (0..20).map(|_| http2.send(http2.builder("GET", "/plain"), ""));
+    let answers = futures::future::join_all(asked).await;
+    let told: Vec<u16> = answers.iter().map(|answer| answer.as_ref().unwrap().status().as_u16()).collect();
+    // What listens is told so (docs/http.md).
+    assert_eq!(told, [503; 20]);
+    server.gone(20).await;
 }

@@ -545,3 +545,138 @@ async fn many_answers_on_one_worker_never_get_each_others_bytes() {
     }
     futures::future::join_all(all).await;
 }
+
+/// A server may begin its answer before it has read all of a request, and go on reading.
+#[tokio::test]
+async fn a_request_reaches_its_server_whole_also_where_the_answer_begins_before_its_end() {
+    for size in [60 << 10, 24 << 20] {
+        let listener = narrow_listener();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut first = [0; 100];
+                    if !stream.read(&mut first).await.is_ok_and(|read| read == 100) {
+                        return;
+                    }
+                    let begin =
+                        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n4\r\n: a\n\r\n";
+                    stream.write_all(begin.as_bytes()).await.unwrap();
+                    // The rest of the request ends with the quote that ends its body.
+                    let mut buffer = vec![0; 1 << 16];
+                    loop {
+                        match stream.read(&mut buffer).await {
+                            Ok(read) if read > 0 && buffer[read - 1] == b'"' => break,
+                            Ok(read) if read > 0 => {}
+                            _ => return,
+                        }
+                    }
+                    let end = "c\r\ndata: \"all\"\n\r\n1\r\n\n\r\n0\r\n\r\n";
+                    stream.write_all(end.as_bytes()).await.unwrap();
+                });
+            }
+        });
+        let app = Server::at(address).behind("traffic = { peek_limit = \"32MiB\", first_byte_timeout = \"60s\" }").await;
+        let mut talk = Talk::to(&app).await;
+        let long = format!("\"{}\"", "x".repeat(size));
+        for request in [post(&long).replacen("POST", "PUT", 1), post(&long)] {
+            talk.say(&request).await;
+            let body = tokio::time::timeout(Duration::from_secs(10), talk.answer()).await;
+            let body = body.unwrap_or_else(|_| panic!("{} of {size} bytes is not taken whole", &request[..4])).1;
+            assert!(String::from_utf8_lossy(&body).contains("data: \"all\""), "{}", &request[..4]);
+        }
+    }
+}
+
+/// What is idle ends with the beginning of the drain, and what has begun is answered, whoever reads it.
+#[tokio::test]
+async fn at_a_drain_idle_connections_end_and_what_has_begun_is_answered() {
+    let server = Server::start(|ask| match ask.head.contains("/slow") {
+        true => vec![Step::Wait, Step::Say(ok(b"slow"))],
+        false => echo(ask),
+    })
+    .await;
+    let app = server.behind("").await;
+    let uploads = "PUT /put HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let mut idle = vec![Talk::to(&app).await];
+    for (request, method) in
+        [(post("\"x\""), "POST"), ("HEAD /a HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), "HEAD"), (uploads.to_owned(), "PUT")]
+    {
+        let mut talk = Talk::to(&app).await;
+        talk.say(request).await;
+        talk.answer_to(method).await;
+        assert!(talk.buffer.is_empty());
+        idle.push(talk);
+    }
+    let mut slow = Talk::to(&app).await;
+    slow.say(get("/slow")).await;
+    let halves = [post("\"abc\""), "HEAD /abc HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), uploads.to_owned()];
+    let mut begun = Vec::new();
+    for (request, cut) in
+        [(&halves[0], 20), (&halves[0], halves[0].len() - 2), (&halves[1], 20), (&halves[2], halves[2].len() - 8)]
+    {
+        let mut talk = Talk::to(&app).await;
+        talk.say(&request[..cut]).await;
+        begun.push((talk, request.clone(), cut));
+    }
+    eventually("all are asked", async || server.asked().iter().any(|ask| ask.head.contains("/slow")).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    app.stop();
+    for talk in idle {
+        assert!(talk.rest().await.is_empty());
+    }
+    for (mut talk, request, cut) in begun {
+        talk.say(&request[cut..]).await;
+        let (head, _) = talk.answer_to(&request[..4]).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{request}: {head}");
+        assert_eq!(field(&head, "connection").as_deref(), Some("close"), "{request}: {head}");
+        assert!(talk.rest().await.is_empty());
+    }
+    server.go_on().await;
+    let (head, body) = slow.answer().await;
+    assert_eq!((field(&head, "connection").as_deref(), &body[..]), (Some("close"), &b"slow"[..]));
+    app.stopped().await;
+}
+
+/// Its outcome is the client's, once, in whatever phase it leaves; nothing stays in flight, and no health suffers.
+#[tokio::test]
+async fn a_client_that_leaves_is_booked_once_in_every_phase_and_nothing_stays_behind() {
+    let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"jsonrpc\":\"2.0\",";
+    let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let begun = format!("{stream}4\r\n: a\n\r\n");
+    let event = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
+    let answered = format!("{stream}{:x}\r\n{event}\r\n", event.len());
+    let whole = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\r\n{}",
+        r#"{"jsonrpc":"2.0","id":1,"result":{}}"#
+    );
+    for (said, faults, fine) in [("", 1, 0), (json, 1, 0), (stream, 1, 0), (&begun, 1, 0), (&answered, 0, 1), (&whole, 0, 1)] {
+        let answer = said.as_bytes().to_vec();
+        let server = Server::start(move |_| vec![Step::Say(answer.clone()), Step::Hold]).await;
+        let app = server.behind("").await;
+        let mut talk = Talk::to(&app).await;
+        talk.say(post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#)).await;
+        match said {
+            "" => eventually("it is asked", async || (server.asked().len() == 1).then_some(())).await,
+            _ => {
+                let mut seen = Vec::new();
+                let wanted = said.split_once("\r\n\r\n").unwrap().1.trim_end_matches("\r\n").lines().last().unwrap_or_default();
+                while !String::from_utf8_lossy(&seen).contains(wanted) || seen.is_empty() {
+                    assert!(talk.stream.read_buf(&mut seen).await.unwrap() > 0, "{said}");
+                }
+            }
+        }
+        drop(talk);
+        let service = eventually("nothing is in flight", async || {
+            let service = app.admin.service().await;
+            let requests = &service["entries"]["primary"]["requests"];
+            let counted = requests["client_fault"] == faults && requests["ok"] == fine;
+            let endpoint = &service["entries"]["primary"]["endpoints"][0];
+            (counted && endpoint["in_flight"] == 0).then(|| service.clone())
+        })
+        .await;
+        let requests = service["entries"]["primary"]["requests"].as_object().unwrap();
+        let all: u64 = requests.values().filter_map(serde_json::Value::as_u64).sum();
+        assert_eq!((all, &requests["entry_fault"]), (1, &serde_json::json!(0)), "{said}: {requests:?}");
+    }
+}
