@@ -26,7 +26,6 @@ impl fmt::Display for Fault {
 
 /// What the first bytes of an answer come to.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is given, and a box would be an allocation a request")]
 pub enum Read {
     /// There is no whole head yet.
     More,
@@ -39,8 +38,8 @@ pub enum Read {
 /// An answer whose head is complete.
 #[derive(Debug)]
 pub struct Answer {
-    /// Status and fields.
-    pub head: Head,
+    /// Status and fields; by a pointer, since answers change hands often.
+    pub head: Box<Head>,
     /// How the body is framed.
     pub framing: Framing,
     /// Bytes of the head; the body begins behind them.
@@ -92,7 +91,7 @@ pub fn answer(bytes: &[u8], asked: &Method) -> Result<Read, Fault> {
     let reason = parsed.reason.unwrap_or_default();
     let start = if reason.is_empty() { 0 } else { (reason.as_ptr() as usize).saturating_sub(bytes.as_ptr() as usize) };
     let fields = Fields::copy(&bytes[..length], parsed.headers);
-    let mut head = Head { status, reason: start..start + reason.len(), fields };
+    let mut head = Box::new(Head { status, reason: start..start + reason.len(), fields });
     said.say_once(&mut head);
     Ok(Read::Final(Answer { head, framing, length, persists }))
 }

@@ -28,7 +28,7 @@ const WIND_UP: Duration = Duration::from_secs(15);
 
 /// An answer as it is to be written.
 pub(super) struct Answer {
-    pub(super) head: Head,
+    pub(super) head: Box<Head>,
     pub(super) body: ToClient,
 }
 

@@ -142,7 +142,7 @@ impl Worker {
                 let (parts, incoming) = response.into_parts();
                 let source = Source::Upload { incoming, lease: Some(lease) };
                 Head::read_by_hyper(&parts, outgoing.method())
-                    .map(|head| Replied { head, source, progress: Some(running.progress.clone()) })
+                    .map(|head| Replied { head: Box::new(head), source, progress: Some(running.progress.clone()) })
                     .map_err(|fault| Trouble::Lost { cause: Cause::Form(fault), heard: true })
             }
             Err(UploadTrouble::Unsent(back, cause)) => {

@@ -47,7 +47,7 @@ pub(super) struct Admitted {
 
 /// What an endpoint said.
 pub(super) struct Replied {
-    pub(super) head: Head,
+    pub(super) head: Box<Head>,
     pub(super) source: Source,
     /// Of the upload that it is an answer to.
     pub(super) progress: Option<Rc<Progress>>,
@@ -301,7 +301,7 @@ impl Worker {
             None => tracing::debug!(%error, status = response.status().as_u16(), "request of no service"),
         }
         let (parts, words) = response.into_parts();
-        Answer { head: Head::from(&parts), body: ToClient::Own(words) }
+        Answer { head: Box::new(Head::from(&parts)), body: ToClient::Own(words) }
     }
 }
 

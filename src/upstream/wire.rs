@@ -50,7 +50,7 @@ struct Parked {
 /// An answer whose head is here.
 pub struct Reply {
     /// Status and fields.
-    pub head: Head,
+    pub head: Box<Head>,
     /// The body.
     pub flow: Flow,
 }
