@@ -9,6 +9,7 @@ mod socket;
 mod stripes;
 pub mod tally;
 pub mod tools;
+pub mod trouble;
 pub mod uploads;
 pub mod wire;
 
@@ -16,5 +17,6 @@ pub use desk::Desk;
 pub use endpoint::Endpoint;
 pub use gate::{Gate, Ticket};
 pub use tally::{EntryTally, ServiceTally, StreamGuard, StreamKind};
+pub use trouble::{Cause, Trouble};
 pub use uploads::{Begun, Lease, UploadTrouble, Uploads};
-pub use wire::{Cause, Flow, Reply, Trouble, Wire};
+pub use wire::{Flow, Reply, Wire};
