@@ -27,7 +27,8 @@ BOUNDS = Path(__file__).with_name("bounds.json")
 
 # Above what was measured. Counts repeat within a percent; memory comes in pages and arenas, and how many pages of the binary
 # are there is also a matter of what the system has read ahead.
-ROOM = {"instructions": 1.03, "system calls": 1.03, "KiB": 1.10, "KiB: after the start, with pages of the binary": 1.25}
+ROOM = {"instructions": 1.05, "system calls": 1.05, "KiB": 1.25,
+        "system calls: a connection and a small POST": 1.15, "KiB: after the start, with pages of the binary": 1.40}
 # Where a new bound would be below so much of the old one, the report says so.
 SLACK = 0.9
 
