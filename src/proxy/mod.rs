@@ -1,12 +1,14 @@
 //! Traffic: from a client's connection to an endpoint's and back.
 //!
 //! ```text
-//! listen ── connection ── rim ── forward ─────────────────────────────────── body
-//!                                   │ facts      headers, and a bounded peek at the body
-//!                                   │ seat       snapshot + pure decision + ticket
-//!                                   │ wire       send; the trouble says how far it got
+//! listen ── connection ── rim ── forward ─────────────────────────────────── body ── writer
+//!             │ line                │ facts      headers, and a bounded peek at the body
+//!             └ reader (hyper)      │ seat       snapshot + pure decision + ticket
+//!                                   │ cargo      send; the trouble says how far it got
 //!                                   └ headers    session id sealed; the body keeps the ticket to its end
 //! ```
+//!
+//! Times, the end of the process and silent endpoints are watched for all of a worker's requests together: `vigil`.
 //!
 //! Beside it, for HTTP+SSE alone, `channel`: what a session's POSTs and its GET stream share.
 
