@@ -216,6 +216,20 @@ impl fmt::Display for Split {
 }
 
 /// Stored and exchanged as the secondary's basis points: one number cannot contradict itself.
+/// In basis points.
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u16(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let points = u16::deserialize(deserializer)?;
+        Self::from_basis_points(points).ok_or_else(|| serde::de::Error::custom(format!("{points} basis points: at most {WHOLE}")))
+    }
+}
+
 impl Serialize for Split {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u16(self.secondary.0)
