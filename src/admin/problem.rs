@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::control::{OrderError, Status};
 use crate::domain::machine::Refusal;
+use crate::domain::rollout::Refused;
 use crate::domain::{Entry, Split};
 
 pub(super) mod kinds;
@@ -165,6 +166,29 @@ fn of_refusal(refusal: &Refusal, detail: String) -> Problem {
         Refusal::EntryInUse { entry, .. } => of(kinds::ENTRY_IN_USE)
             .hint(format!("deploy to {}, or set the share of {entry} to 0 first, or --force (\"force\": true)", entry.other())),
         Refusal::EndpointOfBoth { .. } => of(kinds::ENDPOINT_OF_BOTH).at("/endpoints"),
+        Refusal::Rollout(refused) => of_rollout(refused, detail),
+    }
+}
+
+fn of_rollout(refused: &Refused, detail: String) -> Problem {
+    let of = |kind: &'static Kind| Problem::new(kind, detail.clone());
+    match refused {
+        Refused::None { .. } => {
+            of(kinds::NO_SUCH_ROLLOUT).hint("GET …/rollout shows the last one, …/records all that there were")
+        }
+        Refused::Active { .. } => of(kinds::ROLLOUT_ACTIVE).hint("wait for it, or abort it"),
+        Refused::StaleStep { current, .. } => {
+            of(kinds::STALE_STEP).hint(format!("look what has happened; the step is {} now", current + 1))
+        }
+        Refused::Still { .. } => of(kinds::STANDS_STILL).hint("resume, then advance"),
+        Refused::Obstructed { .. } => of(kinds::OBSTRUCTED).hint("--force with --reason does it all the same, and is audited"),
+        Refused::OtherVersion { .. } => of(kinds::OTHER_VERSION),
+        Refused::NothingToApprove { .. } => of(kinds::NOTHING_TO_APPROVE).hint("gates = [\"approval\"] in a step asks for it"),
+        Refused::OwnApproval { .. } => of(kinds::OWN_APPROVAL).hint("Dualgate-Actor says who asks"),
+        Refused::IsStable { .. } => of(kinds::IS_STABLE),
+        Refused::BeyondPlan { .. } => of(kinds::BEYOND_PLAN).hint("promote, or set the split back first"),
+        Refused::ForceWithoutReason => of(kinds::REASON).at("/reason"),
+        Refused::Plan { .. } => of(kinds::PLAN),
     }
 }
 

@@ -11,7 +11,8 @@ use super::{
     Admin, Affinity, Config, ConfigError, ErrorShape, Health, HealthKind, HostSeen, Limits, Log, Network, Plain, Service,
     Shutdown, Traffic, endpoint, raw,
 };
-use crate::domain::machine::{Authority, EntrySpec, Rules};
+use crate::domain::judge;
+use crate::domain::machine::{Authority, EntrySpec, Leave, Rules};
 use crate::domain::{Entry, KeySource, PerEntry, Share, Split, Thresholds};
 
 mod foolish;
@@ -214,6 +215,8 @@ impl Checker<'_> {
             failover: raw.traffic.failover.unwrap_or(true),
             grace: Duration::from_secs(1),
             volatile: false,
+            judge: judge::Rules::default(),
+            leave: Leave::default(),
         }
     }
 

@@ -268,6 +268,7 @@ impl Conductor {
                 Effect::Save(state) => self.save(at, state),
                 Effect::Answer(ticket, answer) => self.answer(at, ticket, answer.map_err(OrderError::from)),
                 Effect::Tell(note) => self.tell(at, note),
+                Effect::Ask { .. } | Effect::Record(_) => {}
             }
         }
     }

@@ -10,8 +10,6 @@
 //! disk, and at a start the highest number wins, so that whatever the disk got of a cancelled raise
 //! loses against the brake.
 
-// `core`, not `std`: an address as a value, and no socket to go with it.
-use core::net::IpAddr;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -19,26 +17,39 @@ use super::clock::Moment;
 use super::decide::Scene;
 use super::entry::{Entry, PerEntry};
 use super::health::{Standing, Thresholds};
+use super::judge;
 use super::retry::Retry;
+use super::rollout::Event as rollout_event;
+use super::rollout::{Live, Rollout};
 use super::split::{Phase, Share, Split};
 
 mod command;
 mod disk;
 mod durable;
+mod event;
 mod instances;
+mod note;
 mod orders;
 mod reload;
 mod restore;
+mod rollout;
+mod sitting;
+mod steering;
 #[cfg(test)]
 mod tests;
 mod watch;
 
+use self::rollout::Move;
 use instances::Looked;
 use reload::Dropped;
+use sitting::Sitting;
 use watch::Watched;
 
-pub use command::{Change, Command, Deploy, Note, Order, Refusal, Ticket};
-pub use durable::{Brake, Condemned, Durable, EndpointSpec, EntrySpec, Found, Resolve};
+pub use command::{Change, Command, Deploy, Order, Refusal, Start, Ticket};
+pub use durable::{Brake, Braked, Condemned, Durable, EndpointSpec, EntrySpec, Found, Resolve};
+pub use event::{Effect, Event};
+pub use note::Note;
+pub use sitting::{Leave, Watching};
 
 /// What the configuration says about a service, as far as the machine needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +70,10 @@ pub struct Rules {
     pub grace: Duration,
     /// Nothing is kept over a restart.
     pub volatile: bool,
+    /// By what candidates are judged.
+    pub judge: judge::Rules,
+    /// How sessions leave an entry that was rolled back.
+    pub leave: Leave,
 }
 
 /// Who may write the split.
@@ -68,73 +83,6 @@ pub enum Authority {
     State,
     /// The file; a reload is the only writer (rollback excepted, which is legal in every state).
     Config,
-}
-
-/// What happens to a service.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// Somebody wants a change.
-    Ordered(Order),
-    /// A health check ended.
-    Probed {
-        /// The entry of the endpoint.
-        entry: Entry,
-        /// The endpoint's name.
-        endpoint: String,
-        /// Whether it passed.
-        success: bool,
-    },
-    /// Traffic met one failure after the other at an endpoint.
-    Suspected {
-        /// The entry of the endpoint.
-        entry: Entry,
-        /// The endpoint's name.
-        endpoint: String,
-    },
-    /// A host was looked up.
-    Resolved {
-        /// The entry of the endpoint.
-        entry: Entry,
-        /// The endpoint as it was configured when it was asked.
-        endpoint: EndpointSpec,
-        /// All addresses of its host, or why there is no answer.
-        answer: Result<Vec<IpAddr>, String>,
-    },
-    /// A save ended.
-    Saved {
-        /// The revision that was being saved.
-        revision: u64,
-        /// The disk's reason, where it failed.
-        failure: Option<String>,
-    },
-    /// The brake was written, or its bound ran out.
-    Braked {
-        /// The revision in the brake.
-        revision: u64,
-        /// Whether it is on the disk.
-        written: bool,
-    },
-    /// The configuration was read anew.
-    Configured(Box<Rules>),
-    /// The service is configured no more: whoever waits is told so, and what is owed to the disk is handed over.
-    Dismissed,
-    /// Time passes.
-    Tick,
-}
-
-/// What has to be done about it, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Put the present state in force.
-    Publish,
-    /// Overwrite the brake, and say [`Event::Braked`] when done or when the bound has run out.
-    Brake(Brake),
-    /// Store this state, and say [`Event::Saved`].
-    Save(Durable),
-    /// Answer a command.
-    Answer(Ticket, Result<Change, Refusal>),
-    /// Tell the audit and the event stream.
-    Tell(Note),
 }
 
 /// The machine.
@@ -161,6 +109,12 @@ pub struct Machine {
     started: Moment,
     starting: bool,
     phase: Phase,
+    live: Live,
+    sitting: Sitting,
+    held: Option<u64>,
+    leaving_since: PerEntry<Option<Moment>>,
+    /// The wall clock at the start of the process, for accounts alone.
+    origin: Duration,
 }
 
 /// Commands that wait for the disk; more are refused.
@@ -172,12 +126,14 @@ struct Waiting {
     ticket: Ticket,
     change: Change,
     note: Note,
+    moves: Move,
 }
 
 impl Machine {
     /// A machine for a service that starts now, with what was found on the disk. The state of a first
-    /// start is `fresh`. The effects publish and save.
-    pub fn start(now: Moment, rules: Rules, found: Found, fresh: Durable, phase: Phase) -> (Self, Vec<Effect>) {
+    /// start is `fresh`. `origin` is the wall clock at [`Moment::default`] (since 1970), for accounts alone. The effects publish
+    /// and save.
+    pub fn start(now: Moment, origin: Duration, rules: Rules, found: Found, fresh: Durable, phase: Phase) -> (Self, Vec<Effect>) {
         let stored = found.state.clone();
         let first = stored.is_none() && found.brake.is_none();
         let mut state = found.state.unwrap_or(fresh).braked(found.brake);
@@ -203,8 +159,14 @@ impl Machine {
             started: now,
             starting: true,
             phase,
+            live: Live::default(),
+            sitting: Sitting::default(),
+            held: None,
+            leaving_since: PerEntry::default(),
+            origin,
         };
         machine.restore_leaving(now);
+        machine.restore_rollout(now);
         for entry in Entry::BOTH {
             machine.look_anew(entry);
             machine.checks[entry] = machine.fresh_checks(entry);
@@ -212,6 +174,9 @@ impl Machine {
         machine.note_full(now);
         let mut effects = vec![Effect::Publish];
         machine.save_if_owed(&mut effects);
+        machine.note_leaving_since(now);
+        machine.sit();
+        machine.record(&mut effects);
         (machine, effects)
     }
 
@@ -227,11 +192,23 @@ impl Machine {
             Event::Braked { revision, written } => self.braked(now, revision, written, &mut effects),
             Event::Configured(rules) => self.configured(now, *rules, &mut effects),
             Event::Dismissed => self.dismissed(&mut effects),
+            Event::Watched { number, baseline } => self.watched(number, *baseline),
+            Event::Seen { number, candidate, stable } => self.seen(number, *candidate, *stable),
+            Event::Answered { number, passed, detail } => {
+                self.conduct(now, rollout_event::Answered { number, passed, detail }, &mut effects);
+            }
+            Event::Read { metric, reading } => self.conduct(now, rollout_event::Read { metric, reading }, &mut effects),
+            Event::Counted { held, kept } => self.counted(held, kept, &mut effects),
+            Event::Reverted { after } => self.reverted(after, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }
         self.align(now, &mut effects);
         self.recall(now, &mut effects);
         self.end_start(now, &mut effects);
+        self.note_leaving_since(now);
+        self.sit();
+        self.look_at_rollout(now, &mut effects);
+        self.sit();
         effects
     }
 
@@ -322,6 +299,8 @@ impl Machine {
         self.readmit(now, effects);
         if let Some((entry, since)) = self.full_since
             && entry != self.state.stable
+            // A soak that runs decides by itself.
+            && !self.rollout().is_some_and(Rollout::is_running)
             && self.waiting.is_none()
             && now.since(since) >= self.rules.confirm_after
         {

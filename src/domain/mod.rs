@@ -12,6 +12,7 @@ pub mod machine;
 pub mod outcome;
 pub mod plan;
 pub mod retry;
+pub mod rollout;
 pub mod skew;
 pub mod split;
 

@@ -14,6 +14,11 @@ impl Clock {
         Self(tokio::time::Instant::now())
     }
 
+    /// The wall clock at [`Moment::default`], since 1970, as it is now: for accounts, no decision reads it.
+    pub fn origin(&self) -> Duration {
+        since_epoch().saturating_sub(self.0.elapsed())
+    }
+
     /// Now.
     pub fn now(&self) -> Moment {
         Moment::after_start(self.0.elapsed())

@@ -1,16 +1,21 @@
 //! Commands, their answers, and what is told about them.
 
-use serde::Serialize;
 use thiserror::Error;
 
 use super::durable::{Durable, EntrySpec};
 use crate::domain::entry::Entry;
-use crate::domain::health::Standing;
-use crate::domain::split::{Share, Split};
+use crate::domain::plan::Plan;
+use crate::domain::rollout::{Refused, Wanted};
+use crate::domain::split::{Salt, Share, Split};
 
 /// Ties a command to its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u64);
+
+impl Ticket {
+    /// Nobody waits for the answer.
+    pub const NOBODY: Self = Self(0);
+}
 
 /// A command with all that is said about it.
 #[derive(Clone, Debug)]
@@ -40,6 +45,41 @@ pub enum Command {
     Deploy(Deploy),
     /// Put a state in force that was exported before; its sequence and revision do not count.
     Restore(Box<Durable>),
+    /// Begin a rollout.
+    Start(Box<Start>),
+    /// Steer the one that runs.
+    Steer(Wanted),
+    /// Candidate to 100 %, and in charge, now.
+    Promote {
+        /// Whatever health and verdict say.
+        force: bool,
+    },
+    /// Call the rollout off: candidate to 0, now, and not condemned.
+    Abort,
+    /// Evidence from outside.
+    Signal {
+        /// Whether the candidate has to go.
+        critical: bool,
+        /// The entry that it is about; none: the candidate.
+        entry: Option<Entry>,
+        /// Who says so, and what.
+        words: String,
+    },
+}
+
+/// A rollout to begin.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Its name from now on.
+    pub id: String,
+    /// Its recipe.
+    pub plan: Plan,
+    /// The entry that is to be given the clients, where somebody named it.
+    pub to: Option<Entry>,
+    /// Also to an entry that is down or condemned.
+    pub force: bool,
+    /// Deals the clients of the next epoch, where one begins.
+    pub salt: Salt,
 }
 
 impl Command {
@@ -50,6 +90,11 @@ impl Command {
             Self::Rollback => "rollback",
             Self::Deploy(_) => "deploy",
             Self::Restore(_) => "import",
+            Self::Start(_) => "rollout-start",
+            Self::Steer(wanted) => wanted.name(),
+            Self::Promote { .. } => "promote",
+            Self::Abort => "abort",
+            Self::Signal { .. } => "signal",
         }
     }
 
@@ -60,6 +105,14 @@ impl Command {
             Self::Rollback => "the candidate at 0".to_owned(),
             Self::Deploy(deploy) => format!("{}: {}", deploy.entry, deploy.spec),
             Self::Restore(state) => format!("split {}, stable {}", state.split, state.stable),
+            Self::Start(start) => format!("a rollout by {} ({})", start.plan.name, start.plan),
+            Self::Steer(Wanted::Advance { step, force: true }) => format!("advance from step {}, by force", step + 1),
+            Self::Steer(Wanted::Advance { step, .. }) => format!("advance from step {}", step + 1),
+            Self::Steer(Wanted::Approve { step }) => format!("approve step {}", step + 1),
+            Self::Steer(wanted) => wanted.name().to_owned(),
+            Self::Promote { force } => format!("the candidate in charge{}", if *force { ", by force" } else { "" }),
+            Self::Abort => "the rollout called off".to_owned(),
+            Self::Signal { words, .. } => words.clone(),
         }
     }
 }
@@ -154,162 +207,7 @@ pub enum Refusal {
         /// Who has it.
         other: Entry,
     },
-}
-
-/// Something that happened, for audit, events and log.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum Note {
-    /// The split was set by hand.
-    Split {
-        /// Who.
-        actor: String,
-        /// Why.
-        reason: Option<String>,
-        /// `90:10` before.
-        before: String,
-        /// and after.
-        after: String,
-        /// The new revision.
-        revision: u64,
-    },
-    /// The candidate was taken to 0.
-    Rollback {
-        /// Who.
-        actor: String,
-        /// Why.
-        reason: Option<String>,
-        /// The entry that was rolled back and is condemned now.
-        candidate: Entry,
-        /// The split before.
-        before: String,
-        /// and after.
-        after: String,
-        /// The new revision.
-        revision: u64,
-    },
-    /// A slot was filled.
-    Deploy {
-        /// Who.
-        actor: String,
-        /// Why.
-        reason: Option<String>,
-        /// The slot.
-        entry: Entry,
-        /// What was there.
-        before: EntrySpec,
-        /// What is there.
-        after: EntrySpec,
-        /// The new revision.
-        revision: u64,
-    },
-    /// A state that was exported before was put in force.
-    Restored {
-        /// Who.
-        actor: String,
-        /// Why.
-        reason: Option<String>,
-        /// The state before, in words.
-        before: String,
-        /// and after.
-        after: String,
-        /// The new revision.
-        revision: u64,
-    },
-    /// An entry was at 100 % for long enough and is in charge now.
-    Stable {
-        /// The entry.
-        entry: Entry,
-        /// The one that was in charge before.
-        before: Entry,
-        /// The revision, which this does not change.
-        revision: u64,
-    },
-    /// An endpoint failed its clients and is out for a while.
-    Ejected {
-        /// Its entry.
-        entry: Entry,
-        /// Its name.
-        endpoint: String,
-        /// For how long.
-        seconds: u64,
-    },
-    /// A host has other addresses than before.
-    Instances {
-        /// The entry.
-        entry: Entry,
-        /// The endpoint whose host it is.
-        endpoint: String,
-        /// Instances that came, by name.
-        joined: Vec<String>,
-        /// Instances that are leaving: they get no new clients.
-        left: Vec<String>,
-        /// Instances that have left.
-        gone: Vec<String>,
-    },
-    /// A host cannot be looked up any more; the instances known so far stay.
-    Unresolved {
-        /// The entry.
-        entry: Entry,
-        /// The endpoint whose host it is.
-        endpoint: String,
-        /// Why.
-        reason: String,
-    },
-    /// Checks turned an endpoint.
-    Health {
-        /// Its entry.
-        entry: Entry,
-        /// Its name.
-        endpoint: String,
-        /// Where it stands now.
-        standing: Standing,
-    },
-}
-
-impl Note {
-    pub(super) fn split(order: &Order, change: &Change) -> Self {
-        Self::Split {
-            actor: order.actor.clone(),
-            reason: order.reason.clone(),
-            before: change.old.to_string(),
-            after: change.new.to_string(),
-            revision: change.revision,
-        }
-    }
-
-    pub(super) fn rollback(order: &Order, candidate: Entry, change: &Change) -> Self {
-        Self::Rollback {
-            actor: order.actor.clone(),
-            reason: order.reason.clone(),
-            candidate,
-            before: change.old.to_string(),
-            after: change.new.to_string(),
-            revision: change.revision,
-        }
-    }
-
-    pub(super) fn deploy(order: &Order, entry: Entry, before: &EntrySpec, after: &EntrySpec, revision: u64) -> Self {
-        Self::Deploy {
-            actor: order.actor.clone(),
-            reason: order.reason.clone(),
-            entry,
-            before: before.clone(),
-            after: after.clone(),
-            revision,
-        }
-    }
-
-    /// Whether somebody should look at it.
-    pub fn is_trouble(&self) -> bool {
-        matches!(self, Self::Unresolved { .. } | Self::Ejected { .. })
-    }
-
-    /// Whether the durable state is another now, so that the audit must have it.
-    pub fn is_change(&self) -> bool {
-        matches!(
-            self,
-            Self::Split { .. } | Self::Rollback { .. } | Self::Deploy { .. } | Self::Stable { .. } | Self::Restored { .. }
-        )
-    }
+    /// The rollout does not allow it.
+    #[error(transparent)]
+    Rollout(#[from] Refused),
 }

@@ -1,5 +1,6 @@
 //! What is in force and what is durable, in the two orders that there are.
 
+use super::rollout::Move;
 use super::{Change, Durable, Effect, Machine, Note, Refusal, Ticket, Waiting};
 use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
@@ -7,7 +8,24 @@ use crate::domain::entry::Entry;
 impl Machine {
     /// Durable first: in force when the disk has it.
     pub(super) fn put_in_line(&mut self, next: Durable, ticket: Ticket, change: Change, note: Note, effects: &mut Vec<Effect>) {
-        self.waiting = Some(Waiting { next, ticket, change, note });
+        self.waiting = Some(Waiting { next, ticket, change, note, moves: Move::None });
+        self.save_if_owed(effects);
+    }
+
+    /// As [`Self::put_in_line`], and the rollout moves with it.
+    #[expect(clippy::too_many_arguments, reason = "all of them are of one change")]
+    pub(super) fn put_in_line_moving(
+        &mut self,
+        now: Moment,
+        mut next: Durable,
+        ticket: Ticket,
+        change: Change,
+        note: Note,
+        moves: Move,
+        effects: &mut Vec<Effect>,
+    ) {
+        next.rollout = self.moved(now, &moves);
+        self.waiting = Some(Waiting { next, ticket, change, note, moves });
         self.save_if_owed(effects);
     }
 
@@ -58,14 +76,18 @@ impl Machine {
     }
 
     pub(super) fn settle(&mut self, now: Moment, waiting: Waiting, failure: Option<String>, effects: &mut Vec<Effect>) {
-        let Waiting { next, ticket, mut change, note } = waiting;
+        let Waiting { next, ticket, mut change, note, moves } = waiting;
         if let Some(reason) = failure {
             // The disk may have it in spite of what it says: what is in force must win over it.
             self.state.sequence = self.state.sequence.max(next.sequence);
             self.durable_revision = self.durable_revision.min(self.state.revision.saturating_sub(1));
             self.brake(effects);
             self.owe_a_save();
-            return effects.push(Effect::Answer(ticket, Err(Refusal::NotStored { reason })));
+            effects.push(Effect::Answer(ticket, Err(Refusal::NotStored { reason: reason.clone() })));
+            if moves != Move::None {
+                self.not_entered(now, reason, effects);
+            }
+            return;
         }
         let entries_change = Entry::BOTH.map(|entry| {
             let is_other = next.overlay[entry] != self.state.overlay[entry];
@@ -77,9 +99,11 @@ impl Machine {
         let sequence = self.state.sequence.max(next.sequence);
         // Who has left meanwhile has left.
         let leaving = std::mem::take(&mut self.state.leaving);
-        let has_left = leaving != next.leaving;
-        self.state = Durable { sequence, leaving, ..next };
-        (self.save_owed, self.stable_owed) = (behind || has_left, false);
+        // And what the rollout noted meanwhile stays noted.
+        let rollout = self.moved(now, &moves);
+        let differs = leaving != next.leaving || rollout != next.rollout;
+        self.state = Durable { sequence, leaving, rollout, ..next };
+        (self.save_owed, self.stable_owed) = (behind || differs, false);
         for (entry, changed) in Entry::BOTH.into_iter().zip(entries_change) {
             if let Some(before) = changed {
                 self.replace(now, entry, &before);
@@ -89,6 +113,7 @@ impl Machine {
         change.durable = self.is_durable() && !behind;
         effects.push(Effect::Publish);
         effects.push(Effect::Tell(note));
+        self.has_moved(now, &moves, effects);
         effects.push(Effect::Answer(ticket, Ok(change)));
     }
 

@@ -7,9 +7,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::entry::{Entry, PerEntry};
+use crate::domain::rollout::{self, Rollout};
 use crate::domain::split::{Salt, Share, Split};
 
 use super::{Authority, Rules};
+
+/// Versions that are remembered as tried.
+const MOST_TRIED: usize = 64;
 
 /// The durable state of one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +41,12 @@ pub struct Durable {
     /// Endpoints that are configured no more and kept for those who are bound to them.
     #[serde(default)]
     pub leaving: PerEntry<Vec<EndpointSpec>>,
+    /// Versions that clients have met in an epoch of their own, the last ones.
+    #[serde(default)]
+    pub tried: Vec<String>,
+    /// The rollout that is running, or the last one.
+    #[serde(default)]
+    pub rollout: Option<Box<Rollout>>,
 }
 
 impl Durable {
@@ -52,7 +62,20 @@ impl Durable {
             salt,
             overlay: PerEntry::default(),
             leaving: PerEntry::default(),
+            tried: Vec::new(),
+            rollout: None,
         }
+    }
+
+    /// Notes a version that clients are about to meet; whether that is for the first time.
+    pub(super) fn note_tried(&mut self, version: &str) -> bool {
+        let is_new = !self.tried.iter().any(|tried| tried == version);
+        if is_new {
+            self.tried.push(version.to_owned());
+            let beyond = self.tried.len().saturating_sub(MOST_TRIED);
+            self.tried.drain(..beyond);
+        }
+        is_new
     }
 
     /// Brings a state that was found in line with a configuration that may have changed since.
@@ -98,6 +121,7 @@ impl Durable {
             stable: self.stable,
             condemned: self.condemned.clone(),
             overlay: Some(self.overlay.clone()),
+            rollout: self.rollout.as_deref().and_then(Braked::of),
         }
     }
 
@@ -112,6 +136,9 @@ impl Durable {
             self.condemned = brake.condemned;
             // What the state file holds beside it may be a deploy that the rollback overtook.
             self.overlay = brake.overlay.unwrap_or(self.overlay);
+            if let (Some(rollout), Some(braked)) = (&mut self.rollout, brake.rollout) {
+                braked.put_on(rollout);
+            }
         }
         self
     }
@@ -124,6 +151,9 @@ pub struct Condemned {
     pub version: String,
     /// What the one who rolled back said.
     pub reason: Option<String>,
+    /// The revision of that: sessions that were born before have to leave.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 /// What the brake file holds: enough to stay rolled back.
@@ -144,6 +174,41 @@ pub struct Brake {
     /// Entries as deployed by API; absent where they were too long for the brake.
     #[serde(default)]
     pub overlay: Option<PerEntry<Option<EntrySpec>>>,
+    /// How the rollout that it took back stands.
+    #[serde(default)]
+    pub rollout: Option<Braked>,
+}
+
+/// How a rollout stands that was taken back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Braked {
+    /// Its id.
+    pub id: String,
+    /// Its phase.
+    pub phase: rollout::Phase,
+    /// What took it back.
+    pub fired: Option<rollout::Fired>,
+    /// Why, in words.
+    pub turn: rollout::Turn,
+}
+
+impl Braked {
+    fn of(rollout: &Rollout) -> Option<Self> {
+        let turn = rollout.account.turns.last().filter(|_| !rollout.is_running())?.clone();
+        Some(Self { id: rollout.id.clone(), phase: rollout.phase.clone(), fired: rollout.account.fired.clone(), turn })
+    }
+
+    /// What the state file has of it may be from before.
+    fn put_on(self, rollout: &mut Rollout) {
+        if rollout.id != self.id || !rollout.is_running() {
+            return;
+        }
+        let at = self.turn.at;
+        let back = rollout.taken_back(at, self.fired, self.turn.why.clone());
+        let over = matches!(self.phase, rollout::Phase::Ended { .. }).then_some(at);
+        *rollout = Rollout { phase: self.phase, ..back };
+        rollout.account.ended = over;
+    }
 }
 
 /// What was found on the disk at a start.

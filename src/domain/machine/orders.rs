@@ -1,11 +1,13 @@
 //! Commands: what is refused, what changes nothing, and the state that would be next.
 
+use super::rollout::Move;
 use super::{
     Authority, Change, Command, Condemned, Deploy, Durable, Effect, EntrySpec, LONGEST_LINE, Machine, Note, Order, Refusal,
 };
 use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
 use crate::domain::health::Standing;
+use crate::domain::rollout::{Fired, Refused, Rollout};
 use crate::domain::split::{Share, Split};
 
 impl Machine {
@@ -14,7 +16,11 @@ impl Machine {
             Command::Rollback => self.roll_back(now, &order, effects),
             // What raises must not overtake what waits; what lowers must not wait.
             Command::Split(split) if self.waiting.is_some() && self.raises(*split) && !order.dry_run => self.wait(order, effects),
-            Command::Deploy(_) | Command::Restore(_) if self.waiting.is_some() && !order.dry_run => self.wait(order, effects),
+            Command::Deploy(_) | Command::Restore(_) | Command::Start(_) | Command::Steer(_) | Command::Promote { .. }
+                if self.waiting.is_some() && !order.dry_run =>
+            {
+                self.wait(order, effects);
+            }
             Command::Split(split) => {
                 let split = *split;
                 self.set_split(now, &order, split, effects);
@@ -25,7 +31,24 @@ impl Machine {
             }
             Command::Restore(state) => {
                 let state = state.as_ref().clone();
-                self.restore(&order, state, effects);
+                self.restore(now, &order, state, effects);
+            }
+            Command::Start(start) => {
+                let start = start.as_ref().clone();
+                self.start_rollout(now, &order, start, effects);
+            }
+            Command::Steer(wanted) => {
+                let wanted = wanted.clone();
+                self.order_rollout(now, &order, &wanted, effects);
+            }
+            Command::Promote { force } => {
+                let force = *force;
+                self.order_promote(now, &order, force, effects);
+            }
+            Command::Abort => self.order_abort(now, &order, effects),
+            Command::Signal { critical, entry, words } => {
+                let (critical, entry, words) = (*critical, *entry, words.clone());
+                self.signalled(now, &order, critical, entry, words, effects);
             }
         }
     }
@@ -63,10 +86,16 @@ impl Machine {
         change.changed = true;
         change.revision = next.revision;
         let note = Note::split(order, &change);
+        let moves = match self.rollout().filter(|rollout| !rollout.is_over()) {
+            Some(_) => Move::Overrule(format!("{} set the split to {split} by hand", order.actor)),
+            None => Move::None,
+        };
         if new > old {
-            self.put_in_line(next, order.ticket, change, note, effects);
+            self.put_in_line_moving(now, next, order.ticket, change, note, moves, effects);
         } else {
+            next.rollout = self.moved(now, &moves);
             self.ease(now, next, order.ticket, change, note, effects);
+            self.has_moved(now, &moves, effects);
             self.overtake(effects);
         }
     }
@@ -95,7 +124,8 @@ impl Machine {
         let candidate = self.candidate();
         let split = Split::giving(candidate, Share::NONE);
         let mut change = self.change_to(split);
-        let nothing_to_do = self.state.split == split && self.waiting.is_none();
+        let runs = self.rollout().is_some_and(Rollout::is_running);
+        let nothing_to_do = self.state.split == split && self.waiting.is_none() && !runs;
         if nothing_to_do && self.state.condemned[candidate].is_none() {
             let stable = self.state.stable;
             change.warnings.push(format!(
@@ -105,14 +135,43 @@ impl Machine {
         if order.dry_run || nothing_to_do {
             return effects.push(Effect::Answer(order.ticket, Ok(change)));
         }
+        self.revert(now, order, None, true, effects);
+    }
+
+    /// Candidate to 0, in force before anything else: by hand, by a trigger, or called off, and then it is not condemned.
+    pub(super) fn revert(&mut self, now: Moment, order: &Order, fired: Option<Fired>, condemns: bool, effects: &mut Vec<Effect>) {
+        let candidate = self.candidate();
+        let mut change = self.change_to(Split::giving(candidate, Share::NONE));
         let mut next = self.next_state();
-        next.split = split;
-        next.condemned[candidate] =
-            Some(Condemned { version: self.entry(candidate).version.clone(), reason: order.reason.clone() });
+        next.split = change.new;
+        if condemns {
+            let (version, reason) = (self.entry(candidate).version.clone(), order.reason.clone());
+            next.condemned[candidate] = Some(Condemned { version, reason, revision: next.revision });
+        }
         change.changed = true;
         change.revision = next.revision;
-        let note = Note::rollback(order, candidate, &change);
+        let trigger = match &fired {
+            Some(fired) => fired.trigger.as_str(),
+            None if condemns => "operator",
+            None => "abort",
+        };
+        let running = self.rollout().filter(|rollout| rollout.is_running());
+        let note = Note::rollback(order, candidate, &change, trigger, running.map(|rollout| rollout.id.clone()));
+        let reason = order.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        let (wall, actor) = (self.wall(now), &order.actor);
+        let turned = running.map(|rollout| match (condemns, &fired) {
+            (true, Some(fired)) => rollout.taken_back(wall, Some(fired.clone()), fired.to_string()),
+            (true, None) => rollout.taken_back(wall, None, format!("rolled back by {actor}{reason}")),
+            (false, _) => rollout.called_off(wall, format!("aborted by {actor}{reason}")),
+        });
+        let has_turned = turned.is_some();
+        next.rollout = turned.map(Box::new).or(next.rollout);
+        self.held = None;
         self.ease(now, next, order.ticket, change, note, effects);
+        if has_turned {
+            self.live = self.live.leaving(now);
+            self.tell_last_turn(effects);
+        }
         self.overtake(effects);
     }
 
@@ -137,6 +196,10 @@ impl Machine {
     }
 
     pub(super) fn may_deploy(&self, entry: Entry, spec: &EntrySpec, force: bool) -> Result<(), Refusal> {
+        if let Some(rollout) = self.rollout().filter(|rollout| rollout.is_running()) {
+            let (id, phase) = (rollout.id.clone(), rollout.phase.as_str().to_owned());
+            return Err(Refused::Active { id, phase }.into());
+        }
         let share = self.state.split.share(entry);
         if share != Share::NONE && !force {
             return Err(Refusal::EntryInUse { entry, share });

@@ -1,7 +1,10 @@
 //! Putting a state in force that was exported before.
 
-use super::{Change, Durable, Effect, Machine, Note, Order};
+use super::rollout::Move;
+use super::{Change, Durable, Effect, Machine, Note, Order, Refusal};
+use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
+use crate::domain::rollout::Refused;
 
 impl Machine {
     /// Whether no change waits for the disk or is on its way to it.
@@ -10,9 +13,13 @@ impl Machine {
     }
 
     /// Durable first, as a raise is, whatever it does to the shares: it was not ordered in a hurry.
-    pub(super) fn restore(&mut self, order: &Order, given: Durable, effects: &mut Vec<Effect>) {
+    pub(super) fn restore(&mut self, now: Moment, order: &Order, given: Durable, effects: &mut Vec<Effect>) {
         if let Err(refusal) = self.may_write(order) {
             return effects.push(Effect::Answer(order.ticket, Err(refusal)));
+        }
+        if let Some(rollout) = self.rollout().filter(|rollout| rollout.is_running()) {
+            let (id, phase) = (rollout.id.clone(), rollout.phase.as_str().to_owned());
+            return effects.push(Effect::Answer(order.ticket, Err(Refusal::Rollout(Refused::Active { id, phase }))));
         }
         let mut next = self.next_state();
         // Who is leaving is of this gate's own servers and of nobody else's.
@@ -28,7 +35,8 @@ impl Machine {
         let (actor, reason) = (order.actor.clone(), order.reason.clone());
         let (before, after) = (self.words(&self.state), self.words(&next));
         let note = Note::Restored { actor, reason, before, after, revision: next.revision };
-        self.put_in_line(next, order.ticket, change, note, effects);
+        let moves = Move::Replace(next.rollout.clone());
+        self.put_in_line_moving(now, next, order.ticket, change, note, moves, effects);
     }
 
     /// `90:10, stable primary, primary 1.4.2 at http://…, secondary (condemned) …`.

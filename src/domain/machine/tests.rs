@@ -20,6 +20,8 @@ fn rules() -> Rules {
         failover: true,
         grace: Duration::from_secs(1),
         volatile: false,
+        judge: judge::Rules::default(),
+        leave: Leave::default(),
     }
 }
 
@@ -43,7 +45,8 @@ fn machine(split: &str) -> Machine {
 }
 
 fn starting(split: &str) -> Machine {
-    let (mut machine, effects) = Machine::start(at(0), rules(), Found::default(), fresh(split), Phase::from_random(0));
+    let (mut machine, effects) =
+        Machine::start(at(0), Duration::ZERO, rules(), Found::default(), fresh(split), Phase::from_random(0));
     assert_eq!(effects[0], Effect::Publish);
     settle(&mut machine, effects);
     machine
@@ -71,7 +74,7 @@ fn settle(machine: &mut Machine, effects: Vec<Effect>) -> Vec<(Ticket, Result<Ch
             Effect::Save(state) => todo.extend(machine.step(at(0), Event::Saved { revision: state.revision, failure: None })),
             Effect::Brake(brake) => todo.extend(machine.step(at(0), Event::Braked { revision: brake.revision, written: true })),
             Effect::Answer(ticket, answer) => answers.push((ticket, answer)),
-            Effect::Publish | Effect::Tell(_) => {}
+            Effect::Publish | Effect::Tell(_) | Effect::Ask { .. } | Effect::Record(_) => {}
         }
     }
     answers
@@ -250,11 +253,11 @@ fn a_restart_finds_the_newer_of_state_and_brake() {
 #[test]
 fn the_file_counts_at_first_start_only_unless_it_is_the_authority() {
     let found = Durable { revision: 9, ..fresh("50:50") };
-    let (kept, effects) = Machine::start(at(0), rules(), saved(&found), fresh("100:0"), Phase::from_random(0));
+    let (kept, effects) = Machine::start(at(0), Duration::ZERO, rules(), saved(&found), fresh("100:0"), Phase::from_random(0));
     assert_eq!(kept.state(), &found);
     assert_eq!(effects, [Effect::Publish], "nothing new to save");
     let rules = Rules { authority: Authority::Config, ..rules() };
-    let (mut bound, _) = Machine::start(at(0), rules, saved(&found), fresh("100:0"), Phase::from_random(0));
+    let (mut bound, _) = Machine::start(at(0), Duration::ZERO, rules, saved(&found), fresh("100:0"), Phase::from_random(0));
     assert_eq!((bound.state().split.to_string().as_str(), bound.state().revision), ("100:0", 10));
     let refused = bound.step(at(0), split(1, "50:50"));
     assert!(matches!(&refused[..], [Effect::Answer(_, Err(Refusal::FileIsAuthority))]));
@@ -266,11 +269,17 @@ fn another_version_label_is_not_condemned() {
     let effects = machine.step(at(1), rollback(1));
     settle(&mut machine, effects);
     let found = machine.state().clone();
-    let same = Machine::start(at(0), rules(), saved(&found), fresh("100:0"), Phase::from_random(0)).0;
+    let same = Machine::start(at(0), Duration::ZERO, rules(), saved(&found), fresh("100:0"), Phase::from_random(0)).0;
     assert!(same.scene().condemned.secondary);
     let mut newer = rules();
     newer.entries.secondary = spec("2.1", 3001);
-    assert!(!Machine::start(at(0), newer, saved(&found), fresh("100:0"), Phase::from_random(0)).0.scene().condemned.secondary);
+    assert!(
+        !Machine::start(at(0), Duration::ZERO, newer, saved(&found), fresh("100:0"), Phase::from_random(0))
+            .0
+            .scene()
+            .condemned
+            .secondary
+    );
 }
 
 #[test]
@@ -318,7 +327,7 @@ proptest! {
     fn no_order_of_commands_disk_and_crashes_loses_an_acknowledged_change_or_answers_twice(acts in acts()) {
         let mut disk = (None::<Durable>, None::<Brake>);
         let restart = |disk: &(Option<Durable>, Option<Brake>)| {
-            Machine::start(at(0), rules(), Found { state: disk.0.clone(), brake: disk.1.clone() }, fresh("100:0"), Phase::from_random(0)).0
+            Machine::start(at(0), Duration::ZERO, rules(), Found { state: disk.0.clone(), brake: disk.1.clone() }, fresh("100:0"), Phase::from_random(0)).0
         };
         let mut machine = restart(&disk);
         let (mut saving, mut braking) = (None::<Durable>, VecDeque::<Brake>::new());
@@ -380,7 +389,7 @@ proptest! {
                             acknowledged = machine.state().clone();
                         }
                     }
-                    Effect::Publish | Effect::Tell(_) => {}
+                    Effect::Publish | Effect::Tell(_) | Effect::Ask { .. } | Effect::Record(_) => {}
                 }
             }
         }
@@ -405,7 +414,7 @@ fn a_save_that_landed_although_it_was_reported_as_failed_does_not_come_into_forc
 fn a_brake_counts_where_the_state_is_missing() {
     let brake = Durable { revision: 2, sequence: 2, ..fresh("100:0") }.brake();
     let found = Found { state: None, brake: Some(brake) };
-    let (machine, effects) = Machine::start(at(0), rules(), found, fresh("90:10"), Phase::from_random(0));
+    let (machine, effects) = Machine::start(at(0), Duration::ZERO, rules(), found, fresh("90:10"), Phase::from_random(0));
     assert_eq!((machine.state().split.to_string().as_str(), machine.state().revision), ("100:0", 2));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Save(_))));
 }
@@ -431,6 +440,7 @@ fn a_deploy_does_not_replace_what_a_rollback_goes_back_to() {
     // At first start the larger share is stable, so make the primary stable and cut over.
     let (mut cut_over, _) = Machine::start(
         at(0),
+        Duration::ZERO,
         rules(),
         saved(&Durable { stable: Entry::Primary, ..fresh("0:100") }),
         fresh("0:100"),
@@ -445,15 +455,17 @@ fn a_deploy_does_not_replace_what_a_rollback_goes_back_to() {
 #[test]
 fn a_file_that_is_the_authority_does_not_revive_what_was_rolled_back() {
     let bound = Rules { authority: Authority::Config, split: Split::parse("90:10").unwrap(), ..rules() };
-    let (mut machine, effects) = Machine::start(at(0), bound.clone(), Found::default(), fresh("90:10"), Phase::from_random(0));
+    let (mut machine, effects) =
+        Machine::start(at(0), Duration::ZERO, bound.clone(), Found::default(), fresh("90:10"), Phase::from_random(0));
     settle(&mut machine, effects);
     let effects = machine.step(at(0), rollback(1));
     settle(&mut machine, effects);
-    let again = Machine::start(at(0), bound.clone(), saved(machine.state()), fresh("90:10"), Phase::from_random(0)).0;
+    let again =
+        Machine::start(at(0), Duration::ZERO, bound.clone(), saved(machine.state()), fresh("90:10"), Phase::from_random(0)).0;
     assert_eq!(again.state().split.to_string(), "100:0");
     let mut newer = bound;
     newer.entries.secondary = spec("2.1", 3001);
-    let renewed = Machine::start(at(0), newer, saved(machine.state()), fresh("90:10"), Phase::from_random(0)).0;
+    let renewed = Machine::start(at(0), Duration::ZERO, newer, saved(machine.state()), fresh("90:10"), Phase::from_random(0)).0;
     assert_eq!(renewed.state().split.to_string(), "90:10", "another version may have its clients");
 }
 
@@ -484,6 +496,7 @@ fn a_swap_of_stable_that_the_disk_does_not_have_is_not_durable() {
     let mut machine = machine("0:100");
     let (mut swapped, _) = Machine::start(
         at(0),
+        Duration::ZERO,
         rules(),
         saved(&Durable { stable: Entry::Primary, ..fresh("0:100") }),
         fresh("0:100"),
@@ -501,7 +514,8 @@ fn a_swap_of_stable_that_the_disk_does_not_have_is_not_durable() {
 #[test]
 fn without_a_disk_nothing_is_durable_and_everything_works() {
     let volatile = Rules { volatile: true, ..rules() };
-    let (mut machine, effects) = Machine::start(at(0), volatile, Found::default(), fresh("100:0"), Phase::from_random(0));
+    let (mut machine, effects) =
+        Machine::start(at(0), Duration::ZERO, volatile, Found::default(), fresh("100:0"), Phase::from_random(0));
     settle(&mut machine, effects);
     let effects = machine.step(at(0), split(1, "50:50"));
     let answers = settle(&mut machine, effects);
@@ -514,7 +528,8 @@ fn three_endpoints() -> Machine {
     let mut rules = rules();
     let second = EndpointSpec::new("b", "http://127.0.0.1:3009");
     rules.entries.primary.endpoints.push(second);
-    let (mut machine, effects) = Machine::start(at(0), rules, Found::default(), fresh("50:50"), Phase::from_random(0));
+    let (mut machine, effects) =
+        Machine::start(at(0), Duration::ZERO, rules, Found::default(), fresh("50:50"), Phase::from_random(0));
     settle(&mut machine, effects);
     for (entry, endpoint) in [(Entry::Primary, "a"), (Entry::Primary, "b"), (Entry::Secondary, "a")] {
         machine.step(at(0), Event::Probed { entry, endpoint: endpoint.into(), success: true });

@@ -91,7 +91,7 @@ fn a_brake_needs_no_room_whatever_the_reason_says() {
     store.load("notes").unwrap();
     store.save("notes", &state(1, "50:50"), 0).unwrap();
     let mut long = state(2, "100:0");
-    long.condemned.secondary = Some(Condemned { version: "2".into(), reason: Some("x".repeat(100_000)) });
+    long.condemned.secondary = Some(Condemned { version: "2".into(), reason: Some("x".repeat(100_000)), revision: 2 });
     store.brake("notes", &long.brake()).unwrap();
     assert_eq!(fs::metadata(root.join("brake/notes")).unwrap().len(), 2 * SLOT as u64);
     let found = newest(&store);

@@ -10,7 +10,8 @@ fn each(name: &str, host: &str) -> EndpointSpec {
 fn named() -> Machine {
     let entry = |version: &str, host: &str| EntrySpec { version: version.into(), endpoints: vec![each("a", host)] };
     let rules = Rules { entries: PerEntry { primary: entry("1.0", "one"), secondary: entry("2.0", "two") }, ..rules() };
-    let (mut machine, effects) = Machine::start(at(0), rules, Found::default(), fresh("100:0"), Phase::from_random(0));
+    let (mut machine, effects) =
+        Machine::start(at(0), Duration::ZERO, rules, Found::default(), fresh("100:0"), Phase::from_random(0));
     settle(&mut machine, effects);
     machine
 }

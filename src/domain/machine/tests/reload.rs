@@ -169,7 +169,7 @@ fn endpoints_that_were_leaving_where_a_state_was_exported_are_not_taken_up_here(
     settle(&mut machine, effects);
     machine.step(at(2), Event::Tick);
     let found = saved(machine.state());
-    let (again, _) = Machine::start(at(0), rules(), found, fresh("100:0"), Phase::from_random(0));
+    let (again, _) = Machine::start(at(0), Duration::ZERO, rules(), found, fresh("100:0"), Phase::from_random(0));
     assert!(again.endpoints(Entry::Primary).iter().all(|one| one.name != "stranger"), "it is probed after the next start");
 }
 
