@@ -25,7 +25,8 @@ pub(super) type Read = Vec<u64>;
 impl Fine {
     /// One more.
     pub(super) fn note(&self, time: Duration) {
-        let counts = self.0.get_or_init(|| Box::new(Counts { buckets: [const { AtomicU32::new(0) }; BUCKETS], rounds: Mutex::default() }));
+        let counts =
+            self.0.get_or_init(|| Box::new(Counts { buckets: [const { AtomicU32::new(0) }; BUCKETS], rounds: Mutex::default() }));
         let at = bucket(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         if counts.buckets[at].fetch_add(1, Ordering::Relaxed) == u32::MAX {
             counts.rounds.lock().unwrap_or_else(PoisonError::into_inner).push(at as u16);

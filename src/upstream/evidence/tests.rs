@@ -130,7 +130,9 @@ fn no_fault_is_lost_while_a_watcher_takes() {
         let workers: Vec<_> = (0..3)
             .map(|worker| {
                 let tally = &tally;
-                scope.spawn(move || (0..2_000).for_each(|n| end(tally, Some("search"), Outcome::ToolError, client(worker * 7 + n % 7))))
+                scope.spawn(move || {
+                    (0..2_000).for_each(|n| end(tally, Some("search"), Outcome::ToolError, client(worker * 7 + n % 7)))
+                })
             })
             .collect();
         let mut is_over = false;
