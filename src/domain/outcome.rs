@@ -65,6 +65,16 @@ impl Outcome {
         }
     }
 
+    /// Whether it ended by the entry's doing, well or not: what client or proxy did says nothing of an entry.
+    pub fn is_entrys(self) -> bool {
+        !matches!(self, Self::Failed(Blame::Client | Blame::Proxy))
+    }
+
+    /// Whether it counts against the entry.
+    pub fn is_fault(self) -> bool {
+        matches!(self, Self::ToolError | Self::ProtocolError | Self::Failed(Blame::Entry))
+    }
+
     /// What a JSON-RPC error says by its code. What the client asked wrongly is the client's: parse
     /// error, invalid request, unknown method, invalid params (JSON-RPC 2.0, 5.1), resource not found
     /// and URL elicitation required (2025-11-25), and the refusals of 2026-07-28 (header mismatch,

@@ -124,6 +124,13 @@ impl config::Service {
     }
 }
 
+impl ServiceView {
+    /// Whether anybody watches one of its entries.
+    pub fn is_watched(&self) -> bool {
+        Entry::BOTH.iter().any(|entry| self.entries[*entry].tally.is_watched())
+    }
+}
+
 impl EntryView {
     /// Where what happens at an endpoint is booked: at the version that it belongs to.
     pub fn tally_at(&self, endpoint: Option<&Endpoint>) -> &Arc<EntryTally> {

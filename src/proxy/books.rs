@@ -6,7 +6,7 @@ use super::ledger::Pending;
 use super::witness::Witness;
 use crate::domain::Outcome;
 use crate::telemetry::trace::Trace;
-use crate::upstream::{Endpoint, EntryTally};
+use crate::upstream::{Client, Ended, Endpoint, EntryTally};
 
 /// The places. An endpoint is there once one was chosen.
 #[derive(Clone, Copy)]
@@ -14,18 +14,33 @@ pub(super) struct Books<'a> {
     pub(super) tally: &'a EntryTally,
     pub(super) endpoint: Option<&'a Endpoint>,
     pub(super) witness: Option<&'a Witness>,
+    /// Whose requests they are, where somebody watches the entry.
+    pub(super) client: Option<Client>,
 }
 
 impl Books<'_> {
     /// One request, or one exchange without a request inside.
     pub(super) fn note(self, tool: Option<&str>, outcome: Outcome, elapsed: Duration) {
-        self.count(tool, outcome, elapsed);
+        self.count(tool, outcome, elapsed, false);
         Witness::saw(self.witness, tool, outcome, elapsed);
     }
 
-    /// One request that was posted elsewhere and is answered on this stream (HTTP+SSE).
-    pub(super) fn note_posted(self, tool: Option<&str>, outcome: Outcome, elapsed: Duration, trace: Option<&Trace>) {
-        self.count(tool, outcome, elapsed);
+    /// One request that has its answer now.
+    pub(super) fn note_answer(self, tool: Option<&str>, outcome: Outcome, elapsed: Duration) {
+        self.count(tool, outcome, elapsed, true);
+        Witness::saw(self.witness, tool, outcome, elapsed);
+    }
+
+    /// One request that was posted elsewhere, and is answered or given up on this stream (HTTP+SSE).
+    pub(super) fn note_posted(
+        self,
+        tool: Option<&str>,
+        outcome: Outcome,
+        elapsed: Duration,
+        is_answered: bool,
+        trace: Option<&Trace>,
+    ) {
+        self.count(tool, outcome, elapsed, is_answered);
         Witness::heard(self.witness, trace, tool, outcome, elapsed);
     }
 
@@ -37,13 +52,10 @@ impl Books<'_> {
         }
     }
 
-    fn count(self, tool: Option<&str>, outcome: Outcome, elapsed: Duration) {
-        self.tally.note(outcome);
+    fn count(self, tool: Option<&str>, outcome: Outcome, elapsed: Duration, is_answered: bool) {
+        self.tally.end(Ended { tool, outcome, elapsed, is_answered, client: self.client });
         if let Some(endpoint) = self.endpoint {
             endpoint.outcomes.note(outcome);
-        }
-        if let Some(tool) = tool {
-            self.tally.tools().note(tool, outcome, elapsed);
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::domain::{Asked, Blame, ClientKey, Entry, Era, Outcome};
 use crate::http1::{self, Fields, RequestHead};
 use crate::live::{EndpointView, EntryView, Pin, ServiceView};
 use crate::mcp::{self, Envelope, SessionPin, names};
-use crate::upstream::{Endpoint, EntryTally};
+use crate::upstream::{Client, Endpoint, EntryTally};
 
 /// The facts that a decision goes by.
 #[derive(Debug)]
@@ -114,6 +114,8 @@ pub(super) struct Asker {
     pub(super) entry: Option<Entry>,
     /// The endpoint chosen.
     pub(super) endpoint: Option<Arc<Endpoint>>,
+    /// Who asks, where somebody watches the service.
+    pub(super) client: Option<Client>,
     /// The protocol's era; none where it is not MCP.
     pub(super) era: Option<Era>,
     /// The kind of request.
@@ -193,7 +195,7 @@ impl Asker {
 
     /// Where it is booked when it ends without an answer.
     pub(super) fn books<'a>(&'a self, tally: &'a EntryTally) -> Books<'a> {
-        Books { tally, endpoint: self.endpoint.as_deref(), witness: self.witness.as_deref() }
+        Books { tally, endpoint: self.endpoint.as_deref(), witness: self.witness.as_deref(), client: self.client }
     }
 
     /// What was asked, in the table's words.

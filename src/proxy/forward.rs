@@ -28,7 +28,7 @@ use super::stream::EventStream;
 use super::table::Case;
 use super::vigil::Post;
 use super::witness::Witness;
-use super::{Worker, boxed, headers, oauth};
+use super::{Worker, boxed, headers, keys, oauth};
 use crate::config::ErrorShape;
 use crate::domain::{Era, Outcome};
 use crate::http1::{Head, RequestHead};
@@ -133,6 +133,9 @@ impl Worker {
         let permit = admitted.room.permit();
         let Admitted { head, service, pause, .. } = &admitted;
         let facts = facts::read(head, &body, service, peer, &self.site, asker)?;
+        if service.is_watched() {
+            asker.client = Some(keys::client(&facts, head, peer, &self.site));
+        }
         let outgoing = Outgoing::new(head, &service.config, peer, &self.site.via, facts.target.as_ref(), asker.is_mcp())?;
         if let Some(posted) = &mut asker.posted {
             let trace = asker.witness.as_ref().and_then(|witness| witness.trace());
@@ -171,6 +174,9 @@ impl Worker {
             asker.endpoint = Some(seat.ticket.endpoint().clone());
             if let Some(witness) = &mut asker.witness {
                 witness.seated(&seat, asker.era, asker.kind);
+            }
+            if seat.tally().is_watched() {
+                seat.tally().note_sent(self.site.clock.now());
             }
             let sent = match &mut cargo {
                 Cargo::Whole(body) => self.send(&seat, facts, outgoing, body, post).await?,
@@ -256,6 +262,7 @@ impl Worker {
         let opening = Opening {
             tally: seat.tally().clone(),
             endpoint: seat.ticket.endpoint().clone(),
+            client: asker.client,
             begun: asker.begun.unwrap_or_else(Instant::now),
             era: asker.era,
             is_booked_elsewhere: asker.is_booked_elsewhere(),

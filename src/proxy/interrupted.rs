@@ -15,7 +15,7 @@ use super::books::Books;
 use super::ledger::Pending;
 use crate::domain::Outcome;
 use crate::mcp::scan::Message;
-use crate::upstream::{Endpoint, EntryTally, StreamKind};
+use crate::upstream::{Client, Endpoint, EntryTally, StreamKind};
 
 /// A session that has not come back for so long has given its calls up.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -61,6 +61,7 @@ pub(super) struct Call {
     pub(super) begun: Instant,
     pub(super) tally: Arc<EntryTally>,
     pub(super) endpoint: Arc<Endpoint>,
+    pub(super) client: Option<Client>,
     /// What becomes of it where it never comes.
     pub(super) otherwise: Outcome,
 }
@@ -196,8 +197,9 @@ impl Thread {
         let Some(id) = message.id.filter(|_| message.is_answer()) else { return };
         let outcome = message.outcome();
         if let Some(call) = self.site.interrupted.answered(self.session.as_bytes(), id, outcome) {
-            books.tally.note_result(call.begun.elapsed());
-            books.note(call.request.tool(), outcome, call.begun.elapsed());
+            // Of a stream that may be there long before somebody watches.
+            let client = books.tally.is_watched().then(|| Client::of_session(self.session.as_bytes()));
+            Books { client, ..books }.note_answer(call.request.tool(), outcome, call.begun.elapsed());
         }
     }
 }
@@ -212,7 +214,7 @@ impl Drop for Thread {
 
 impl Call {
     fn book(&self, outcome: Outcome) {
-        let books = Books { tally: &self.tally, endpoint: Some(&self.endpoint), witness: None };
+        let books = Books { tally: &self.tally, endpoint: Some(&self.endpoint), witness: None, client: self.client };
         books.note(self.request.tool(), outcome, self.begun.elapsed());
     }
 }

@@ -5,10 +5,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;
 
 use super::Site;
+use super::facts::Facts;
 use super::peer::Peer;
 use crate::domain::{ClientKey, KeySource};
 use crate::http1::{Fields, RequestHead};
 use crate::live::ServiceView;
+use crate::upstream::Client;
 
 /// The first key of the configured sources that the request has.
 pub(super) fn client_key(
@@ -26,6 +28,15 @@ pub(super) fn client_key(
         KeySource::Address if address_counts => Some(address_key(head, peer, site)),
         KeySource::Address => None,
     })
+}
+
+/// Who asks, as the judge tells clients apart: by session, else by key, else by address.
+pub(super) fn client(facts: &Facts, head: &RequestHead, peer: &Peer, site: &Site) -> Client {
+    match (&facts.session, facts.key) {
+        (Some(session), _) => Client::of_session(session.as_bytes()),
+        (None, Some(key)) => Client::of_key(key),
+        (None, None) => Client::of_key(address_key(head, peer, site)),
+    }
 }
 
 /// The key of a client that shows nothing else.

@@ -17,7 +17,7 @@ use crate::domain::{Blame, Era, Outcome};
 use crate::http1::Head;
 use crate::mcp::scan::{Body, End, Events, Message, id_hash};
 use crate::mcp::{Brief, Wanted};
-use crate::upstream::{Endpoint, EntryTally, StreamKind};
+use crate::upstream::{Client, Endpoint, EntryTally, StreamKind};
 
 /// The requests of one message: but for batches there is one.
 pub(super) type Requests = SmallVec<[Pending; 1]>;
@@ -71,6 +71,7 @@ impl AsRef<str> for Pending {
 pub(super) struct Ledger {
     tally: Arc<EntryTally>,
     endpoint: Arc<Endpoint>,
+    client: Option<Client>,
     /// Whether the status says that the endpoint failed its MCP clients. A session that it has lost is not that: after
     /// a restart every session is, and the endpoint is well.
     is_failure: bool,
@@ -94,6 +95,8 @@ pub(super) struct Ledger {
 pub(super) struct Opening {
     pub(super) tally: Arc<EntryTally>,
     pub(super) endpoint: Arc<Endpoint>,
+    /// Whose it is, where somebody watches the entry.
+    pub(super) client: Option<Client>,
     pub(super) begun: Instant,
     /// None where it is not MCP.
     pub(super) era: Option<Era>,
@@ -142,7 +145,7 @@ impl Ledger {
     /// Begins with the head of the answer.
     pub(super) fn new(opening: Opening, head: &Head) -> Self {
         let Opening { tally, endpoint, begun, era, pending, outcome, scribe, is_subscription, .. } = opening;
-        let Opening { is_booked_elsewhere, stream, thread, witness, reads_answers, .. } = opening;
+        let Opening { client, is_booked_elsewhere, stream, thread, witness, reads_answers, .. } = opening;
         let waited_for = pending.len();
         let scan = if reads_answers { Scan::of(head, outcome) } else { Scan::Status };
         let is_modern = era == Some(Era::Modern);
@@ -151,6 +154,7 @@ impl Ledger {
         Self {
             tally,
             endpoint,
+            client,
             is_failure,
             begun,
             pending,
@@ -169,14 +173,14 @@ impl Ledger {
         }
     }
 
-    /// The stream is a channel: it answers what was posted elsewhere.
-    pub(super) fn follow(&mut self, channel: Arc<Channel>) {
-        self.channel = Some(channel);
+    /// The stream is a channel: it answers what was posted elsewhere. It may be there long before somebody watches.
+    pub(super) fn follow(&mut self, channel: Arc<Channel>, client: Client) {
+        (self.channel, self.client) = (Some(channel), Some(client));
     }
 
     /// Where it books.
     pub(super) fn books(&self) -> Books<'_> {
-        Books { tally: &self.tally, endpoint: Some(&self.endpoint), witness: self.witness.as_deref() }
+        Books { tally: &self.tally, endpoint: Some(&self.endpoint), witness: self.witness.as_deref(), client: self.client }
     }
 
     /// The channel that it is.
@@ -202,8 +206,8 @@ impl Ledger {
 
     /// Bytes of the answer pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        let Self { tally, endpoint, begun, pending, scribe, waited_for, channel, thread, witness, .. } = self;
-        let books = Books { tally, endpoint: Some(endpoint), witness: witness.as_deref() };
+        let Self { tally, endpoint, client, begun, pending, scribe, waited_for, channel, thread, witness, .. } = self;
+        let books = Books { tally, endpoint: Some(endpoint), witness: witness.as_deref(), client: *client };
         let mut book = |message: Message| {
             if let Some(scribe) = scribe {
                 scribe.note(&message);
@@ -305,9 +309,10 @@ impl Ledger {
         }
         // Where the server means to go on, it is for the client to come back.
         let otherwise = self.unanswered().unwrap_or(Outcome::Failed(Blame::Client));
-        let Self { thread, tally, endpoint, begun, pending, .. } = self;
+        let Self { thread, tally, endpoint, client, begun, pending, .. } = self;
         let Some(thread) = thread else { return false };
-        let call = |request| Call { request, begun: *begun, tally: tally.clone(), endpoint: endpoint.clone(), otherwise };
+        let (begun, client) = (*begun, *client);
+        let call = |request| Call { request, begun, tally: tally.clone(), endpoint: endpoint.clone(), client, otherwise };
         thread.leave(pending.drain(..).map(call).collect());
         true
     }
@@ -363,11 +368,10 @@ fn book(books: Books<'_>, begun: Instant, asked: usize, pending: &mut Requests, 
     if answered.is_none() && asked > 0 {
         return;
     }
-    let elapsed = begun.elapsed();
-    if answered.is_some() {
-        books.tally.note_result(elapsed);
+    match answered {
+        Some(request) => books.note_answer(request.tool(), message.outcome(), begun.elapsed()),
+        None => books.note(None, message.outcome(), begun.elapsed()),
     }
-    books.note(answered.as_ref().and_then(Pending::tool), message.outcome(), elapsed);
 }
 
 impl Drop for Ledger {

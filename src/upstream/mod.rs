@@ -1,8 +1,11 @@
 //! What talks to an entry: endpoints with their admission, connections, and checks.
 
+mod clients;
 mod connect;
 pub mod desk;
 pub mod endpoint;
+pub mod evidence;
+mod fine;
 pub mod gate;
 pub mod probe;
 mod socket;
@@ -13,8 +16,10 @@ pub mod trouble;
 pub mod uploads;
 pub mod wire;
 
+pub use clients::Client;
 pub use desk::Desk;
 pub use endpoint::Endpoint;
+pub use evidence::{Ended, Watch};
 pub use gate::{Gate, Ticket};
 pub use tally::{EntryTally, ServiceTally, StreamGuard, StreamKind};
 pub use trouble::{Cause, Trouble};

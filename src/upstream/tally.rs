@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use siphasher::sip::SipHasher13;
-
+use super::clients::Client;
+use super::evidence::Evidence;
 use super::stripes::Striped;
 use super::tools::Tools;
 use crate::domain::skew::Skew;
@@ -31,11 +31,12 @@ const BOUNDS_NS: [u64; BOUNDS.len()] = {
 /// What one entry has seen.
 #[derive(Debug, Default)]
 pub struct EntryTally {
-    outcomes: Outcomes,
+    pub(super) outcomes: Outcomes,
     births: AtomicU64,
     first_byte: Histogram,
-    result: Histogram,
+    pub(super) result: Histogram,
     tools: Tools,
+    pub(super) evidence: Evidence,
     broken: [AtomicU64; 2],
     here: Arc<Here>,
 }
@@ -116,16 +117,6 @@ impl EntryTally {
     /// Of the next version in the same slot: its own counts, and who is there stays.
     pub fn succeeded(&self) -> Self {
         Self { here: self.here.clone(), ..Self::default() }
-    }
-
-    /// One request ended so.
-    pub fn note(&self, outcome: Outcome) {
-        self.outcomes.note(outcome);
-    }
-
-    /// One request was answered after so long.
-    pub fn note_result(&self, after: Duration) {
-        self.result.note(after);
     }
 
     /// One answer began after so long.
@@ -376,12 +367,9 @@ fn short(endpoint: u64) -> u32 {
     u32::try_from(endpoint).unwrap_or(u32::MAX)
 }
 
-/// Ids are not kept, only told apart. They are sealed, or they would not be here: their last 22 characters are the
-/// seal's tag, which no client can choose and no two of them share.
+/// Ids are not kept, only told apart.
 fn hash(id: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_key(b"dualgate.roster.");
-    hasher.write(&id[id.len().saturating_sub(24)..]);
-    hasher.finish()
+    Client::of_session(id).hash()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

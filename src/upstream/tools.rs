@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::fine::Fine;
 use super::tally::{Histogram, Outcomes};
 use crate::domain::Outcome;
 
@@ -53,15 +54,18 @@ pub struct ToolTally {
     outcomes: Outcomes,
     /// Time to the result.
     pub duration: Histogram,
+    /// The same of those that were answered by the tool's doing, in the judge's buckets.
+    pub(super) fine: Fine,
 }
 
 impl Tools {
-    /// A call ended so, after so long.
-    pub fn note(&self, tool: &str, outcome: Outcome, after: Duration) {
+    /// A call ended so, after so long. Gives the name under which it counts, and that one's tally.
+    pub fn note(&self, tool: &str, outcome: Outcome, after: Duration) -> (&str, &ToolTally) {
         let table = self.0.get_or_init(Box::default);
-        let tally = table.find(tool).ok().unwrap_or_else(|| table.add(tool));
+        let Known { name, tally, .. } = table.find(tool).ok().unwrap_or_else(|| table.add(tool));
         tally.outcomes.note(outcome);
         tally.duration.note(after);
+        (name, tally)
     }
 
     /// All tools seen, by name.
@@ -82,19 +86,19 @@ impl Default for Table {
 }
 
 impl Table {
-    /// A name's tally, or the end of its chain.
-    fn find(&self, name: &str) -> Result<&ToolTally, &Link> {
+    /// A name with its tally, or the end of its chain.
+    fn find(&self, name: &str) -> Result<&Known, &Link> {
         let mut link = &self.chains[self.hasher.hash_one(name) as usize % CHAINS];
         while let Some(known) = link.get() {
             if *known.name == *name {
-                return Ok(&known.tally);
+                return Ok(known);
             }
             link = &known.next;
         }
         Err(link)
     }
 
-    fn add(&self, tool: &str) -> &ToolTally {
+    fn add(&self, tool: &str) -> &Known {
         let tool = shown(tool);
         let is_full = || self.count.load(Ordering::Relaxed) >= MOST;
         // Once it is full nothing is added but the overflow, and that is looked for first.
@@ -108,7 +112,7 @@ impl Table {
         let (name, found) = if found.is_err() && is_full() { (OTHER, self.find(OTHER)) } else { (tool, found) };
         found.unwrap_or_else(|link| {
             self.count.fetch_add(1, Ordering::Relaxed);
-            &link.get_or_init(|| Box::new(Known { name: name.into(), tally: Arc::default(), next: Link::new() })).tally
+            link.get_or_init(|| Box::new(Known { name: name.into(), tally: Arc::default(), next: Link::new() }))
         })
     }
 }

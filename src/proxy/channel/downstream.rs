@@ -23,7 +23,7 @@ use crate::proxy::headers::is_encoded;
 use crate::proxy::ledger::Ledger;
 use crate::proxy::seat::Seat;
 use crate::proxy::table;
-use crate::upstream::{Endpoint, EntryTally};
+use crate::upstream::{Client, Endpoint, EntryTally};
 
 /// Sessions are counted alive anew at this interval, well below the time after which a silent one is
 /// taken for abandoned.
@@ -172,7 +172,7 @@ impl Downstream {
         let token = self.site.keys.seal(&self.home.service, &pin).map_err(|too_long| too_long.to_string())?;
         let shown = event.with(&self.home.posts_come_from(&token));
         let channel = self.site.channels.open(&token);
-        ledger.follow(channel.clone());
+        ledger.follow(channel.clone(), Client::of_session(token.as_bytes()));
         let silence = Box::pin(silent(self.endpoint.silent.subscribe()));
         self.phase = Phase::Open(Open { channel, token, seen: Instant::now(), silence });
         self.tally.note_birth();

@@ -125,8 +125,7 @@ impl Channel {
             return;
         }
         if let Some(due) = self.take(message.id) {
-            books.tally.note_result(due.begun.elapsed());
-            due.book(books, message.outcome());
+            due.book(books, message.outcome(), true);
         }
     }
 
@@ -223,13 +222,13 @@ impl State {
 }
 
 impl Due {
-    pub(super) fn book(&self, books: Books<'_>, outcome: Outcome) {
-        books.note_posted(self.request.tool(), outcome, self.begun.elapsed(), self.trace.as_ref());
+    pub(super) fn book(&self, books: Books<'_>, outcome: Outcome, is_answered: bool) {
+        books.note_posted(self.request.tool(), outcome, self.begun.elapsed(), is_answered, self.trace.as_ref());
     }
 
     /// It got no answer, which is somebody's doing where its client did not give it up.
     pub(super) fn book_unanswered(&self, books: Books<'_>, outcome: Outcome) {
-        self.book(books, if self.is_given_up { Outcome::Failed(Blame::Client) } else { outcome });
+        self.book(books, if self.is_given_up { Outcome::Failed(Blame::Client) } else { outcome }, false);
     }
 }
 
@@ -272,7 +271,7 @@ mod tests {
     use crate::upstream::EntryTally;
 
     fn books(tally: &EntryTally) -> Books<'_> {
-        Books { tally, endpoint: None, witness: None }
+        Books { tally, endpoint: None, witness: None, client: None }
     }
     use crate::mcp::Wanted;
 

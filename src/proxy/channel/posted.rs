@@ -61,7 +61,7 @@ pub(in crate::proxy) fn open(
     if let Some(id) = body.filter(|_| asker.kind == Kind::Message).and_then(cancelled) {
         let view = &service.entries[pin.entry];
         let endpoint = view.named(&pin.endpoint).map(|named| &*named.endpoint);
-        posted.cancel(id, Books { tally: view.tally_at(endpoint), endpoint, witness: None });
+        posted.cancel(id, Books { tally: view.tally_at(endpoint), endpoint, witness: None, client: None });
     }
     asker.posted = Some(posted);
     facts.pin = Some(pin);
@@ -81,7 +81,7 @@ impl Posted {
         let hash = id_hash(id);
         let due = self.channel.as_ref().filter(|_| hash.is_some()).and_then(|channel| channel.take(hash));
         if let Some(due) = due {
-            due.book(books, Outcome::Failed(Blame::Client));
+            due.book(books, Outcome::Failed(Blame::Client), false);
         }
     }
 

@@ -1,9 +1,12 @@
 //! A dualgate in process.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use dualgate::app::{App, Seams};
 use dualgate::config::{self, Source};
+use dualgate::domain::Entry;
+use dualgate::upstream::EntryTally;
 use serde_json::Value;
 
 use super::{Fake, Folder, Said, dualgate, eventually};
@@ -100,6 +103,11 @@ impl TestApp {
         eventually("the start is over", async || (!started.admin.service().await["starting"].as_bool().unwrap()).then_some(()))
             .await;
         started
+    }
+
+    /// What an entry of the service has seen.
+    pub fn tally(&self, entry: Entry) -> Arc<EntryTally> {
+        self.app.as_ref().unwrap().reader().current().named("notes").unwrap().entries[entry].tally.clone()
     }
 
     pub fn url(&self, path: &str) -> String {
