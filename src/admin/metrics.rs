@@ -178,12 +178,13 @@ impl Scrape {
     }
 
     fn encode_service(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let manual = self.per_service(|_, status| status.rollbacks as f64);
-        let manual = manual.into_iter().map(|(mut labels, figure)| {
-            labels.push("operator".to_owned());
-            (labels, figure)
+        let rollbacks = self.statuses.iter().flat_map(|(view, status)| {
+            // By hand, also while there were none: a counter that is not there cannot be seen to rise.
+            let mut by_trigger = std::collections::BTreeMap::from([("operator", 0)]);
+            by_trigger.extend(&status.rollbacks);
+            by_trigger.into_iter().map(|(trigger, count)| (vec![view.config.name.clone(), trigger.to_owned()], count as f64))
         });
-        counter(out, &names::ROLLBACKS, manual.collect())?;
+        counter(out, &names::ROLLBACKS, rollbacks.collect())?;
         gauge(out, &names::REVISION, self.per_service(|_, status| status.machine.state().revision as f64))?;
         gauge(out, &names::DURABLE, self.per_service(|_, status| f64::from(u8::from(status.machine.is_durable()))))?;
         gauge(out, &names::KEY_SKEW, self.per_service(|view, _| view.tally.dominant_key().unwrap_or(0.0)))?;

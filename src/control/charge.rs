@@ -1,6 +1,6 @@
 //! One service in the actor's charge: its machine, and what lives as long as the process.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 
 use super::keeping::Journal;
 use super::resolve::Lookups;
+use super::watching::Watched;
 use super::{OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
@@ -22,7 +23,7 @@ pub(super) struct Charge {
     pub(super) machine: Machine,
     pub(super) waiting: HashMap<Ticket, oneshot::Sender<Result<Change, OrderError>>>,
     pub(super) stored_revision: u64,
-    pub(super) rollbacks: u64,
+    pub(super) rollbacks: BTreeMap<&'static str, u64>,
     pub(super) warning: Option<String>,
     pub(super) lookups: Lookups,
     connector: Arc<Connector>,
@@ -32,6 +33,7 @@ pub(super) struct Charge {
     tally: Arc<ServiceTally>,
     pub(super) pins: Arc<Pins>,
     pub(super) journal: Journal,
+    pub(super) watched: Watched,
     births: (u64, Arc<Births>),
     before: PerEntry<(u64, u64)>,
     offered_modern: Option<bool>,
@@ -61,7 +63,7 @@ impl Charge {
             machine,
             waiting: HashMap::new(),
             stored_revision,
-            rollbacks: 0,
+            rollbacks: BTreeMap::new(),
             warning: None,
             lookups: Lookups::default(),
             connector,
@@ -71,6 +73,7 @@ impl Charge {
             tally: Arc::default(),
             pins: Arc::default(),
             journal: Journal::default(),
+            watched: Watched::default(),
             before: PerEntry::default(),
             offered_modern: None,
             checks_anew: false,
@@ -261,10 +264,15 @@ impl Charge {
             }),
             requests_before: PerEntry::from_fn(|entry| self.before[entry].0),
             births_before: PerEntry::from_fn(|entry| self.before[entry].1),
-            rollbacks: self.rollbacks,
+            rollbacks: self.rollbacks.clone(),
             warning: self.warning.clone(),
             pins_failure: self.journal.failure.clone(),
         }
+    }
+
+    /// Requests and streams in flight at an entry's endpoints.
+    pub(super) fn in_flight(&self, entry: Entry) -> u64 {
+        self.endpoints[entry].iter().map(|kept| kept.endpoint.gate.inside()).sum()
     }
 
     pub(super) fn tallies(&self) -> &PerEntry<Arc<EntryTally>> {

@@ -162,6 +162,7 @@ impl Conductor {
                     count += 1;
                     for at in 0..self.charges.len() {
                         self.step(at, Event::Tick);
+                        self.show(at);
                     }
                     if count.is_multiple_of(KEEP_PINS_EVERY) {
                         (0..self.charges.len()).for_each(|at| self.keep_pins(at));
@@ -252,10 +253,17 @@ impl Conductor {
     }
 
     /// Whether it published.
-    fn step(&mut self, at: usize, event: Event) -> bool {
-        let effects = self.charges[at].machine.step(self.clock.now(), event);
+    pub(super) fn step(&mut self, at: usize, event: Event) -> bool {
+        let begun = self.clock.now();
+        let effects = self.charges[at].machine.step(begun, event);
         let publishes = effects.iter().any(|effect| matches!(effect, Effect::Publish));
+        let reverts = effects.iter().any(|effect| matches!(effect, Effect::Tell(Note::Rollback { rollout: Some(_), .. })));
         self.carry_out(at, effects);
+        if reverts {
+            let after = self.clock.now().since(begun);
+            self.step(at, Event::Reverted { after });
+        }
+        self.follow_case(at);
         publishes
     }
 
@@ -329,7 +337,9 @@ impl Conductor {
 
     fn tell(&mut self, at: usize, note: Note) {
         let service = self.charges[at].config.name.clone();
-        self.charges[at].rollbacks += u64::from(matches!(note, Note::Rollback { .. }));
+        if let Note::Rollback { trigger, .. } = &note {
+            *self.charges[at].rollbacks.entry(trigger).or_default() += 1;
+        }
         if note.is_change() {
             self.audit.change(&service, &note);
         } else if note.is_trouble() {

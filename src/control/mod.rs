@@ -3,6 +3,7 @@
 //! Commands, checks and time arrive in one mailbox, so their order is a fact and not a race. The
 //! actor does no I/O itself: saves, brakes and checks are tasks that it spawns and hears back from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ mod keeping;
 mod reload;
 pub mod resolve;
 mod rotation;
+mod watching;
 
 pub use audit::{Audit, Denied};
 pub use conductor::{Conductor, Setup};
@@ -85,8 +87,8 @@ pub struct Status {
     pub requests_before: PerEntry<u64>,
     /// Births of each entry when the split in force was set.
     pub births_before: PerEntry<u64>,
-    /// Rollbacks by hand in this process.
-    pub rollbacks: u64,
+    /// Rollbacks in this process, by what set them off.
+    pub rollbacks: BTreeMap<&'static str, u64>,
     /// What the store had to say when the service was loaded.
     pub warning: Option<String>,
     /// Why the newest pins are not on the disk, where they are not.

@@ -174,6 +174,11 @@ impl EntryTally {
         &self.tools
     }
 
+    /// Sessions ended here.
+    pub fn ended(&self) -> u64 {
+        0
+    }
+
     /// The sessions seen here.
     pub fn sessions(&self) -> &Roster {
         &self.here.sessions

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::{Effect, Machine};
 use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
+use crate::domain::eviction::Eviction;
 use crate::domain::judge::{Figures, Judge, Report};
+use crate::domain::rollout::{Kept, Phase};
 use crate::domain::split::Share;
 
 /// How sessions leave an entry that was rolled back.
@@ -126,14 +128,20 @@ impl Machine {
         }
     }
 
+    /// When the sessions of an entry are ended; none: they stay.
+    pub fn eviction(&self, entry: Entry) -> Option<Eviction> {
+        let condemned = self.state.condemned[entry].as_ref()?;
+        let Leave { ends, deadline, pace } = self.rules.leave;
+        let from = self.leaving_since[entry].filter(|_| ends)?.plus(deadline);
+        Some(Eviction { from, over: pace, cut: from.plus(pace), before_revision: condemned.revision })
+    }
+
     /// What is left on a candidate that was taken back, as it was counted.
-    pub(super) fn counted(&mut self, held: u64, kept: crate::domain::rollout::Kept, effects: &mut Vec<Effect>) {
+    pub(super) fn counted(&mut self, held: u64, kept: Kept, effects: &mut Vec<Effect>) {
         self.held = Some(held);
-        if let Some(rollout) =
-            self.state.rollout.as_mut().filter(|rollout| rollout.phase == crate::domain::rollout::Phase::RollingBack)
-        {
+        if let Some(rollout) = self.state.rollout.as_mut().filter(|rollout| rollout.phase == Phase::RollingBack) {
             let before = rollout.account.kept.before.or(kept.before);
-            let next = crate::domain::rollout::Kept { before, left: None, ..kept };
+            let next = Kept { before, left: None, ..kept };
             if rollout.account.kept != next {
                 rollout.account.kept = next;
                 self.record(effects);
