@@ -1,9 +1,12 @@
 use super::*;
 use crate::domain::Salt;
+use crate::domain::plan::Gate;
+use crate::domain::rollout::Refused;
 use proptest::prelude::*;
 
 mod instances;
 mod reload;
+mod rollout;
 
 fn spec(version: &str, port: u16) -> EntrySpec {
     let url = format!("http://127.0.0.1:{port}");

@@ -94,6 +94,16 @@ impl Live {
         Self { back_since: Some(now), ..self.still() }
     }
 
+    /// Whether somebody has said to go on, without waiting for hold and verdict.
+    pub fn is_hurried(&self) -> bool {
+        self.hurried
+    }
+
+    /// Whether somebody has said to go on, whatever health, verdict and gates say.
+    pub fn is_forced(&self) -> bool {
+        self.forced
+    }
+
     /// How much of the hold is over.
     pub fn held(&self, now: Moment) -> Duration {
         self.held + self.hold_since.map_or(Duration::ZERO, |since| now.since(since))

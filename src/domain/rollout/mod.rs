@@ -14,13 +14,13 @@
 //! | fail: notify | told | told | told | told | - | - |
 //! | pause | paused | paused | - | paused | refused | refused |
 //! | resume | - | - | holding | holding | refused | refused |
-//! | advance | gating | - | refused | refused | refused | refused |
+//! | advance | gating | gating | refused | refused | refused | refused |
 //! | approve | noted | noted | noted | noted | refused | refused |
 //! | promote | done | done | done | done | refused | - if done |
 //! | abort | ended | ended | ended | ended | - | - |
 //! | rollback by hand | rolling back | rolling back | rolling back | rolling back | - | - |
 //! | split by hand | paused | paused | paused | paused | ended | - |
-//! | restart | paused | paused | paused | frozen | rolling back | - |
+//! | restart | paused | paused | - | - | - | - |
 //! | the last session has left, or their time is over | - | - | - | - | ended | - |
 //!
 //! A share is raised durable first, so a step is entered by whoever stores the state: [`Effect::Enter`] asks for it.
@@ -40,8 +40,6 @@ pub mod account;
 mod command;
 mod live;
 mod progress;
-#[cfg(test)]
-mod tests;
 
 pub use account::{Account, Fired, Kept, StepAccount, Turn};
 pub use command::{Refused, Wanted, order};
