@@ -18,12 +18,13 @@ mod source;
 mod tests;
 mod value;
 
+pub use crate::domain::plan::parse_duration;
 pub use check::load;
 pub use endpoint::{Authority as EndpointAuthority, endpoints, endpoints_beside};
 pub use place::text;
 pub use place::{ConfigError, nearest};
 pub use source::Source;
-pub use value::{EndpointText, Span, parse_duration};
+pub use value::{EndpointText, Span};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
