@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::domain::machine::Rules;
 use crate::domain::{KeySource, Plan, judge};
 
+mod argo;
 mod check;
 mod endpoint;
 mod expand;
@@ -19,6 +20,7 @@ mod tests;
 mod value;
 
 pub use crate::domain::plan::parse_duration;
+pub use argo::{LARGEST_MANIFEST, plan_as_toml, plan_from_argo};
 pub use check::load;
 pub use endpoint::{Authority as EndpointAuthority, endpoints, endpoints_beside};
 pub use place::text;
