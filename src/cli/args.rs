@@ -12,11 +12,13 @@ use crate::config;
 use crate::domain::{Entry, Split};
 
 mod operate;
+mod plan;
 
 pub use operate::{
     AuditArgs, AuditCommand, AuditVerifyArgs, CompletionsArgs, DrainArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs,
     SessionsArgs, SessionsCommand, StateArgs, StateCommand,
 };
+pub use plan::{ImportArgoArgs, PlanArgs, PlanCommand};
 
 const EXITS: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 invalid configuration, 4 not found, 5 conflict or stale, 6 denied,
@@ -57,6 +59,8 @@ pub enum Command {
     Audit(Box<AuditArgs>),
     /// The configuration in force, and those before it.
     Config(ConfigArgs),
+    /// Plans of rollouts from elsewhere.
+    Plan(PlanArgs),
     /// Where sessions live.
     Sessions(SessionsArgs),
     /// What an entry at 0 % still holds; with --wait until it holds nothing, exit 9 with what is left.

@@ -12,7 +12,9 @@ mod connector;
 mod deploy;
 mod events;
 mod failure;
+mod forecast;
 mod health;
+mod plan;
 mod print;
 mod run;
 mod sessions;
@@ -26,11 +28,12 @@ mod token;
 
 pub use args::{
     AuditArgs, AuditCommand, AuditVerifyArgs, CheckArgs, Cli, Command, Common, CompletionsArgs, ConfigArgs, ConfigCommand,
-    DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs, Output,
-    RevertArgs, RollbackArgs, RunArgs, SessionsArgs, SessionsCommand, SplitArgs, StateArgs, StateCommand, StatusArgs, TokenArgs,
-    TokenCommand,
+    DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgoArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs,
+    ManArgs, Output, PlanArgs, PlanCommand, RevertArgs, RollbackArgs, RunArgs, SessionsArgs, SessionsCommand, SplitArgs,
+    StateArgs, StateCommand, StatusArgs, TokenArgs, TokenCommand,
 };
 pub use failure::{Exit, Failure};
+pub use forecast::forecast_table;
 pub use run::config_of;
 
 /// Carries out a command and gives its exit code. `run` and `demo` need the whole house and are
@@ -61,6 +64,7 @@ async fn carry_out(command: &Command) -> Result<Exit, Failure> {
         Command::Events(args) => events::events(args).await,
         Command::Config(args) => configuration::config(args).await,
         Command::Audit(args) => audit::audit(args).await,
+        Command::Plan(PlanArgs { command: PlanCommand::ImportArgo(args) }) => plan::import_argo(args),
         Command::Sessions(SessionsArgs { command: SessionsCommand::List(args) }) => sessions::list(args).await,
         Command::Drain(args) => sessions::drain(args).await,
         Command::State(StateArgs { command: StateCommand::Export(args) }) => state::export(args).await,

@@ -16,7 +16,9 @@ use crate::domain::machine::{Authority, EntrySpec, Leave, Rules};
 use crate::domain::{Entry, KeySource, PerEntry, Share, Split, Thresholds};
 
 mod foolish;
+mod judge;
 mod plan;
+mod sessions;
 mod tls;
 
 /// Reads a configuration. `file` names it in errors; `port` is the environment's `PORT`.
@@ -53,9 +55,6 @@ impl Checker<'_> {
         if raw.state.url.is_some() {
             self.wrong("state.url", "a shared store is not served by this version; use state.dir");
         }
-        if let Some(plans) = &raw.plan {
-            self.plans(plans);
-        }
         let mut listen = self.address("listen", raw.listen.as_deref().unwrap_or("0.0.0.0:8080"));
         if let Some(port) = port {
             match port.parse() {
@@ -83,6 +82,7 @@ impl Checker<'_> {
             services.iter_mut().for_each(|service| service.rules.volatile = true);
             self.no_state_dir(&services, &raw.seal, &admin);
         }
+        let plans = self.plans(&raw.plan, &services);
         Config {
             listen,
             threads: raw.threads.unwrap_or(0),
@@ -94,6 +94,8 @@ impl Checker<'_> {
             metrics,
             log: Log { tool_calls: raw.log.tool_calls, tool_errors: raw.log.tool_errors },
             state_dir: state_dir.map(Into::into),
+            records: self.records(&raw.records),
+            plans,
             services: most_specific_first(services),
             warnings: std::mem::take(&mut self.warnings),
         }
@@ -141,7 +143,6 @@ impl Checker<'_> {
         if !path.starts_with('/') || path.contains(['?', '#']) {
             self.wrong(&key("path"), format!("`{path}` is not a path prefix: it starts with `/` and has no `?` or `#`"));
         }
-        self.not_served_yet(at, raw);
         let tls = self.client_tls(at, &raw.tls);
         let rules = self.rules(at, raw, listeners);
         self.tls_for_no_one(at, &tls, [&rules.entries.primary, &rules.entries.secondary]);
@@ -155,26 +156,11 @@ impl Checker<'_> {
             traffic: self.traffic(at, &raw.traffic),
             health: self.health(at, &raw.health),
             tls,
+            sessions: self.sessions(at, &raw.sessions),
+            judge: self.judge(at, &raw.judge),
         };
         self.foolish(at, &service);
         service
-    }
-
-    /// What is read for its form only; wrong all the same it would surprise when it is served.
-    fn not_served_yet(&mut self, at: usize, raw: &raw::Service) {
-        let key = |name: &str| format!("service[{at}].{name}");
-        if let Some(sessions) = &raw.sessions {
-            self.warnings.push(format!("{}: read, but moving sessions is not served by this version", key("sessions")));
-            let choices = [("rehome", ()), ("wait", ()), ("end", ())];
-            self.one_of(&key("sessions.on_drain"), sessions.on_drain.as_deref(), &choices);
-        }
-        let Some(judge) = &raw.judge else { return };
-        self.warnings.push(format!("{}: read, but judging rollouts is not served by this version", key("judge")));
-        let choices = [("rollback", ()), ("freeze", ()), ("notify", ())];
-        self.one_of(&key("judge.on_fail"), judge.on_fail.as_deref(), &choices);
-        if let Some(rate) = judge.max_error_rate.filter(|rate| !(0.0..=1.0).contains(rate)) {
-            self.wrong(&key("judge.max_error_rate"), format!("`{rate}` is not a rate: a number from 0 to 1, like 0.05"));
-        }
     }
 
     fn rules(&mut self, at: usize, raw: &raw::Service, listeners: Listeners) -> Rules {

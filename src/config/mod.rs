@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::KeySource;
 use crate::domain::machine::Rules;
+use crate::domain::{KeySource, Plan, judge};
 
+mod argo;
 mod check;
 mod endpoint;
 mod expand;
@@ -18,12 +19,14 @@ mod source;
 mod tests;
 mod value;
 
+pub use crate::domain::plan::parse_duration;
+pub use argo::{LARGEST_MANIFEST, plan_as_toml, plan_from_argo};
 pub use check::load;
 pub use endpoint::{Authority as EndpointAuthority, endpoints, endpoints_beside};
 pub use place::text;
 pub use place::{ConfigError, nearest};
 pub use source::Source;
-pub use value::{EndpointText, Span, parse_duration};
+pub use value::{EndpointText, Span};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,8 +51,12 @@ pub struct Config {
     pub log: Log,
     /// Where durable state lives; none keeps it in memory.
     pub state_dir: Option<PathBuf>,
+    /// What is kept of rollouts.
+    pub records: Records,
     /// The services, most specific first.
     pub services: Vec<Service>,
+    /// The plans, in the order of the file; `default` is always among them, and the first where the file has none.
+    pub plans: Vec<Plan>,
     /// What is legal but deserves a word.
     pub warnings: Vec<String>,
 }
@@ -176,6 +183,41 @@ pub struct Service {
     pub health: Health,
     /// How endpoints with `https://` URLs are met.
     pub tls: ClientTls,
+    /// What becomes of sessions whose entry is to be empty.
+    pub sessions: Sessions,
+    /// By what a candidate is judged.
+    pub judge: judge::Rules,
+}
+
+/// `[records]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Records {
+    /// The record of a rollout is kept for so long after its end.
+    pub keep: Duration,
+}
+
+/// `[service.sessions]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// What becomes of those that do not end by themselves.
+    pub on_drain: OnDrain,
+    /// A planned drain gives them so long.
+    pub drain_deadline: Duration,
+    /// A rollback gives the candidate's so long; zero: none.
+    pub rollback_deadline: Duration,
+    /// Then they are ended, spread evenly over so long; zero: all at once.
+    pub rollback_pace: Duration,
+}
+
+/// What becomes of sessions that do not end by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDrain {
+    /// They are moved; those that cannot be are ended.
+    Rehome,
+    /// Nothing is ended by force.
+    Wait,
+    /// They are ended, in the way that their clients survive.
+    End,
 }
 
 /// `[service.affinity]`.

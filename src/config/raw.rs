@@ -4,6 +4,10 @@ use serde::Deserialize;
 
 use super::value::{EndpointText, Percent, Size, Span};
 
+mod rollout;
+
+pub(super) use rollout::{GateText, Judge, Metric, Plan, Records, Sessions, Triggers};
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -25,7 +29,10 @@ pub(super) struct File {
     pub(super) state: State,
     #[serde(default)]
     pub(super) service: Vec<Service>,
-    pub(super) plan: Option<Vec<Plan>>,
+    #[serde(default)]
+    pub(super) plan: Vec<Plan>,
+    #[serde(default)]
+    pub(super) records: Records,
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,8 +149,10 @@ pub(super) struct Service {
     pub(super) health: Health,
     #[serde(default)]
     pub(super) tls: ClientTls,
-    pub(super) sessions: Option<Sessions>,
-    pub(super) judge: Option<Judge>,
+    #[serde(default)]
+    pub(super) sessions: Sessions,
+    #[serde(default)]
+    pub(super) judge: Judge,
 }
 
 #[derive(Debug, Deserialize)]
@@ -197,42 +206,4 @@ pub(super) struct Health {
     pub(super) rise: Option<u32>,
     pub(super) fall: Option<u32>,
     pub(super) resolve_interval: Option<Span>,
-}
-
-/// Read so that nothing wrong stays in a file unnoticed; rehoming acts on it later.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "checked for form only, until sessions can be moved")]
-pub(super) struct Sessions {
-    pub(super) on_drain: Option<String>,
-    drain_deadline: Option<Span>,
-}
-
-/// Read so that nothing wrong stays in a file unnoticed; rollouts act on it later.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "checked for form only, until rollouts exist")]
-pub(super) struct Judge {
-    window: Option<Span>,
-    windows: Option<u32>,
-    min_samples: Option<u32>,
-    pub(super) max_error_rate: Option<f64>,
-    max_latency_ratio: Option<f64>,
-    pub(super) on_fail: Option<String>,
-}
-
-/// Read so that nothing wrong stays in a file unnoticed; rollouts act on it later.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Plan {
-    pub(super) name: String,
-    pub(super) steps: Vec<Step>,
-}
-
-/// One step of a plan.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Step {
-    pub(super) share: Percent,
-    pub(super) hold: Option<Span>,
 }

@@ -7,6 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use super::split::Share;
 
+mod check;
+mod forecast;
+mod inline;
+mod spoken;
+
+pub use check::{MOST_STEPS, PlanError, gate as check_gate, http_url, plain_name};
+pub use forecast::{About, Count, Forecast, StepForecast, ToolForecast, Traffic};
+pub use inline::INLINE;
+pub use spoken::{Spoken, parse_duration};
+
 /// The recipe of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -83,21 +93,5 @@ impl fmt::Display for Plan {
             }
         }
         Ok(())
-    }
-}
-
-/// A duration in the largest unit in which it is a whole number: `500ms`, `90s`, `10m`, `1h`.
-#[derive(Clone, Copy, Debug)]
-pub struct Spoken(pub Duration);
-
-impl fmt::Display for Spoken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let milliseconds = self.0.as_millis();
-        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-        let found = units.iter().find(|(unit, _)| milliseconds >= *unit && milliseconds.is_multiple_of(*unit));
-        match found {
-            Some((unit, name)) => write!(f, "{}{name}", milliseconds / unit),
-            None => write!(f, "{milliseconds}ms"),
-        }
     }
 }
