@@ -15,6 +15,7 @@ use crate::domain::machine::{Authority, EntrySpec, Rules};
 use crate::domain::{Entry, KeySource, PerEntry, Share, Split, Thresholds};
 
 mod foolish;
+mod notify;
 mod plan;
 mod tls;
 
@@ -77,6 +78,7 @@ impl Checker<'_> {
         let mut services: Vec<Service> =
             raw.service.iter().enumerate().map(|(at, service)| self.service(at, service, listeners)).collect();
         self.distinct_services(&services);
+        let notify = self.sinks(&raw.notify, &services);
         let state_dir = Some(raw.state.dir.unwrap_or_else(|| "/var/lib/dualgate".to_owned())).filter(|dir| !dir.is_empty());
         if state_dir.is_none() {
             services.iter_mut().for_each(|service| service.rules.volatile = true);
@@ -94,6 +96,7 @@ impl Checker<'_> {
             log: Log { tool_calls: raw.log.tool_calls, tool_errors: raw.log.tool_errors },
             state_dir: state_dir.map(Into::into),
             services: most_specific_first(services),
+            notify,
             warnings: std::mem::take(&mut self.warnings),
         }
     }

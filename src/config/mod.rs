@@ -11,6 +11,7 @@ mod check;
 mod endpoint;
 mod expand;
 mod listeners;
+mod notify;
 mod place;
 mod raw;
 mod source;
@@ -20,6 +21,7 @@ mod value;
 
 pub use check::load;
 pub use endpoint::{Authority as EndpointAuthority, endpoints, endpoints_beside};
+pub use notify::{Hidden, Sink, SinkKind, SinkUrl};
 pub use place::text;
 pub use place::{ConfigError, nearest};
 pub use source::Source;
@@ -50,6 +52,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// The services, most specific first.
     pub services: Vec<Service>,
+    /// Whom to tell of rollouts.
+    pub notify: Vec<Sink>,
     /// What is legal but deserves a word.
     pub warnings: Vec<String>,
 }

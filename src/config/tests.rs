@@ -58,8 +58,9 @@ fn the_commented_sections_of_the_example_file_show_the_defaults_too() {
     let shown = load("f", &text.join("\n"), None).unwrap_or_else(|errors| panic!("{errors:?}"));
     let bare = "[tls]\nlisten = \"0.0.0.0:8443\"\ncertificates = [{ cert = \"tls.crt\", key = \"tls.key\" }]\n\
                 [admin.tls]\ncertificates = [{ cert = \"admin.crt\", key = \"admin.key\" }]\n";
-    let bare = load("f", &format!("{bare}{SMALLEST}"), None).unwrap();
-    assert_eq!((shown.tls, shown.admin.tls), (bare.tls, bare.admin.tls));
+    let sink = "[[notify]]\nname = \"on-call\"\nurl = \"https://hooks.example.com/dualgate\"\n";
+    let bare = load("f", &format!("{bare}{SMALLEST}{sink}"), None).unwrap();
+    assert_eq!((shown.tls, shown.admin.tls, shown.notify), (bare.tls, bare.admin.tls, bare.notify));
     let pair = KeyPair { cert: "client.crt".into(), key: "client.key".into() };
     assert_eq!(shown.services[0].tls, ClientTls { client_certificate: Some(pair), ..ClientTls::default() });
 }
@@ -303,6 +304,7 @@ fn every_key_names_itself_and_its_line_when_its_value_is_of_another_kind() {
         let line = line.split('#').next().unwrap().trim();
         if line.starts_with('[') {
             header = line.trim_matches(['[', ']']).replacen("service", "service[0]", 1);
+            header = header.replacen("notify", "notify[0]", 1);
             continue;
         }
         let Some((name, _)) = line.split_once(" = ") else { continue };
@@ -387,3 +389,5 @@ fn a_plan_that_makes_no_sense_is_refused_by_its_step() {
     let good = with("{ share = 10, hold = \"10m\" }, { share = 50 }, { share = 100 }");
     assert_eq!(said(&good), ["plan: read, but rollouts by plan are not served by this version"]);
 }
+
+mod notify;
