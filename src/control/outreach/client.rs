@@ -29,7 +29,7 @@ pub(super) const FEW: usize = 64 << 10;
 pub(super) const MANY: usize = 1 << 20;
 
 /// The one way outside.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Client(Arc<Connector>);
 
 /// What is asked.

@@ -48,7 +48,7 @@ pub struct Watch(Vec<AbortHandle>);
 
 impl Watch {
     /// Reads each of them at once and then every interval, on the current runtime. `tell` must not block.
-    pub fn start(client: &Client, rules: &[MetricRule], tell: impl Fn(Reading) + Clone + Send + 'static) -> Self {
+    pub fn start(client: &Client, rules: &[MetricRule], tell: impl Fn(Reading) + Clone + Send + Sync + 'static) -> Self {
         let start = |rule: &MetricRule| {
             let watching = read_for_ever(client.clone(), rule.clone(), tell.clone());
             tokio::spawn(watching).abort_handle()
