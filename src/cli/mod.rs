@@ -13,6 +13,7 @@ mod deploy;
 mod events;
 mod failure;
 mod health;
+mod notify;
 mod print;
 mod run;
 mod sessions;
@@ -26,9 +27,9 @@ mod token;
 
 pub use args::{
     AuditArgs, AuditCommand, AuditVerifyArgs, CheckArgs, Cli, Command, Common, CompletionsArgs, ConfigArgs, ConfigCommand,
-    DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs, Output,
-    RevertArgs, RollbackArgs, RunArgs, SessionsArgs, SessionsCommand, SplitArgs, StateArgs, StateCommand, StatusArgs, TokenArgs,
-    TokenCommand,
+    DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs, NotifyArgs,
+    NotifyCommand, NotifyTestArgs, Output, RevertArgs, RollbackArgs, RunArgs, SessionsArgs, SessionsCommand, SplitArgs,
+    StateArgs, StateCommand, StatusArgs, TokenArgs, TokenCommand,
 };
 pub use failure::{Exit, Failure};
 pub use run::config_of;
@@ -66,6 +67,9 @@ async fn carry_out(command: &Command) -> Result<Exit, Failure> {
         Command::State(StateArgs { command: StateCommand::Export(args) }) => state::export(args).await,
         Command::State(StateArgs { command: StateCommand::Import(args) }) => state::import(args).await,
         Command::Keys(KeysArgs { command: KeysCommand::Rotate(args) }) => state::rotate_keys(args).await,
+        Command::Notify(args) => match &args.command {
+            NotifyCommand::Test(args) => notify::test(args).await,
+        },
         Command::Token(TokenArgs { command: TokenCommand::New, output }) => token::print_new(*output),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),

@@ -88,7 +88,9 @@ fn the_address_of_a_webhook_is_in_no_error_and_in_nothing_that_is_printed() {
     assert!(!format!("{config:?}").contains("topsecret"));
     assert!(!said(&with("url = \"topsecret\"")).concat().contains("topsecret"));
     let words = said(&with("url = \"http://10.0.0.9/topsecret\""));
-    assert!(words.len() == 1 && words[0].starts_with("notify[0].url: http:// to another host") && !words[0].contains("topsecret"));
+    assert!(
+        words.len() == 1 && words[0].starts_with("notify[0].url: http:// to another host") && !words[0].contains("topsecret")
+    );
     assert!(said(&with("url = \"http://localhost:9/x\"")).is_empty());
 }
 

@@ -161,8 +161,7 @@ fn request(call: &Call<'_>) -> Result<Request<Full<Bytes>>, Trouble> {
 async fn read(response: Response<Incoming>, call: &Call<'_>) -> Result<Answer, Trouble> {
     let status = response.status();
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let mut answer =
-        Answer { status, retry_after: retry_after.map(Duration::from_secs), body: Bytes::new(), is_whole: false };
+    let mut answer = Answer { status, retry_after: retry_after.map(Duration::from_secs), body: Bytes::new(), is_whole: false };
     if status.is_success() && !call.reads_success {
         return Ok(answer);
     }

@@ -112,7 +112,9 @@ fn sample(answer: &Answer) -> Result<f64, String> {
         return Err(if answer.status.is_success() { "the answer is not JSON".to_owned() } else { answer.said() });
     };
     if document["status"] != "success" {
-        return Err(document["error"].as_str().map_or_else(|| answer.said(), |error| format!("Prometheus says: {}", brief(error))));
+        return Err(document["error"]
+            .as_str()
+            .map_or_else(|| answer.said(), |error| format!("Prometheus says: {}", brief(error))));
     }
     let result = &document["data"]["result"];
     let value = match document["data"]["resultType"].as_str() {

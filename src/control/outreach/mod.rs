@@ -13,3 +13,6 @@ mod target;
 
 pub use client::Client;
 pub use notify::{Notifier, SinkCounts, Tested};
+
+#[cfg(test)]
+mod tests;

@@ -65,8 +65,7 @@ impl Line {
     /// Starts its worker on the current runtime.
     pub(super) fn start(sink: Sink, tools: Arc<Tools>) -> Arc<Self> {
         let standing = watch::Sender::new(Standing { sink: Arc::new(sink), state: State::Open });
-        let line =
-            Arc::new(Self { standing, queue: Mutex::default(), more: Notify::new(), left: watch::Sender::new(0), tools });
+        let line = Arc::new(Self { standing, queue: Mutex::default(), more: Notify::new(), left: watch::Sender::new(0), tools });
         tokio::spawn(line.clone().work());
         line
     }

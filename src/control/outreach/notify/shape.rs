@@ -72,7 +72,8 @@ fn slack(notice: &Notice) -> Value {
     }
     let rollout = notice.rollout.as_ref().map(|rollout| format!("rollout {rollout}"));
     let parts = [Some(notice.service.clone()).filter(|name| !name.is_empty()), rollout, Some(notice.occasion.to_string())];
-    let parts: Vec<String> = parts.into_iter().flatten().chain([format!("revision {}", notice.revision), notice.time.clone()]).collect();
+    let parts: Vec<String> =
+        parts.into_iter().flatten().chain([format!("revision {}", notice.revision), notice.time.clone()]).collect();
     let context = cut(&escaped(&parts.join(" · ")), SLACK_FIELD);
     blocks.push(json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": context }] }));
     json!({ "text": cut(&escaped(&title), SLACK_TEXT), "blocks": blocks })
