@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Office, Token};
 use crate::config::{Config, ConfigError, Source};
+use crate::control::outreach::Notifier;
 use crate::control::{Audit, Beginning, Conductor, Configuration, Resolver, Setup, resolve};
 use crate::domain::Phase;
 use crate::live::Reader;
@@ -247,6 +248,7 @@ async fn control(
         resolver: seams.resolver,
     };
     let store = setup.store.clone();
+    let notifier = Notifier::start(&config.notify, store.clone());
     let (conductor, handle, reader) = Conductor::start(setup).map_err(AppError::other)?;
     tokio::spawn(async move {
         // Traffic goes on without its conductor, on the snapshot in force; /health says so.
@@ -270,7 +272,7 @@ async fn control(
         channels: Default::default(),
         interrupted: Default::default(),
     });
-    let (tuned, tuning) = (site.clone(), site.clone());
+    let (tuned, tuning, told) = (site.clone(), site.clone(), notifier.clone());
     let configuration = Configuration::begin(Beginning {
         source,
         config: config.clone(),
@@ -281,6 +283,7 @@ async fn control(
         tune: Box::new(move |config| {
             limits::fit(config);
             tuned.tuning.store(Arc::new(Tuning::of(config)));
+            told.configure(&config.notify);
         }),
     });
     let Listeners { traffic, secure, admin, metrics } = listeners;
@@ -300,6 +303,7 @@ async fn control(
         configuration: configuration.clone(),
         is_secure: shown.admin.is_some(),
         rotation: vault.rotation,
+        notifier: notifier.clone(),
         leaving: leaving_seen,
     });
     let (servers, connecting) = (shown.servers(), configuration.clone());
@@ -319,6 +323,7 @@ async fn control(
     stop_gracefully(&tuning, asked, &stage, &leaving, front).await;
     // What was promised to the disk gets there, where the disk is alive.
     handle.settled(LAST_WORDS).await;
+    notifier.close(2 * LAST_WORDS).await;
     audit.flush(LAST_WORDS).await;
     tracing::info!("stopped");
     Ok(())

@@ -217,6 +217,7 @@ impl Scrape {
         let reloads = [("done", standing.applied), ("refused", standing.refused)];
         counter(out, &names::CONFIG_RELOADS, reloads.map(|(result, count)| (vec![result.to_owned()], count as f64)).to_vec())?;
         gauge(out, &names::CONFIG_REFUSED, vec![(vec![], f64::from(u8::from(standing.failure.is_some())))])?;
+        self.encode_notifications(out)?;
         gauge(out, &names::AUDIT_BEHIND, vec![(vec![], self.office.audit.behind() as f64)])?;
         counter(out, &names::LOG_DROPPED, vec![(vec![], log::dropped_lines() as f64)])?;
         let process = Process::read();
@@ -224,6 +225,17 @@ impl Scrape {
         gauge(out, &names::DESCRIPTORS, vec![(vec![], process.descriptors)])?;
         counter(out, &names::CPU, vec![(vec![], process.cpu_seconds)])?;
         gauge(out, &names::INFO, vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)])
+    }
+
+    fn encode_notifications(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let sinks = self.office.notifier.counts();
+        let results = sinks.iter().flat_map(|one| {
+            let results = [("delivered", one.delivered), ("failed", one.failed), ("dead", one.dead)];
+            results.map(|(result, count)| (vec![one.sink.clone(), result.to_owned()], count as f64))
+        });
+        counter(out, &names::NOTIFICATIONS, results.collect())?;
+        let waiting = sinks.iter().map(|one| (vec![one.sink.clone()], one.waiting as f64));
+        gauge(out, &names::NOTIFICATIONS_WAITING, waiting.collect())
     }
 
     fn encode_tls(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

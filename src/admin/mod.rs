@@ -22,6 +22,7 @@ use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::control::outreach::Notifier;
 use crate::control::{Audit, Configuration, Handle, Rotation};
 use crate::live::Reader;
 use crate::proxy::{Load, Site, Stage};
@@ -38,6 +39,7 @@ mod health;
 mod idempotency;
 mod look;
 mod metrics;
+mod notify;
 mod operate;
 mod problem;
 mod sessions;
@@ -88,6 +90,8 @@ pub struct Office {
     pub configuration: Configuration,
     /// Rotates the seal keys.
     pub rotation: Rotation,
+    /// Whom to tell.
+    pub notifier: Notifier,
     /// Whether the admin listener speaks TLS.
     pub is_secure: bool,
     /// Whether the process is about to stop and should get no new traffic.
@@ -97,7 +101,7 @@ pub struct Office {
 impl Office {
     /// What an operator should know, whatever the service.
     fn warnings(&self) -> Vec<String> {
-        [self.audit.warnings(), self.configuration.warnings()].concat()
+        [self.audit.warnings(), self.configuration.warnings(), self.notifier.warnings()].concat()
     }
 }
 
@@ -124,6 +128,7 @@ fn guarded() -> OpenApiRouter<Arc<Office>> {
         .routes(routes!(sessions::drain))
         .routes(routes!(operate::export_state, operate::import_state))
         .routes(routes!(operate::rotate_keys))
+        .routes(routes!(notify::test))
         .routes(routes!(events::events))
         .routes(routes!(audit::entries))
         .routes(routes!(audit::verify))

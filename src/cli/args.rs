@@ -11,9 +11,11 @@ use super::failure::{Exit, Failure};
 use crate::config;
 use crate::domain::{Entry, Split};
 
+mod notify;
 mod operate;
 mod plan;
 
+pub use notify::{NotifyArgs, NotifyCommand, NotifyTestArgs};
 pub use operate::{
     AuditArgs, AuditCommand, AuditVerifyArgs, CompletionsArgs, DrainArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs,
     SessionsArgs, SessionsCommand, StateArgs, StateCommand,
@@ -72,6 +74,8 @@ pub enum Command {
     State(StateArgs),
     /// The keys that session ids are sealed with.
     Keys(KeysArgs),
+    /// Those who are told of rollouts.
+    Notify(Box<NotifyArgs>),
     /// Tokens for the admin API.
     Token(TokenArgs),
     /// Completions for a shell, to be sourced.

@@ -14,6 +14,7 @@ mod events;
 mod failure;
 mod forecast;
 mod health;
+mod notify;
 mod plan;
 mod print;
 mod run;
@@ -29,8 +30,8 @@ mod token;
 pub use args::{
     AuditArgs, AuditCommand, AuditVerifyArgs, CheckArgs, Cli, Command, Common, CompletionsArgs, ConfigArgs, ConfigCommand,
     DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgoArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs,
-    ManArgs, Output, PlanArgs, PlanCommand, RevertArgs, RollbackArgs, RunArgs, SessionsArgs, SessionsCommand, SplitArgs,
-    StateArgs, StateCommand, StatusArgs, TokenArgs, TokenCommand,
+    ManArgs, NotifyArgs, NotifyCommand, NotifyTestArgs, Output, PlanArgs, PlanCommand, RevertArgs, RollbackArgs, RunArgs,
+    SessionsArgs, SessionsCommand, SplitArgs, StateArgs, StateCommand, StatusArgs, TokenArgs, TokenCommand,
 };
 pub use failure::{Exit, Failure};
 pub use forecast::forecast_table;
@@ -70,6 +71,9 @@ async fn carry_out(command: &Command) -> Result<Exit, Failure> {
         Command::State(StateArgs { command: StateCommand::Export(args) }) => state::export(args).await,
         Command::State(StateArgs { command: StateCommand::Import(args) }) => state::import(args).await,
         Command::Keys(KeysArgs { command: KeysCommand::Rotate(args) }) => state::rotate_keys(args).await,
+        Command::Notify(args) => match &args.command {
+            NotifyCommand::Test(args) => notify::test(args).await,
+        },
         Command::Token(TokenArgs { command: TokenCommand::New, output }) => token::print_new(*output),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),

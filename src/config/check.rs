@@ -8,15 +8,15 @@ use super::listeners::Listeners;
 use super::place::Places;
 use super::value::{Percent, Span};
 use super::{
-    Admin, Affinity, Config, ConfigError, ErrorShape, Health, HealthKind, HostSeen, Limits, Log, Network, Plain, Service,
-    Shutdown, Traffic, endpoint, raw,
+    Admin, Affinity, Config, ConfigError, ErrorShape, Health, HealthKind, HostSeen, Limits, Log, Network, OnDrain, Plain,
+    Service, Shutdown, Traffic, endpoint, raw,
 };
-use crate::domain::judge;
 use crate::domain::machine::{Authority, EntrySpec, Leave, Rules};
 use crate::domain::{Entry, KeySource, PerEntry, Share, Split, Thresholds};
 
 mod foolish;
 mod judge;
+mod notify;
 mod plan;
 mod sessions;
 mod tls;
@@ -77,6 +77,7 @@ impl Checker<'_> {
         let mut services: Vec<Service> =
             raw.service.iter().enumerate().map(|(at, service)| self.service(at, service, listeners)).collect();
         self.distinct_services(&services);
+        let notify = self.sinks(&raw.notify, &services);
         let state_dir = Some(raw.state.dir.unwrap_or_else(|| "/var/lib/dualgate".to_owned())).filter(|dir| !dir.is_empty());
         if state_dir.is_none() {
             services.iter_mut().for_each(|service| service.rules.volatile = true);
@@ -97,6 +98,7 @@ impl Checker<'_> {
             records: self.records(&raw.records),
             plans,
             services: most_specific_first(services),
+            notify,
             warnings: std::mem::take(&mut self.warnings),
         }
     }
@@ -144,7 +146,13 @@ impl Checker<'_> {
             self.wrong(&key("path"), format!("`{path}` is not a path prefix: it starts with `/` and has no `?` or `#`"));
         }
         let tls = self.client_tls(at, &raw.tls);
-        let rules = self.rules(at, raw, listeners);
+        let (sessions, judge) = (self.sessions(at, &raw.sessions), self.judge(at, &raw.judge));
+        let leave = Leave {
+            ends: sessions.on_drain != OnDrain::Wait,
+            deadline: sessions.rollback_deadline,
+            pace: sessions.rollback_pace,
+        };
+        let rules = Rules { judge: judge.clone(), leave, ..self.rules(at, raw, listeners) };
         self.tls_for_no_one(at, &tls, [&rules.entries.primary, &rules.entries.secondary]);
         let service = Service {
             name: raw.name.clone(),
@@ -156,8 +164,8 @@ impl Checker<'_> {
             traffic: self.traffic(at, &raw.traffic),
             health: self.health(at, &raw.health),
             tls,
-            sessions: self.sessions(at, &raw.sessions),
-            judge: self.judge(at, &raw.judge),
+            sessions,
+            judge,
         };
         self.foolish(at, &service);
         service
@@ -201,7 +209,7 @@ impl Checker<'_> {
             failover: raw.traffic.failover.unwrap_or(true),
             grace: Duration::from_secs(1),
             volatile: false,
-            judge: judge::Rules::default(),
+            judge: crate::domain::judge::Rules::default(),
             leave: Leave::default(),
         }
     }

@@ -12,6 +12,7 @@ mod check;
 mod endpoint;
 mod expand;
 mod listeners;
+mod notify;
 mod place;
 mod raw;
 mod source;
@@ -23,6 +24,7 @@ pub use crate::domain::plan::parse_duration;
 pub use argo::{LARGEST_MANIFEST, plan_as_toml, plan_from_argo};
 pub use check::load;
 pub use endpoint::{Authority as EndpointAuthority, endpoints, endpoints_beside};
+pub use notify::{Hidden, Sink, SinkKind, SinkUrl};
 pub use place::text;
 pub use place::{ConfigError, nearest};
 pub use source::Source;
@@ -57,6 +59,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// The plans, in the order of the file; `default` is always among them, and the first where the file has none.
     pub plans: Vec<Plan>,
+    /// Whom to tell of rollouts.
+    pub notify: Vec<Sink>,
     /// What is legal but deserves a word.
     pub warnings: Vec<String>,
 }

@@ -1,5 +1,7 @@
 //! The file as it is written: a mirror of the TOML, unknown keys refused.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use super::value::{EndpointText, Percent, Size, Span};
@@ -33,6 +35,31 @@ pub(super) struct File {
     pub(super) plan: Vec<Plan>,
     #[serde(default)]
     pub(super) records: Records,
+    #[serde(default)]
+    pub(super) notify: Vec<Notify>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Notify {
+    pub(super) name: String,
+    pub(super) kind: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) url_file: Option<String>,
+    pub(super) secret_file: Option<String>,
+    pub(super) routing_key_file: Option<String>,
+    #[serde(default)]
+    pub(super) events: Vec<String>,
+    #[serde(default)]
+    pub(super) services: Vec<String>,
+    pub(super) timeout: Option<Span>,
+}
+
+/// Without its URL, which may be a secret.
+impl fmt::Debug for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notify").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -62,9 +62,10 @@ fn the_commented_sections_of_the_example_file_show_the_defaults_too() {
                 [admin.tls]\ncertificates = [{ cert = \"admin.crt\", key = \"admin.key\" }]\n";
     let metric = "[[service.judge.metric]]\nname = \"orders\"\nmin = 0.5\nmax = 100.0\n\
                   prometheus = \"http://127.0.0.1:9091\"\nquery = \"sum(rate(orders_total[5m]))\"\n";
-    let bare = load("f", &format!("{bare}{SMALLEST}{metric}"), None).unwrap();
+    let sink = "[[notify]]\nname = \"on-call\"\nurl = \"https://hooks.example.com/dualgate\"\n";
+    let bare = load("f", &format!("{bare}{SMALLEST}{metric}{sink}"), None).unwrap();
     assert_eq!(shown.services[0].judge, bare.services[0].judge);
-    assert_eq!((shown.tls, shown.admin.tls), (bare.tls, bare.admin.tls));
+    assert_eq!((shown.tls, shown.admin.tls, shown.notify), (bare.tls, bare.admin.tls, bare.notify));
     let pair = KeyPair { cert: "client.crt".into(), key: "client.key".into() };
     assert_eq!(shown.services[0].tls, ClientTls { client_certificate: Some(pair), ..ClientTls::default() });
 }
@@ -296,8 +297,8 @@ fn every_key_names_itself_and_its_line_when_its_value_is_of_another_kind() {
         let line = line.split('#').next().unwrap().trim();
         if line.starts_with('[') {
             let name = line.trim_matches(['[', ']']);
-            let of_service = name.replacen("service.", "service[0].", 1);
-            header = if line.starts_with("[[") { format!("{of_service}[0]") } else { of_service };
+            let of_service = name.replacen("service.", "service[0].", 1).replacen("notify", "notify[0]", 1);
+            header = if line.starts_with("[[") && name.contains('.') { format!("{of_service}[0]") } else { of_service };
             continue;
         }
         let Some((name, _)) = line.split_once(" = ") else { continue };

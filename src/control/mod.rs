@@ -21,6 +21,7 @@ mod configuration;
 mod events;
 mod import;
 mod keeping;
+pub mod outreach;
 mod reload;
 pub mod resolve;
 mod rotation;

@@ -10,6 +10,7 @@
 //! services/import       the names of states that were stored together, while they are put in their places
 //! audit.jsonl           one line per change and denied attempt, chained; .1 to .3 were put aside at 16 MiB
 //! audit.anchor          both ends of that chain
+//! dead-letters.jsonl   notifications that nobody took, one a line; .1 was put aside at 4 MiB
 //! ```
 //!
 //! A save is temp file, fsync, link to `.prev`, rename, fsync of the folder, and only then an acknowledgement. The
@@ -38,6 +39,7 @@ mod anchor;
 mod audit;
 mod files;
 mod generations;
+mod letters;
 mod pins;
 mod together;
 
@@ -52,6 +54,7 @@ pub struct Directory {
     brakes: Mutex<HashMap<String, Slots>>,
     fallen_back: Mutex<HashMap<String, String>>,
     audit: Mutex<AuditFile>,
+    letters: Mutex<()>,
 }
 
 /// The brake of a service, and which slot has which.
@@ -84,6 +87,7 @@ impl Directory {
             brakes: Mutex::default(),
             fallen_back: Mutex::default(),
             audit: Mutex::new(audit),
+            letters: Mutex::default(),
         })
     }
 
@@ -227,6 +231,15 @@ impl Store for Directory {
 
     fn audit_verify(&self) -> Result<Report, StoreError> {
         verify_audit(&self.root).map(Option::unwrap_or_default)
+    }
+
+    fn keep_dead_letter(&self, line: &str) -> Result<(), StoreError> {
+        let _one_at_a_time = lock(&self.letters);
+        letters::append(&self.root, line).map_err(|error| io_error(&letters::path(&self.root), error))
+    }
+
+    fn dead_letters(&self, most: usize) -> Result<Vec<String>, StoreError> {
+        letters::tail(&self.root, most).map_err(|error| io_error(&letters::path(&self.root), error))
     }
 
     fn warning(&self, service: &str) -> Option<String> {

@@ -43,6 +43,12 @@ pub trait Store: Send + Sync {
     /// Whether the whole audit is as it was written.
     fn audit_verify(&self) -> Result<Report, StoreError>;
 
+    /// Keeps a notification that was given up, as one line of JSON; where there are many, the oldest go.
+    fn keep_dead_letter(&self, line: &str) -> Result<(), StoreError>;
+
+    /// The last of them, oldest first.
+    fn dead_letters(&self, most: usize) -> Result<Vec<String>, StoreError>;
+
     /// The pins of the modern era that were kept. They are hints: what cannot be read is left out.
     fn pins(&self, _service: &str) -> Result<PinJournal, StoreError> {
         Ok(PinJournal::default())
@@ -148,6 +154,7 @@ impl StoreError {
 pub struct Memory {
     states: Mutex<HashMap<String, Durable>>,
     audit: Mutex<Lines>,
+    letters: Mutex<VecDeque<String>>,
 }
 
 #[derive(Default)]
@@ -155,6 +162,9 @@ struct Lines {
     lines: VecDeque<String>,
     anchor: Anchor,
 }
+
+/// Dead letters kept in memory.
+const MOST_LETTERS: usize = 1000;
 
 /// Lines of audit kept in memory.
 const MOST_LINES: usize = 10_000;
@@ -226,6 +236,20 @@ impl Store for Memory {
         checker.file("memory");
         let _ = audit.lines.iter().all(|line| checker.line(line.as_bytes()));
         Ok(checker.end(0))
+    }
+
+    fn keep_dead_letter(&self, line: &str) -> Result<(), StoreError> {
+        let mut letters = lock(&self.letters);
+        letters.push_back(line.to_owned());
+        if letters.len() > MOST_LETTERS {
+            letters.pop_front();
+        }
+        Ok(())
+    }
+
+    fn dead_letters(&self, most: usize) -> Result<Vec<String>, StoreError> {
+        let letters = lock(&self.letters);
+        Ok(letters.iter().skip(letters.len().saturating_sub(most)).cloned().collect())
     }
 
     fn is_durable(&self) -> bool {

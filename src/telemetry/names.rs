@@ -52,6 +52,8 @@ metrics! {
     CONFIG_GENERATION = "dualgate_config_generation" [] "Number of the configuration in force";
     CONFIG_RELOADS = "dualgate_config_reloads" ["result"] "Configurations since the start that were put in force (done) or refused";
     CONFIG_REFUSED = "dualgate_config_last_reload_failed" [] "1 while the last configuration that was wanted is not the one in force, being refused; needs attention";
+    NOTIFICATIONS = "dualgate_notifications" ["sink", "result"] "Notifications by sink: delivered; failed, of tries; dead, when given up, which needs attention";
+    NOTIFICATIONS_WAITING = "dualgate_notifications_waiting" ["sink"] "Notifications that a sink has not taken yet";
     AUDIT_BEHIND = "dualgate_audit_behind" [] "Audit lines that are not on the disk yet or were lost; more than a few need attention";
     LOG_DROPPED = "dualgate_log_lines_dropped" [] "Log lines that were dropped because nobody read the log";
     MEMORY = "process_resident_memory_bytes" [] "Resident memory";

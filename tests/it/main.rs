@@ -20,6 +20,7 @@ mod http_sse;
 mod instances;
 mod logs;
 mod modern;
+mod notify;
 mod oauth;
 mod operate;
 mod outcomes;

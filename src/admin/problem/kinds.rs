@@ -44,6 +44,7 @@ kinds! {
     NO_SUCH_ENTRY = NOT_FOUND "no-such-entry" "No such entry";
     NO_SUCH_ROLLOUT = NOT_FOUND "no-such-rollout" "No such rollout";
     NO_SUCH_GENERATION = NOT_FOUND "no-such-generation" "No such configuration";
+    NO_SUCH_SINK = NOT_FOUND "no-such-sink" "No such sink";
     WRONG_METHOD = METHOD_NOT_ALLOWED "wrong-method" "The method is not served here";
     NOT_ACCEPTABLE = NOT_ACCEPTABLE "not-acceptable" "Nothing acceptable to answer with";
     BODY_TOO_SLOW = REQUEST_TIMEOUT "body-too-slow" "The body is too slow";

@@ -51,6 +51,14 @@ impl Store for Refusing {
         self.memory.audit_after(seq, most)
     }
 
+    fn keep_dead_letter(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn dead_letters(&self, _: usize) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn audit_verify(&self) -> Result<Report, StoreError> {
         self.memory.audit_verify()
     }
