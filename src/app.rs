@@ -237,6 +237,8 @@ async fn control(
     let scheme = if shown.admin.is_some() { "https" } else { "http" };
     let (admin_url, token_file) = (format!("{scheme}://{}", bound.admin), vault.token_file.clone());
     let audit = Audit::start(vault.store.clone());
+    let store = vault.store.clone();
+    let notifier = Notifier::start(&config.notify, store.clone());
     let setup = Setup {
         services: config.services.iter().cloned().zip(shown.connectors.iter().cloned()).collect(),
         store: vault.store,
@@ -246,9 +248,8 @@ async fn control(
         run: run.clone(),
         audit: audit.clone(),
         resolver: seams.resolver,
+        notifier: notifier.clone(),
     };
-    let store = setup.store.clone();
-    let notifier = Notifier::start(&config.notify, store.clone());
     let (conductor, handle, reader) = Conductor::start(setup).map_err(AppError::other)?;
     tokio::spawn(async move {
         // Traffic goes on without its conductor, on the snapshot in force; /health says so.

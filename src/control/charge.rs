@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use super::asking::Readings;
 use super::keeping::Journal;
 use super::resolve::Lookups;
 use super::watching::Watched;
@@ -34,6 +35,7 @@ pub(super) struct Charge {
     pub(super) pins: Arc<Pins>,
     pub(super) journal: Journal,
     pub(super) watched: Watched,
+    pub(super) readings: Readings,
     births: (u64, Arc<Births>),
     before: PerEntry<(u64, u64)>,
     offered_modern: Option<bool>,
@@ -74,6 +76,7 @@ impl Charge {
             pins: Arc::default(),
             journal: Journal::default(),
             watched: Watched::default(),
+            readings: Readings::default(),
             before: PerEntry::default(),
             offered_modern: None,
             checks_anew: false,
@@ -268,6 +271,12 @@ impl Charge {
             warning: self.warning.clone(),
             pins_failure: self.journal.failure.clone(),
         }
+    }
+
+    /// An entry's endpoints that take new clients.
+    pub(super) fn endpoints_of(&self, entry: Entry) -> Vec<Arc<Endpoint>> {
+        let open = self.endpoints[entry].iter().filter(|kept| !self.machine.is_leaving(entry, &kept.spec.name));
+        open.map(|kept| kept.endpoint.clone()).collect()
     }
 
     /// Requests and streams in flight at an entry's endpoints.

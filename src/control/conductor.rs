@@ -12,8 +12,10 @@ use tokio::task::AbortHandle;
 use super::charge::Charge;
 use super::import::{AllStates, Imported};
 use super::keeping::Writing;
+use super::outreach::{Client, Notifier};
 use super::reload::{Loaded, Wanted};
 use super::resolve::{self, Resolver};
+use super::telling;
 use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, Command, Durable, Effect, EndpointSpec, Event, Note, Order, Ticket};
@@ -61,6 +63,10 @@ pub(super) enum Mail {
     Braked { service: usize, revision: u64, written: bool },
     /// A batch of pins was written, or not.
     PinsKept { service: usize, failure: Option<StoreError>, writing: Writing },
+    /// A gate has answered.
+    Answered { service: usize, number: u64, passed: bool, detail: String },
+    /// A business metric was read, or not.
+    Read { service: usize, metric: String, reading: Result<f64, String> },
     /// There is another configuration.
     Configure { services: Vec<Wanted>, loaded: Vec<Loaded>, reply: oneshot::Sender<()> },
     /// What has not been written yet should be now.
@@ -85,6 +91,8 @@ pub struct Setup {
     pub audit: Audit,
     /// Looks hosts up.
     pub resolver: Resolver,
+    /// Tells people.
+    pub notifier: Notifier,
 }
 
 /// The actor.
@@ -101,6 +109,8 @@ pub struct Conductor {
     pub(super) phase: Phase,
     audit: Audit,
     resolver: Resolver,
+    notifier: Notifier,
+    pub(super) client: Client,
     events: Arc<EventLog>,
     mailbox: mpsc::Receiver<Mail>,
     // Weak, so that the actor ends when every handle is gone.
@@ -129,6 +139,8 @@ impl Conductor {
             phase: setup.phase,
             audit: setup.audit,
             resolver: setup.resolver,
+            notifier: setup.notifier,
+            client: Client::default(),
             events,
             mailbox,
             own_box: own_box.downgrade(),
@@ -209,6 +221,12 @@ impl Conductor {
                 self.configure(services, loaded);
                 let _ = reply.send(());
             }
+            Mail::Answered { service, number, passed, detail } => {
+                self.step(service, Event::Answered { number, passed, detail });
+            }
+            Mail::Read { service, metric, reading } => {
+                self.step(service, Event::Read { metric, reading });
+            }
             Mail::KeepPins { reply } => {
                 (0..self.charges.len()).for_each(|at| self.keep_pins_at_last(at));
                 let _ = reply.send(());
@@ -264,6 +282,7 @@ impl Conductor {
             self.step(at, Event::Reverted { after });
         }
         self.follow_case(at);
+        self.follow_metrics(at);
         publishes
     }
 
@@ -276,7 +295,8 @@ impl Conductor {
                 Effect::Save(state) => self.save(at, state),
                 Effect::Answer(ticket, answer) => self.answer(at, ticket, answer.map_err(OrderError::from)),
                 Effect::Tell(note) => self.tell(at, note),
-                Effect::Ask { .. } | Effect::Record(_) => {}
+                Effect::Ask { number, gate } => self.ask(at, number, gate),
+                Effect::Record(_) => {}
             }
         }
     }
@@ -346,6 +366,10 @@ impl Conductor {
             tracing::warn!(service, note = %json!(note), "control");
         } else {
             tracing::info!(service, note = %json!(note), "control");
+        }
+        let revision = self.charges[at].machine.state().revision;
+        if let Some(notice) = telling::notice(&service, revision, &note) {
+            self.notifier.enqueue(notice);
         }
         self.events.tell(&service, note);
     }

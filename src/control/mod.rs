@@ -14,6 +14,7 @@ use crate::domain::machine::{Change, Command, Machine, Refusal};
 use crate::domain::{Entry, Eras, PerEntry};
 use crate::upstream::probe::Finding;
 
+mod asking;
 mod audit;
 mod charge;
 mod conductor;
@@ -25,6 +26,7 @@ pub mod outreach;
 mod reload;
 pub mod resolve;
 mod rotation;
+mod telling;
 mod watching;
 
 pub use audit::{Audit, Denied};
@@ -180,6 +182,7 @@ mod tests {
             run: "r".to_owned(),
             audit: Audit::start(store),
             resolver: resolve::system(),
+            notifier: outreach::Notifier::start(&[], Arc::new(Memory::default())),
         };
         let (conductor, handle, _reader) = Conductor::start(setup).unwrap();
         assert!(handle.is_alive());

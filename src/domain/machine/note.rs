@@ -151,8 +151,21 @@ pub enum Note {
         rollout: Option<String>,
         /// What was looked at.
         trigger: Trigger,
+        /// Whether it is the stable entry that fails.
+        sick_stable: bool,
         /// In words, with figures.
         detail: String,
+    },
+    /// A step is not left although its hold is over.
+    Held {
+        /// The rollout.
+        rollout: String,
+        /// The step, from 1.
+        step: usize,
+        /// What keeps it there.
+        obstacles: Vec<String>,
+        /// The revision.
+        revision: u64,
     },
     /// Somebody outside has said something.
     Signal {

@@ -119,7 +119,15 @@ impl Machine {
                 rollout::Effect::Turned(turn) => self.tell_turn(turn, effects),
                 rollout::Effect::Warn(fired) => {
                     let id = self.rollout().map(|rollout| rollout.id.clone());
-                    effects.push(Effect::Tell(Note::Warned { rollout: id, trigger: fired.trigger, detail: fired.to_string() }));
+                    let (trigger, sick_stable, detail) = (fired.trigger, fired.sick_stable, fired.to_string());
+                    effects.push(Effect::Tell(Note::Warned { rollout: id, trigger, sick_stable, detail }));
+                }
+                rollout::Effect::Held(obstacles) => {
+                    if let Some(rollout) = self.rollout() {
+                        let (rollout, step) = (rollout.id.clone(), rollout.step + 1);
+                        let revision = self.state.revision;
+                        effects.push(Effect::Tell(Note::Held { rollout, step, obstacles, revision }));
+                    }
                 }
                 rollout::Effect::Record => self.record(effects),
             }

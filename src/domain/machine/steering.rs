@@ -215,7 +215,7 @@ impl Machine {
         let before = self.state.split;
         let concerns = entry.is_none_or(|entry| entry == candidate) && self.state.split.share(candidate) != Share::NONE;
         effects.push(Effect::Tell(Note::Signal { actor: order.actor.clone(), critical, entry, detail: words.clone() }));
-        let fired = Fired { trigger: Trigger::Signal, tool: None, metric: None, detail: words, finding: None };
+        let fired = Fired::new(Trigger::Signal, words);
         if critical && concerns && !order.dry_run {
             if self.rollout().is_some_and(Rollout::is_running) {
                 self.conduct(now, rollout::Event::Alarm(fired), effects);

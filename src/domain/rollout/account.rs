@@ -84,6 +84,16 @@ pub struct Fired {
     /// What the judge found.
     #[serde(default)]
     pub finding: Option<Finding>,
+    /// Whether it is the stable entry that fails.
+    #[serde(default)]
+    pub sick_stable: bool,
+}
+
+impl Fired {
+    /// By this trigger, in these words.
+    pub fn new(trigger: Trigger, detail: impl Into<String>) -> Self {
+        Self { trigger, tool: None, metric: None, detail: detail.into(), finding: None, sick_stable: false }
+    }
 }
 
 /// What became of the sessions of a candidate that was taken back.

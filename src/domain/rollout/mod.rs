@@ -202,6 +202,8 @@ pub enum Effect {
     Turned(Turn),
     /// A trigger fired whose reaction is to tell, or the stable entry is sick.
     Warn(Fired),
+    /// The hold is over, and this keeps the rollout where it is.
+    Held(Vec<String>),
     /// The account has changed in a way that its record should show.
     Record,
 }

@@ -66,7 +66,7 @@ fn fail(rollout: &mut Rollout, live: &mut Live, now: Moment, around: &Around<'_>
     if let Some(finding) = sick {
         let stable = rollout.stable();
         let detail = format!("{stable}, the stable entry, is the sick one ({}): nothing is moved", words(finding));
-        warn(live, Fired { detail, ..of_finding(finding) }, effects);
+        warn(live, Fired { detail, sick_stable: true, ..of_finding(finding) }, effects);
     }
     false
 }
@@ -81,7 +81,7 @@ fn failing(rollout: &Rollout, live: &Live, around: &Around<'_>) -> Vec<Fired> {
     let candidate = rollout.candidate;
     if around.standing[candidate] == Standing::Down {
         let detail = format!("{candidate} is down");
-        all.push(Fired { trigger: Trigger::Health, tool: None, metric: None, detail, finding: None });
+        all.push(Fired::new(Trigger::Health, detail));
     }
     let findings = around.report.into_iter().flat_map(|report| &report.findings);
     all.extend(findings.filter(|finding| finding.verdict == Verdict::Fail).map(of_finding));
@@ -90,7 +90,7 @@ fn failing(rollout: &Rollout, live: &Live, around: &Around<'_>) -> Vec<Fired> {
             let value = state.reading.as_ref().and_then(|reading| reading.as_ref().ok());
             let value = value.map_or_else(String::new, ToString::to_string);
             let detail = format!("{value} is out of bounds ({}), {} readings in a row", bounds(rule.bound), state.out);
-            all.push(Fired { trigger: Trigger::Metric, tool: None, metric: Some(rule.name.clone()), detail, finding: None });
+            all.push(Fired { metric: Some(rule.name.clone()), ..Fired::new(Trigger::Metric, detail) });
         }
     }
     all
@@ -157,7 +157,10 @@ fn go_on(rollout: &mut Rollout, live: &mut Live, now: Moment, around: &Around<'_
     if let Some(last) = rollout.account.steps.last_mut() {
         last.gates.clone_from(&said(live));
     }
-    if !obstacles.is_empty() || !live.may_enter(now) {
+    if !obstacles.is_empty() {
+        return tell_held(live, obstacles, effects);
+    }
+    if !live.may_enter(now) {
         return;
     }
     let next = rollout.step + 1;
@@ -172,6 +175,17 @@ fn go_on(rollout: &mut Rollout, live: &mut Live, now: Moment, around: &Around<'_
         *rollout = rollout.finish(around.wall, why);
         effects.extend(rollout.account.turns.last().cloned().map(Effect::Turned));
         effects.extend([Effect::Keep, Effect::Record]);
+    }
+}
+
+/// Once in a step for each kind of obstacle: figures in it change all the time.
+fn tell_held(live: &mut Live, obstacles: Vec<String>, effects: &mut Vec<Effect>) {
+    let is_letter = |c: &char| !c.is_ascii_digit();
+    let key = format!("held {}", obstacles.join("; ").chars().filter(is_letter).collect::<String>());
+    // An answer that is on its way is no news.
+    if !live.warned.contains(&key) && !obstacles.iter().all(|what| what.ends_with("has not answered yet")) {
+        live.warned.push(key);
+        effects.push(Effect::Held(obstacles));
     }
 }
 
@@ -278,13 +292,7 @@ pub(super) fn turn(rollout: &mut Rollout, around: &Around<'_>, phase: Phase, why
 }
 
 fn of_finding(finding: &Finding) -> Fired {
-    Fired {
-        trigger: finding.trigger,
-        tool: finding.tool.clone(),
-        metric: None,
-        detail: words(finding),
-        finding: Some(finding.clone()),
-    }
+    Fired { tool: finding.tool.clone(), finding: Some(finding.clone()), ..Fired::new(finding.trigger, words(finding)) }
 }
 
 /// `6.1 % of 1,204 requests, stable 0.4 % of 10,400; at most 5 %; 2 windows in a row`.
