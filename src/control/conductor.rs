@@ -14,7 +14,7 @@ use super::import::{AllStates, Imported};
 use super::keeping::Writing;
 use super::reload::{Loaded, Wanted};
 use super::resolve::{self, Resolver};
-use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
+use super::{Audit, By, Checked, EventLog, Evictions, Handle, OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, Command, Durable, Effect, EndpointSpec, Event, Note, Order, Ticket};
 use crate::domain::{Entry, Moment, Phase};
@@ -35,6 +35,9 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Pins are journalled every so many ticks: a crash loses those of the last second at most.
 const KEEP_PINS_EVERY: u64 = 2;
+
+/// Sessions that are to be ended are counted as such every so many ticks.
+const EVICT_EVERY: u64 = 4;
 
 /// Session counts are swept every so many ticks.
 const SWEEP_EVERY: u64 = 240;
@@ -85,6 +88,8 @@ pub struct Setup {
     pub audit: Audit,
     /// Looks hosts up.
     pub resolver: Resolver,
+    /// What the machines have no say in.
+    pub evictions: Evictions,
 }
 
 /// The actor.
@@ -101,6 +106,7 @@ pub struct Conductor {
     pub(super) phase: Phase,
     audit: Audit,
     resolver: Resolver,
+    pub(super) evictions: Evictions,
     events: Arc<EventLog>,
     mailbox: mpsc::Receiver<Mail>,
     // Weak, so that the actor ends when every handle is gone.
@@ -129,6 +135,7 @@ impl Conductor {
             phase: setup.phase,
             audit: setup.audit,
             resolver: setup.resolver,
+            evictions: setup.evictions,
             events,
             mailbox,
             own_box: own_box.downgrade(),
@@ -166,6 +173,10 @@ impl Conductor {
                     }
                     if count.is_multiple_of(KEEP_PINS_EVERY) {
                         (0..self.charges.len()).for_each(|at| self.keep_pins(at));
+                    }
+                    if count.is_multiple_of(EVICT_EVERY) {
+                        let now = self.clock.now().since(Moment::default());
+                        self.charges.iter().for_each(|charge| charge.end_sessions(now));
                     }
                     if count.is_multiple_of(SWEEP_EVERY) {
                         self.sweep();
