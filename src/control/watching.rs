@@ -93,11 +93,11 @@ impl Conductor {
         };
         let (sessions, in_flight) = charge.left_on(candidate);
         let tally = charge.tallies()[candidate].clone();
-        let (before, ended_before) = *charge.watched.at_first.get_or_insert((sessions, tally.ended()));
+        let (before, ended_before) = *charge.watched.at_first.get_or_insert((sessions, tally.sessions_ended()));
         let wall = |moment: Moment| u64::try_from(origin.saturating_add(moment.since(Moment::default())).as_millis()).ok();
         let kept = Kept {
             before: Some(before),
-            ended: Some(tally.ended().saturating_sub(ended_before)),
+            ended: Some(tally.sessions_ended().saturating_sub(ended_before)),
             left: None,
             last_request: charge.watched.tail.as_ref().and_then(|tail| tail.tally().last_request()).and_then(wall),
         };
