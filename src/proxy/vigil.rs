@@ -260,7 +260,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_post_is_woken_by_what_it_heeds_and_by_nothing_that_it_heeded_before() {
         let (stage, watched) = watch::channel(Stage::Running);
-        let (_publisher, reader) = cell(Snapshot::first(Vec::new()));
+        let (_publisher, reader) = cell::cell(Snapshot::first(Vec::new()));
         let vigil = Vigil::new(watched, reader.local(), Clock::start());
         let post = vigil.post();
         let all = async {
