@@ -171,10 +171,10 @@ mod session {
     fn roster_seen(bencher: Bencher<'_, '_>, sessions: usize) {
         let tally = EntryTally::default();
         let id = |at: usize| format!("{at:0>120}");
-        (0..sessions).for_each(|at| tally.sessions().seen(id(at).as_bytes(), 1, Duration::ZERO));
+        (0..sessions).for_each(|at| tally.sessions().seen(id(at).as_bytes(), 1, 1, Duration::ZERO));
         let ids: Vec<String> = (0..10_000).map(|at| id(at * 99 % sessions)).collect();
         let mut ids = ids.iter().cycle();
-        bencher.bench_local(|| tally.sessions().seen(ids.next().unwrap().as_bytes(), 1, Duration::from_secs(1)));
+        bencher.bench_local(|| tally.sessions().seen(ids.next().unwrap().as_bytes(), 1, 1, Duration::from_secs(1)));
     }
 }
 
@@ -344,6 +344,7 @@ mod service {
             births: Arc::default(),
             starting: false,
             entries: PerEntry::from_fn(entry),
+            evictions: PerEntry::default(),
             tally: Arc::new(ServiceTally::default()),
         }
     }

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::admin::{self, Office, Token};
 use crate::config::{Config, ConfigError, Source};
 use crate::control::outreach::Notifier;
-use crate::control::{Audit, Beginning, Conductor, Configuration, Resolver, Setup, resolve};
+use crate::control::{Audit, Beginning, Conductor, Configuration, Evictions, Resolver, Setup, resolve};
 use crate::domain::Phase;
 use crate::live::Reader;
 use crate::proxy::{Front, Interrupted, Site, Stage, Tuning, Via};
@@ -120,11 +120,13 @@ pub struct Seams {
     pub resolver: Resolver,
     /// Whether answers are read for their outcome.
     pub reads_answers: bool,
+    /// How entries are rid of their sessions, besides what the machines say; looked at with every publish.
+    pub evictions: Evictions,
 }
 
 impl Default for Seams {
     fn default() -> Self {
-        Self { resolver: resolve::system(), reads_answers: true }
+        Self { resolver: resolve::system(), reads_answers: true, evictions: Evictions::default() }
     }
 }
 
@@ -249,6 +251,7 @@ async fn control(
         audit: audit.clone(),
         resolver: seams.resolver,
         notifier: notifier.clone(),
+        evictions: seams.evictions,
     };
     let (conductor, handle, reader) = Conductor::start(setup).map_err(AppError::other)?;
     tokio::spawn(async move {

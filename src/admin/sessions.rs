@@ -16,7 +16,7 @@ use crate::domain::machine::Refusal;
 use crate::domain::{Moment, PerEntry, Share};
 use crate::live::{EntryView, ServiceView};
 use crate::upstream::StreamKind;
-use crate::upstream::tally::IDLE;
+use crate::upstream::roster::IDLE;
 
 /// Where sessions live.
 #[utoipa::path(get, path = "/v1/services/{service}/sessions", params(("service" = String, Path)),

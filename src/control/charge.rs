@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -10,10 +11,10 @@ use super::asking::Readings;
 use super::keeping::Journal;
 use super::resolve::Lookups;
 use super::watching::Watched;
-use super::{OrderError, Status};
+use super::{Evictions, OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
-use crate::domain::{Entry, Era, Eras, PerEntry, Scene};
+use crate::domain::{Entry, Era, Eras, Eviction, PerEntry, Scene};
 use crate::live::{Births, EndpointView, EntryView, Pins, ServiceView};
 use crate::tls::Connector;
 use crate::upstream::probe::Finding;
@@ -36,6 +37,7 @@ pub(super) struct Charge {
     pub(super) journal: Journal,
     pub(super) watched: Watched,
     pub(super) readings: Readings,
+    evictions: Evictions,
     births: (u64, Arc<Births>),
     before: PerEntry<(u64, u64)>,
     offered_modern: Option<bool>,
@@ -58,7 +60,13 @@ struct Kept {
 }
 
 impl Charge {
-    pub(super) fn new(config: Arc<config::Service>, machine: Machine, stored_revision: u64, connector: Arc<Connector>) -> Self {
+    pub(super) fn new(
+        config: Arc<config::Service>,
+        machine: Machine,
+        stored_revision: u64,
+        connector: Arc<Connector>,
+        evictions: Evictions,
+    ) -> Self {
         Self {
             births: (machine.state().revision, Arc::default()),
             config,
@@ -77,6 +85,7 @@ impl Charge {
             journal: Journal::default(),
             watched: Watched::default(),
             readings: Readings::default(),
+            evictions,
             before: PerEntry::default(),
             offered_modern: None,
             checks_anew: false,
@@ -223,8 +232,20 @@ impl Charge {
                 unresolved: self.machine.is_unresolved(entry),
                 tally: self.tallies[entry].clone(),
             }),
+            evictions: PerEntry::from_fn(|entry| self.eviction(entry)),
             tally: self.tally.clone(),
             pins: self.pins.clone(),
+        }
+    }
+
+    fn eviction(&self, entry: Entry) -> Option<Eviction> {
+        self.machine.eviction(entry).or(self.evictions.load()[entry])
+    }
+
+    /// Ends the sessions whose time has come, of entries that are rid of them; `now` is the time since the start.
+    pub(super) fn end_sessions(&self, now: Duration) {
+        for entry in Entry::BOTH {
+            self.tallies[entry].end_sessions(self.eviction(entry), now);
         }
     }
 

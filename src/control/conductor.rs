@@ -16,7 +16,7 @@ use super::outreach::{Client, Notifier};
 use super::reload::{Loaded, Wanted};
 use super::resolve::{self, Resolver};
 use super::telling;
-use super::{Audit, By, Checked, EventLog, Handle, OrderError, Status};
+use super::{Audit, By, Checked, EventLog, Evictions, Handle, OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, Command, Durable, Effect, EndpointSpec, Event, Note, Order, Ticket};
 use crate::domain::{Entry, Moment, Phase};
@@ -37,6 +37,9 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Pins are journalled every so many ticks: a crash loses those of the last second at most.
 const KEEP_PINS_EVERY: u64 = 2;
+
+/// Sessions that are to be ended are counted as such every so many ticks.
+const EVICT_EVERY: u64 = 4;
 
 /// Session counts are swept every so many ticks.
 const SWEEP_EVERY: u64 = 240;
@@ -93,6 +96,8 @@ pub struct Setup {
     pub resolver: Resolver,
     /// Tells people.
     pub notifier: Notifier,
+    /// What the machines have no say in.
+    pub evictions: Evictions,
 }
 
 /// The actor.
@@ -111,6 +116,7 @@ pub struct Conductor {
     resolver: Resolver,
     notifier: Notifier,
     pub(super) client: Client,
+    pub(super) evictions: Evictions,
     events: Arc<EventLog>,
     mailbox: mpsc::Receiver<Mail>,
     // Weak, so that the actor ends when every handle is gone.
@@ -141,6 +147,7 @@ impl Conductor {
             resolver: setup.resolver,
             notifier: setup.notifier,
             client: Client::default(),
+            evictions: setup.evictions,
             events,
             mailbox,
             own_box: own_box.downgrade(),
@@ -178,6 +185,10 @@ impl Conductor {
                     }
                     if count.is_multiple_of(KEEP_PINS_EVERY) {
                         (0..self.charges.len()).for_each(|at| self.keep_pins(at));
+                    }
+                    if count.is_multiple_of(EVICT_EVERY) {
+                        let now = self.clock.now().since(Moment::default());
+                        self.charges.iter().for_each(|charge| charge.end_sessions(now));
                     }
                     if count.is_multiple_of(SWEEP_EVERY) {
                         self.sweep();

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::machine::{Change, Command, Machine, Refusal};
-use crate::domain::{Entry, Eras, PerEntry};
+use crate::domain::{Entry, Eras, Eviction, PerEntry};
 use crate::upstream::probe::Finding;
 
 mod asking;
@@ -40,6 +41,9 @@ pub use rotation::{KEY_FILE, Rotated, Rotation, RotationError};
 
 use audit::Refused;
 use conductor::Mail;
+
+/// Evictions that are in force where the machine has none; those of the one service of a test.
+pub type Evictions = Arc<ArcSwap<PerEntry<Option<Eviction>>>>;
 
 /// The way to the actor.
 #[derive(Clone)]
@@ -183,6 +187,7 @@ mod tests {
             audit: Audit::start(store),
             resolver: resolve::system(),
             notifier: outreach::Notifier::start(&[], Arc::new(Memory::default())),
+            evictions: Evictions::default(),
         };
         let (conductor, handle, _reader) = Conductor::start(setup).unwrap();
         assert!(handle.is_alive());

@@ -89,7 +89,7 @@ impl Conductor {
         for drift in machine.drift() {
             tracing::warn!(service = service.name, drift, "the state differs from the configuration");
         }
-        let mut charge = Charge::new(Arc::new(service), machine, stored, connector);
+        let mut charge = Charge::new(Arc::new(service), machine, stored, connector, self.evictions.clone());
         charge.warning = warning;
         charge.pins.restore(pins, self.clock.now().since(Moment::default()));
         (charge, effects)

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use self::routes::Routes;
 use super::pins::{Pin, Pins, endpoint_hash, version_hash};
 use crate::config;
-use crate::domain::{ClientKey, Entry, PerEntry, Scene, Standing};
+use crate::domain::{ClientKey, Entry, Eviction, PerEntry, Scene, Standing};
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
 
 mod endpoints;
@@ -41,6 +41,8 @@ pub struct ServiceView {
     pub starting: bool,
     /// Its entries.
     pub entries: PerEntry<EntryView>,
+    /// How each is rid of the sessions that it has, where it is to be.
+    pub evictions: PerEntry<Option<Eviction>>,
     /// Counts of the service as a whole.
     pub tally: Arc<ServiceTally>,
     /// Where the words of the modern era belong.
@@ -105,6 +107,13 @@ impl Snapshot {
     /// services are sorted from the most specific to the least.
     pub fn route(&self, host: &str, path: &str) -> Option<&Arc<ServiceView>> {
         self.services.get(self.routes.find(host, path)?)
+    }
+
+    /// The endpoints, by their ids, of entries that are being rid of what they have.
+    pub fn evictions(&self) -> impl Iterator<Item = (u64, Eviction)> {
+        let each = self.services.iter().flat_map(|service| Entry::BOTH.map(|entry| (service, entry)));
+        let evicted = each.filter_map(|(service, entry)| Some((&service.entries[entry], service.evictions[entry]?)));
+        evicted.flat_map(|(view, eviction)| view.endpoints.iter().map(move |one| (one.endpoint.id, eviction)))
     }
 
     /// The service of a name.

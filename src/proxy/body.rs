@@ -196,7 +196,7 @@ impl Held {
                 Poll::Ready(Some(Ok(piece))) => {
                     let piece = match &mut self.downstream {
                         None => piece,
-                        Some(downstream) => match downstream.pass(piece.of(buffer), &mut self.ledger) {
+                        Some(downstream) => match downstream.pass(piece.of(buffer), &mut self.ledger, self.stream.as_ref()) {
                             Ok(None) => piece,
                             Ok(Some(changed)) if changed.is_empty() => continue,
                             Ok(Some(changed)) => Piece::Apart(changed),
@@ -223,17 +223,31 @@ impl Held {
 
     fn poll_own_words(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         let Some(stream) = &mut self.stream else { return Poll::Pending };
-        match stream.poll_saying(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Saying::Comment(comment)) => Poll::Ready(Some(Ok(Piece::Apart(comment)))),
-            Poll::Ready(Saying::Parting) => {
+        let saying = loop {
+            match ready!(stream.poll_saying(context)) {
+                // It is asked again, until nothing is to come to what was begun before.
+                Saying::Leave if self.ledger.answers_others() => continue,
+                saying => break saying,
+            }
+        };
+        match saying {
+            Saying::Comment(comment) => Poll::Ready(Some(Ok(Piece::Apart(comment)))),
+            Saying::Parting => {
                 let words = stream.last_words(&self.ledger, Phase::Stopping, &ProxyError::Stopping);
                 self.ledger.part();
                 self.end_with(words.unwrap_or_default())
             }
-            Poll::Ready(Saying::Silent) => {
+            Saying::Silent => {
                 let words = stream.last_words(&self.ledger, Phase::Silent, &ProxyError::Silent);
                 self.ledger.break_off();
+                self.end_with(words.unwrap_or_default())
+            }
+            Saying::Cut | Saying::Leave => {
+                let words = stream.last_words(&self.ledger, Phase::Taken, &ProxyError::TakenBack);
+                self.ledger.cut();
+                if let Some(downstream) = &self.downstream {
+                    downstream.end_session();
+                }
                 self.end_with(words.unwrap_or_default())
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ledger::Pending;
+use super::pending::Pending;
 use super::witness::Witness;
 use crate::domain::Outcome;
 use crate::telemetry::trace::Trace;

@@ -81,7 +81,7 @@ impl Worker {
         let traffic = &seat.service.config.traffic;
         let endpoint = seat.ticket.endpoint();
         let due = Some(self.vigil.now() + traffic.first_byte_timeout);
-        post.heed(Heed { due, stage: Stage::Parting, silence_of: Some(endpoint.clone()) });
+        post.heed(Heed { due, stage: Stage::Parting, silence_of: Some(endpoint.clone()), guest: seat.guest(facts) });
         let write = |out: &mut Vec<u8>| {
             outgoing.write(out, endpoint, facts.pin.as_ref(), Length::Known(body.len() as u64));
             out.extend_from_slice(body);
@@ -100,6 +100,7 @@ impl Worker {
             }
             Err(Alarm::Silent) => Err(ProxyError::Silent),
             Err(Alarm::Stage) => Err(ProxyError::Stopping),
+            Err(Alarm::Cut | Alarm::Leave) => Err(ProxyError::TakenBack),
         }
     }
 
@@ -111,6 +112,7 @@ impl Worker {
         facts: &Facts,
         outgoing: &Outgoing<'_>,
         running: &mut Running,
+        post: &Post,
     ) -> Result<Sent, ProxyError> {
         let Some(upload) = running.upload.take() else { return Err(ProxyError::ClientBody) };
         let traffic = &seat.service.config.traffic;
@@ -126,6 +128,8 @@ impl Worker {
                 () = progress.stalled(traffic.first_byte_timeout) => {}
             }
         };
+        // The stage is watched below, and is over before this one.
+        post.heed(Heed { guest: seat.guest(facts), ..Heed::stage(Stage::Ended) });
         let request = request(outgoing, seat, facts, upload)?;
         let sent = tokio::select! {
             biased;
@@ -136,6 +140,7 @@ impl Worker {
             }
             _ = silent.wait_for(|silent| *silent) => return Err(ProxyError::Silent),
             _ = stage.wait_for(|stage| *stage >= Stage::Parting) => return Err(ProxyError::Stopping),
+            _ = poll_fn(|context| post.poll(context)) => return Err(ProxyError::TakenBack),
         };
         Ok(match sent {
             Ok(Begun { response, lease }) => {

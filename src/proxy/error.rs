@@ -1,8 +1,8 @@
 //! The proxy's own answers: what went wrong, whose doing that was, and how the table's word for it
 //! becomes a response.
 //!
-//! A session id that does not open, or whose endpoint is gone, is answered 404 (2025-03-26, session
-//! management, rule 3); `server/discover`, where not both entries serve the modern era, 400, and its client
+//! A session id that does not open, whose endpoint is gone or whose session was ended is answered 404 (2025-03-26,
+//! session management, rule 3); `server/discover`, where not both entries serve the modern era, 400, and its client
 //! goes on with `initialize`; what a client must not send 4xx, before any endpoint is touched.
 
 use std::fmt;
@@ -46,6 +46,10 @@ pub(super) enum ProxyError {
     UnknownSession,
     /// The session's endpoint is not configured any more.
     SessionLost,
+    /// The session has been ended, since its entry was taken back.
+    SessionEnded,
+    /// The entry was taken back while the request waited, for as long as it may.
+    TakenBack,
     /// The client's body broke off or is malformed.
     ClientBody,
     /// The client's body paused for too long.
@@ -72,7 +76,7 @@ impl ProxyError {
     /// Whose doing it was.
     pub(super) fn blame(&self) -> Blame {
         match self {
-            Self::Overloaded | Self::Stopping => Blame::Proxy,
+            Self::Overloaded | Self::Stopping | Self::SessionEnded | Self::TakenBack => Blame::Proxy,
             Self::SessionLost
             | Self::NothingUsable(_)
             | Self::Unreachable(_)
@@ -104,14 +108,14 @@ impl ProxyError {
             Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::NoService | Self::UnknownSession | Self::SessionLost => StatusCode::NOT_FOUND,
+            Self::NoService | Self::UnknownSession | Self::SessionLost | Self::SessionEnded => StatusCode::NOT_FOUND,
             Self::HostRefused => StatusCode::MISDIRECTED_REQUEST,
             Self::OriginRefused => StatusCode::FORBIDDEN,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::ClientBodySlow => StatusCode::REQUEST_TIMEOUT,
             Self::Overloaded | Self::Stopping | Self::NothingUsable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable(_) | Self::Lost(_) | Self::BadAnswer(_) => StatusCode::BAD_GATEWAY,
-            Self::TimedOut | Self::Silent => StatusCode::GATEWAY_TIMEOUT,
+            Self::TimedOut | Self::Silent | Self::TakenBack => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -139,6 +143,8 @@ impl fmt::Display for ProxyError {
             Self::Tester => f.write_str("the tester header names no entry: primary or secondary"),
             Self::UnknownSession => f.write_str("session not found: the id was not issued here or is no longer valid"),
             Self::SessionLost => f.write_str("session not found: the server that held it is gone"),
+            Self::SessionEnded => f.write_str("session not found: it was ended, as the version that it ran on was taken back"),
+            Self::TakenBack => f.write_str("the version that ran it was taken back; the request may have been carried out"),
             Self::ClientBody => f.write_str("the request's body broke off or is malformed"),
             Self::ClientBodySlow => f.write_str("the request's body came too slowly"),
             Self::Overloaded => f.write_str("too many requests in flight; try again"),
@@ -182,15 +188,19 @@ pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Re
 
 /// What the table says. What the client did wrong itself is told as such, whatever was asked.
 fn said(error: &ProxyError, asker: &Asker) -> Said {
-    let nobody_there = matches!(error, ProxyError::NothingUsable(_) | ProxyError::Unreachable(_) | ProxyError::Overloaded);
-    let phase = if nobody_there { Phase::NobodyThere } else { Phase::Unanswered };
+    let phase = match error {
+        ProxyError::SessionEnded => Phase::Over,
+        ProxyError::NothingUsable(_) | ProxyError::Unreachable(_) | ProxyError::Overloaded => Phase::NobodyThere,
+        _ => Phase::Unanswered,
+    };
     if error.spares_the_session() { table::said(asker.case(), phase, false) } else { Said::Status }
 }
 
 /// Whether the session's own stream is the place to tell a request's failure (HTTP+SSE). There, a lost
 /// session is told, too: the stream itself will end.
 pub(super) fn is_told_on_stream(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> bool {
-    let is_lost = matches!(error, ProxyError::SessionLost) && matches!(asker.kind, Kind::Initialize | Kind::Call);
+    let is_lost = matches!(error, ProxyError::SessionLost | ProxyError::SessionEnded)
+        && matches!(asker.kind, Kind::Initialize | Kind::Call);
     shape == ErrorShape::JsonRpc && (is_lost || said(error, asker) == Said::ErrorOnStream)
 }
 

@@ -166,6 +166,9 @@ impl Worker {
         post: &Post,
         asker: &mut Asker,
     ) -> Result<(Seat, Replied), ProxyError> {
+        if self.has_ended(&service, facts, asker.kind) {
+            return Err(ProxyError::SessionEnded);
+        }
         let mut search = Search::default();
         let mut may_repeat = facts.repeatable;
         loop {
@@ -180,7 +183,7 @@ impl Worker {
             }
             let sent = match &mut cargo {
                 Cargo::Whole(body) => self.send(&seat, facts, outgoing, body, post).await?,
-                Cargo::Running(upload) => boxed(|| self.send_upload(&seat, facts, outgoing, upload)).await?,
+                Cargo::Running(upload) => boxed(|| self.send_upload(&seat, facts, outgoing, upload, post)).await?,
             };
             match sent {
                 Ok(replied) => return Ok((seat, replied)),
@@ -225,7 +228,7 @@ impl Worker {
         seat.tally().note_first_byte(asker.elapsed());
         headers::clean_answer(&mut head);
         let outcome = self.seal_session(facts, &seat, &mut head, asker.kind)?;
-        let stream = is_event_stream(&head).then(|| event_stream(&mut head, &seat, post, asker.case()));
+        let stream = is_event_stream(&head).then(|| event_stream(&mut head, &seat, facts, post, asker.case()));
         let opens = facts.opens.as_ref().filter(|_| stream.is_some());
         let downstream = opens.map(|opens| Downstream::begin(&self.site, opens, &seat, &head)).transpose()?.flatten();
         let ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
@@ -312,12 +315,13 @@ impl Worker {
     }
 }
 
-fn event_stream(head: &mut Head, seat: &Seat, post: Rc<Post>, case: Case) -> EventStream {
+fn event_stream(head: &mut Head, seat: &Seat, facts: &Facts, post: Rc<Post>, case: Case) -> EventStream {
     let kind = if matches!(case.kind, Kind::Listen | Kind::Subscribe) { StreamKind::Listen } else { StreamKind::Call };
     let interval = seat.service.config.traffic.keep_alive;
     head.remove("content-length");
     let open = StreamGuard::open(seat.tally(), kind);
-    EventStream::new(case, headers::is_encoded(head), interval, post, seat.ticket.endpoint(), open)
+    let guest = if kind == StreamKind::Listen { seat.guest_that_listens(facts) } else { seat.guest(facts) };
+    EventStream::new(case, headers::is_encoded(head), interval, post, seat.ticket.endpoint(), open, guest)
 }
 
 /// Whether there is a stream of events. Into an answer that has no content nothing of ours is written either.

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::Site;
 use super::books::Books;
-use super::ledger::Pending;
-use crate::domain::Outcome;
+use super::pending::Pending;
+use crate::domain::{Blame, Outcome};
 use crate::mcp::scan::Message;
 use crate::upstream::{Client, Endpoint, EntryTally, StreamKind};
 
@@ -90,6 +90,20 @@ impl Interrupted {
         state.calls -= left.calls.len();
         drop(state);
         left.calls.iter().for_each(|call| call.book(lost.unwrap_or(call.otherwise)));
+    }
+
+    /// Whether answers are still to come to a session, on another stream than they were asked for on.
+    pub(super) fn has_calls(&self, session: &[u8]) -> bool {
+        let session = self.hasher.hash_one(session);
+        self.state().sessions.get(&session).is_some_and(|left| !left.calls.is_empty())
+    }
+
+    fn take(&self, session: &[u8]) -> Vec<Call> {
+        let session = self.hasher.hash_one(session);
+        let mut state = self.state();
+        let calls = state.sessions.get_mut(&session).map(|left| std::mem::take(&mut left.calls)).unwrap_or_default();
+        state.calls -= calls.len();
+        calls
     }
 
     fn give_up(&self, now: Instant) {
@@ -186,6 +200,18 @@ impl Thread {
         Self { site: site.clone(), session: session.clone(), listens }
     }
 
+    /// Whether answers are still to come here.
+    pub(super) fn has_calls(&self) -> bool {
+        self.listens && self.site.interrupted.has_calls(self.session.as_bytes())
+    }
+
+    /// The calls whose answers will not come, by the proxy's doing.
+    pub(super) fn give_up(&self) -> Vec<Call> {
+        let calls = self.site.interrupted.take(self.session.as_bytes());
+        calls.iter().for_each(|call| call.book(Outcome::Failed(Blame::Proxy)));
+        calls
+    }
+
     /// Its stream has ended before these.
     pub(super) fn leave(&self, calls: Vec<Call>) {
         self.site.interrupted.leave(self.session.as_bytes(), calls);
@@ -209,6 +235,12 @@ impl Drop for Thread {
         if self.listens {
             self.site.interrupted.listen_no_more(self.session.as_bytes());
         }
+    }
+}
+
+impl AsRef<str> for Call {
+    fn as_ref(&self) -> &str {
+        self.request.as_ref()
     }
 }
 

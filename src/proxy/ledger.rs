@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::books::Books;
@@ -12,60 +11,12 @@ use super::channel::Channel;
 use super::handles::Scribe;
 use super::headers::{begins_with, is_encoded};
 use super::interrupted::{Call, Thread};
+use super::pending::{Pending, Requests};
 use super::witness::Witness;
 use crate::domain::{Blame, Era, Outcome};
 use crate::http1::Head;
-use crate::mcp::scan::{Body, End, Events, Message, id_hash};
-use crate::mcp::{Brief, Wanted};
+use crate::mcp::scan::{Body, End, Events, Message};
 use crate::upstream::{Client, Endpoint, EntryTally, StreamKind};
-
-/// The requests of one message: but for batches there is one.
-pub(super) type Requests = SmallVec<[Pending; 1]>;
-
-/// A request of the client that waits for its answer.
-#[derive(Clone, Debug)]
-pub(super) struct Pending {
-    id: Brief<28>,
-    hash: Option<u64>,
-    tool: Option<Brief<28>>,
-}
-
-impl Pending {
-    /// A request that nobody has read: any answer is to it.
-    pub(super) fn unread(tool: Option<String>) -> Self {
-        Self { id: "null".into(), hash: None, tool: tool.map(Brief::from) }
-    }
-
-    pub(super) fn new(wanted: &Wanted<'_>) -> Self {
-        Self { id: wanted.id.into(), hash: id_hash(wanted.id), tool: wanted.tool.as_deref().map(Brief::from) }
-    }
-
-    /// Whether its id is known, so that an error can name it.
-    pub(super) fn is_known(&self) -> bool {
-        self.hash.is_some()
-    }
-
-    /// The tool that it calls.
-    pub(super) fn tool(&self) -> Option<&str> {
-        self.tool.as_deref()
-    }
-
-    /// How much of it is remembered, in bytes.
-    pub(super) fn size(&self) -> usize {
-        self.id.len() + self.tool.as_ref().map_or(0, |tool| tool.len())
-    }
-
-    /// The hash of its id, to find its answer by.
-    pub(super) fn hash(&self) -> Option<u64> {
-        self.hash
-    }
-}
-
-impl AsRef<str> for Pending {
-    fn as_ref(&self) -> &str {
-        &self.id
-    }
-}
 
 /// What one answer is booked by.
 pub(super) struct Ledger {
@@ -139,6 +90,7 @@ enum Ending {
     Useless,
     Spoilt,
     Parted,
+    Cut,
 }
 
 impl Ledger {
@@ -251,6 +203,21 @@ impl Ledger {
         self.ending = Ending::Parted;
     }
 
+    /// The proxy ended it, since its entry was taken back: nothing of it is resumed.
+    pub(super) fn cut(&mut self) {
+        self.ending = Ending::Cut;
+    }
+
+    /// Whether answers are to come on it to what was asked elsewhere.
+    pub(super) fn answers_others(&self) -> bool {
+        self.channel.as_ref().is_some_and(|channel| channel.has_due()) || self.thread.as_ref().is_some_and(Thread::has_calls)
+    }
+
+    /// Those that will not come, of calls that began on another stream.
+    pub(super) fn give_up_calls(&self) -> Vec<Call> {
+        self.thread.as_ref().filter(|_| self.only_listens()).map(Thread::give_up).unwrap_or_default()
+    }
+
     /// Whether nobody waits for anything on it: all such streams break when a server is started anew, which is
     /// one event and no failed request. They are counted apart.
     fn only_listens(&self) -> bool {
@@ -261,7 +228,7 @@ impl Ledger {
     fn blame(&self) -> Blame {
         match self.ending {
             Ending::Broken | Ending::Useless | Ending::Finished => Blame::Entry,
-            Ending::Parted => Blame::Proxy,
+            Ending::Parted | Ending::Cut => Blame::Proxy,
             Ending::Running | Ending::Spoilt => Blame::Client,
         }
     }
@@ -274,7 +241,8 @@ impl Ledger {
             Ending::Broken | Ending::Useless => Some(Outcome::Failed(Blame::Entry)),
             Ending::Spoilt => Some(Outcome::Failed(Blame::Client)),
             Ending::Parted => Some(Outcome::Failed(Blame::Proxy)),
-            Ending::Running | Ending::Finished => Some(self.by_status),
+            // What it listened for, it had.
+            Ending::Running | Ending::Finished | Ending::Cut => Some(self.by_status),
         }
     }
 
@@ -303,7 +271,7 @@ impl Ledger {
     /// Leaves the requests that got no answer to the stream on which it will come. False where there is none: a
     /// call of no session, or on a stream that is not resumed.
     fn leave_calls(&mut self) -> bool {
-        let is_spoilt = matches!(self.ending, Ending::Spoilt | Ending::Useless);
+        let is_spoilt = matches!(self.ending, Ending::Spoilt | Ending::Useless | Ending::Cut);
         if is_spoilt || !self.can_be_resumed() || !self.knows_who_waits() {
             return false;
         }
@@ -322,11 +290,13 @@ impl Ledger {
         let only_listens = self.only_listens();
         match (&mut self.scan, self.ending) {
             // It had what it was opened for, and is opened again where it is still wanted.
-            (Scan::Events(_), Ending::Running | Ending::Finished | Ending::Parted) if self.is_subscription => Some(Outcome::Ok),
+            (Scan::Events(_), Ending::Running | Ending::Finished | Ending::Parted | Ending::Cut) if self.is_subscription => {
+                Some(Outcome::Ok)
+            }
             (_, Ending::Broken) if only_listens => None,
             (_, Ending::Broken | Ending::Useless) => Some(Outcome::Failed(Blame::Entry)),
             (_, Ending::Spoilt) => Some(Outcome::Failed(Blame::Client)),
-            (_, Ending::Parted) => Some(Outcome::Failed(Blame::Proxy)),
+            (_, Ending::Parted | Ending::Cut) => Some(Outcome::Failed(Blame::Proxy)),
             (Scan::Status, _) => Some(self.by_status),
             (_, Ending::Running) => Some(Outcome::Failed(Blame::Client)),
             (Scan::Opaque, Ending::Finished) => Some(Outcome::Opaque),
@@ -362,8 +332,8 @@ fn book(books: Books<'_>, begun: Instant, asked: usize, pending: &mut Requests, 
     if !message.is_answer() {
         return;
     }
-    let is_only = |one: &Pending| pending.len() == 1 && (message.id.is_none() || one.hash.is_none());
-    let found = pending.iter().position(|one| one.hash == message.id || is_only(one));
+    let is_only = |one: &Pending| pending.len() == 1 && (message.id.is_none() || one.hash().is_none());
+    let found = pending.iter().position(|one| one.hash() == message.id || is_only(one));
     let answered = found.map(|at| pending.swap_remove(at));
     if answered.is_none() && asked > 0 {
         return;

@@ -47,6 +47,7 @@ mod listen;
 mod oauth;
 mod peek;
 mod peer;
+mod pending;
 mod progress;
 mod reader;
 mod rim;
@@ -208,7 +209,7 @@ fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
 
 impl Worker {
     fn new(site: Arc<Site>) -> Rc<Self> {
-        let vigil = Vigil::new(site.stage.clone());
+        let vigil = Vigil::new(site.stage.clone(), site.reader.local(), site.clock);
         let (wire, uploads) = (Wire::new(), Uploads::new());
         let reader = site.reader.local();
         Rc::new(Self {

@@ -113,6 +113,12 @@ impl Worker {
                 asker.elapsed(),
             );
         }
+        if let (ProxyError::SessionEnded, Some(entry), Some(session)) = (error, asker.entry, &asker.session) {
+            service.entries[entry].tally.end_session(session.as_bytes());
+            if asker.kind == Kind::Listen {
+                self.site.interrupted.end(session.as_bytes(), Some(error.outcome()));
+            }
+        }
         if let (Kind::End, Some(entry), Some(session)) = (asker.kind, asker.entry, &asker.session) {
             service.entries[entry].tally.sessions().ended(session.as_bytes());
         }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::error::ProxyError;
 use super::facts::Facts;
+use super::vigil::Guest;
 use super::{Stage, Worker, boxed};
 use crate::domain::{Asked, Choice, Entry, Standing, Unseated, Why};
 use crate::live::{EntryView, ServiceView};
-use crate::upstream::{EntryTally, Ticket};
+use crate::upstream::{Client, EntryTally, Ticket};
 
 /// New clients wait at most so long for the first checks after a start.
 const START_WAIT: Duration = Duration::from_secs(1);
@@ -30,6 +31,20 @@ impl Seat {
     /// Where what happens here is booked.
     pub(super) fn tally(&self) -> &Arc<EntryTally> {
         self.service.entries[self.entry].tally_at(Some(self.ticket.endpoint()))
+    }
+
+    /// What is said to a server is there for as long as its entry keeps what it has. What is no MCP has no client to tell.
+    pub(super) fn guest(&self, facts: &Facts) -> Option<Guest> {
+        let born = facts.pin.as_ref().map_or(self.service.revision, |pin| pin.revision);
+        facts.era.map(|_| Guest { endpoint: self.ticket.endpoint().id, born, client: None })
+    }
+
+    /// The same of a stream that only listens: it leaves when its client does.
+    pub(super) fn guest_that_listens(&self, facts: &Facts) -> Option<Guest> {
+        let session = facts.session.as_ref().map(|session| Client::of_session(session.as_bytes()));
+        let client = session.or_else(|| facts.key.map(Client::of_key));
+        // A stream that opens a session is that one's, which is not known yet.
+        self.guest(facts).map(|guest| Guest { client: client.filter(|_| facts.opens.is_none()), ..guest })
     }
 }
 

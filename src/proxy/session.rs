@@ -8,7 +8,9 @@ use super::facts::{Facts, Kind};
 use super::seat::Seat;
 use crate::domain::{Blame, Moment, Outcome};
 use crate::http1::Head;
+use crate::live::ServiceView;
 use crate::mcp::{SessionPin, StandsFor, names};
+use crate::upstream::Client;
 
 impl Worker {
     /// A new id is sealed on a 2xx `initialize` and nowhere else; on every other answer the client's own
@@ -33,6 +35,23 @@ impl Worker {
         Ok(Outcome::of_status(status.as_u16()))
     }
 
+    /// Whether the request's session has been ended with those of its entry. What belongs to calls that go on goes on with them:
+    /// words to the server, and streams on which they are resumed.
+    pub(super) fn has_ended(&self, service: &ServiceView, facts: &Facts, kind: Kind) -> bool {
+        let (Some(pin), Some(session)) = (&facts.pin, &facts.session) else { return false };
+        let Some(eviction) = &service.evictions[pin.entry] else { return false };
+        let now = self.site.clock.now();
+        let goes_on = match kind {
+            Kind::Message => true,
+            Kind::Listen => self.site.interrupted.has_calls(session.as_bytes()),
+            _ => false,
+        };
+        if goes_on {
+            return eviction.has_cut(pin.revision, now);
+        }
+        eviction.has_ended(Client::of_session(session.as_bytes()).hash(), pin.revision, now)
+    }
+
     fn seal_new(&self, seat: &Seat, issued: Option<&[u8]>) -> Result<String, ProxyError> {
         let upstream = match issued.map(str::from_utf8) {
             Some(Ok(id)) if id.bytes().all(|byte| byte.is_ascii_graphic()) => Some(id.into()),
@@ -45,7 +64,8 @@ impl Worker {
         let sealed = self.site.keys.seal(&seat.service.config.name, &pin);
         let id = sealed.map_err(|too_long| ProxyError::BadAnswer(too_long.to_string()))?;
         let tally = seat.tally();
-        tally.sessions().seen(id.as_bytes(), seat.ticket.endpoint().id, self.site.clock.now().since(Moment::default()));
+        let now = self.site.clock.now().since(Moment::default());
+        tally.sessions().seen(id.as_bytes(), seat.ticket.endpoint().id, seat.service.revision, now);
         tally.note_birth();
         Ok(id)
     }
@@ -66,7 +86,8 @@ impl Worker {
             sessions.ended(id);
             self.site.interrupted.end(id, is_lost.then_some(Outcome::Failed(Blame::Entry)));
         } else {
-            sessions.seen(id, seat.ticket.endpoint().id, self.site.clock.now().since(Moment::default()));
+            let born = facts.pin.as_ref().map_or(seat.service.revision, |pin| pin.revision);
+            sessions.seen(id, seat.ticket.endpoint().id, born, self.site.clock.now().since(Moment::default()));
         }
         if is_lost { Outcome::Failed(Blame::Entry) } else { Outcome::of_status(status.as_u16()) }
     }

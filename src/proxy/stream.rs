@@ -13,10 +13,10 @@ use super::Stage;
 use super::error::ProxyError;
 use super::ledger::Ledger;
 use super::table::{self, Case, Phase, Said, Transport};
-use super::vigil::{Alarm, Heed, Post};
+use super::vigil::{Alarm, Guest, Heed, Post};
 use crate::mcp::sse::{Boundary, KEEP_ALIVE};
 use crate::mcp::words;
-use crate::upstream::{Endpoint, StreamGuard, StreamKind};
+use crate::upstream::{Client, Endpoint, StreamGuard, StreamKind};
 
 /// The state of an open event stream.
 pub(super) struct EventStream {
@@ -37,6 +37,10 @@ pub(super) enum Saying {
     Parting,
     /// The endpoint answers no checks any more: the same.
     Silent,
+    /// The entry is rid of it, whatever it waits for: the same.
+    Cut,
+    /// Its client is to leave: the same, where nothing waits on it.
+    Leave,
 }
 
 impl EventStream {
@@ -49,19 +53,25 @@ impl EventStream {
         post: Rc<Post>,
         endpoint: &Arc<Endpoint>,
         open: StreamGuard,
+        guest: Option<Guest>,
     ) -> Self {
         let interval = if is_encoded { Duration::ZERO } else { interval };
         let last = Instant::now();
         let due = (!interval.is_zero()).then(|| last + interval);
         let ends_with_silence = table::said(case, Phase::Silent, false) != Said::On;
         let silence_of = ends_with_silence.then(|| endpoint.clone());
-        post.heed(Heed { due, stage: Stage::Parting, silence_of });
+        post.heed(Heed { due, stage: Stage::Parting, silence_of, guest });
         Self { boundary: Boundary::default(), interval, last, case, post, open }
     }
 
     /// What kind of stream it is.
     pub(super) fn kind(&self) -> StreamKind {
         self.open.kind()
+    }
+
+    /// It is this client's, which leaves when its time comes.
+    pub(super) fn belongs_to(&self, client: Client) {
+        self.post.heed_for(client);
     }
 
     /// Takes note of bytes that pass.
@@ -82,6 +92,8 @@ impl EventStream {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Alarm::Stage) => return Poll::Ready(Saying::Parting),
                 Poll::Ready(Alarm::Silent) => return Poll::Ready(Saying::Silent),
+                Poll::Ready(Alarm::Cut) => return Poll::Ready(Saying::Cut),
+                Poll::Ready(Alarm::Leave) => return Poll::Ready(Saying::Leave),
                 // The time is not moved with every event: that would cost more than the event.
                 Poll::Ready(Alarm::Due) => {
                     let now = self.post.vigil().now();
@@ -111,6 +123,10 @@ impl EventStream {
                 words::error_events(ledger.pending(), &error.to_string()).into_bytes()
             }
             (Said::ErrorEvents, None) => return bare,
+            // What was to come here, of calls that began on another stream.
+            (Said::End, None) if phase == Phase::Taken => {
+                words::error_events(&ledger.give_up_calls(), &error.to_string()).into_bytes()
+            }
             _ => Vec::new(),
         };
         if events.is_empty() { bare } else { Ok([self.boundary.abandon_event(), &events].concat().into()) }

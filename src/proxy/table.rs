@@ -27,6 +27,8 @@ pub(super) struct Case {
 /// How far its answer had come when something went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Its session has been ended, since its entry was taken back: no server has seen it.
+    Over,
     /// Nobody is there to take it, or the proxy has no room for it: no server has seen it.
     NobodyThere,
     /// It was sent, or could not be; nothing of an answer has come.
@@ -39,6 +41,8 @@ pub(super) enum Phase {
     Silent,
     /// The same, and the proxy is stopping.
     Stopping,
+    /// The same, and its entry was taken back: where it came from, nothing can be resumed.
+    Taken,
 }
 
 /// What the client is told.
@@ -73,12 +77,14 @@ pub(super) enum Said {
 /// ended (2025-03-26, resumability).
 pub(super) fn said(case: Case, phase: Phase, resumable: bool) -> Said {
     use Kind::{Call, End, Initialize, Listen, Message, Subscribe};
-    use Phase::{Broken, Ended, NobodyThere, Silent, Stopping, Unanswered};
+    use Phase::{Broken, Ended, NobodyThere, Over, Silent, Stopping, Taken, Unanswered};
     let Case { era, transport, kind } = case;
     let is_legacy = era == Some(Era::Legacy);
     match (phase, kind) {
-        (NobodyThere | Unanswered, Message) if is_legacy => Said::Accepted,
-        (NobodyThere | Unanswered, End) if is_legacy => Said::Gone,
+        (Over | NobodyThere | Unanswered, Message) if is_legacy => Said::Accepted,
+        (Over | NobodyThere | Unanswered, End) if is_legacy => Said::Gone,
+        // 404: begin anew (2025-03-26, session management).
+        (Over, _) => Said::Status,
         (NobodyThere | Unanswered, Listen) if is_legacy => Said::Unavailable,
         (NobodyThere | Unanswered, Initialize | Call) if is_legacy && transport == Transport::HttpSse => Said::ErrorOnStream,
         // No session is lost yet, and a client that cannot begin tries again later.
@@ -88,7 +94,7 @@ pub(super) fn said(case: Case, phase: Phase, resumable: bool) -> Said {
 
         // The stream is the session: what waits on it is told, and only what is over ends.
         (Silent, Listen) if transport == Transport::HttpSse => Said::ErrorEventsAndOn,
-        (Broken | Ended | Stopping, Listen) if transport == Transport::HttpSse => Said::ErrorEvents,
+        (Broken | Ended | Stopping | Taken, Listen) if transport == Transport::HttpSse => Said::ErrorEvents,
         // Its session is at that server and nowhere else, and may be well again.
         (Silent, Listen) => Said::On,
         // An end without a result means: listen again (2026-07-28, subscriptions).
@@ -99,7 +105,7 @@ pub(super) fn said(case: Case, phase: Phase, resumable: bool) -> Said {
 
         (Silent, _) => Said::On,
         (Broken, _) => Said::Cut,
-        (Ended | Stopping, _) => Said::End,
+        (Ended | Stopping | Taken, _) => Said::End,
     }
 }
 
@@ -108,8 +114,16 @@ mod tests {
     use super::*;
     use Said::{Accepted, Cut, End, Error, ErrorEvents, ErrorEventsAndOn, ErrorOnStream, Gone, On, Status, Unavailable};
 
-    const PHASES: [Phase; 6] =
-        [Phase::NobodyThere, Phase::Unanswered, Phase::Broken, Phase::Ended, Phase::Silent, Phase::Stopping];
+    const PHASES: [Phase; 8] = [
+        Phase::Over,
+        Phase::NobodyThere,
+        Phase::Unanswered,
+        Phase::Broken,
+        Phase::Ended,
+        Phase::Silent,
+        Phase::Stopping,
+        Phase::Taken,
+    ];
 
     #[test]
     fn every_cell_is_stated() {
@@ -117,19 +131,39 @@ mod tests {
         use Transport::{HttpSse, Streamable};
         let (legacy, modern) = (Some(Era::Legacy), Some(Era::Modern));
         let table = [
-            (legacy, Streamable, Initialize, [Unavailable, Error, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents]),
-            (legacy, Streamable, Call, [Error, Error, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents]),
-            (legacy, Streamable, Message, [Accepted, Accepted, Cut, End, On, End]),
-            (legacy, Streamable, Listen, [Unavailable, Unavailable, Cut, End, On, End]),
-            (legacy, Streamable, Kind::End, [Gone, Gone, Cut, End, On, End]),
-            (legacy, HttpSse, Initialize, [ErrorOnStream, ErrorOnStream, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents]),
-            (legacy, HttpSse, Call, [ErrorOnStream, ErrorOnStream, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents]),
-            (legacy, HttpSse, Message, [Accepted, Accepted, Cut, End, On, End]),
-            (legacy, HttpSse, Listen, [Unavailable, Unavailable, ErrorEvents, ErrorEvents, ErrorEventsAndOn, ErrorEvents]),
-            (modern, Streamable, Call, [Status, Status, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents]),
-            (modern, Streamable, Message, [Status, Status, Cut, End, On, End]),
-            (modern, Streamable, Subscribe, [Status, Status, Cut, End, End, End]),
-            (None, Streamable, Plain, [Status, Status, Cut, End, On, End]),
+            (
+                legacy,
+                Streamable,
+                Initialize,
+                [Status, Unavailable, Error, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents],
+            ),
+            (legacy, Streamable, Call, [Status, Error, Error, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents]),
+            (legacy, Streamable, Message, [Accepted, Accepted, Accepted, Cut, End, On, End, End]),
+            (legacy, Streamable, Listen, [Status, Unavailable, Unavailable, Cut, End, On, End, End]),
+            (legacy, Streamable, Kind::End, [Gone, Gone, Gone, Cut, End, On, End, End]),
+            (
+                legacy,
+                HttpSse,
+                Initialize,
+                [Status, ErrorOnStream, ErrorOnStream, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents],
+            ),
+            (
+                legacy,
+                HttpSse,
+                Call,
+                [Status, ErrorOnStream, ErrorOnStream, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents],
+            ),
+            (legacy, HttpSse, Message, [Accepted, Accepted, Accepted, Cut, End, On, End, End]),
+            (
+                legacy,
+                HttpSse,
+                Listen,
+                [Status, Unavailable, Unavailable, ErrorEvents, ErrorEvents, ErrorEventsAndOn, ErrorEvents, ErrorEvents],
+            ),
+            (modern, Streamable, Call, [Status, Status, Status, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents, ErrorEvents]),
+            (modern, Streamable, Message, [Status, Status, Status, Cut, End, On, End, End]),
+            (modern, Streamable, Subscribe, [Status, Status, Status, Cut, End, End, End, End]),
+            (None, Streamable, Plain, [Status, Status, Status, Cut, End, On, End, End]),
         ];
         for (era, transport, kind, row) in table {
             let case = Case { era, transport, kind };
@@ -140,6 +174,6 @@ mod tests {
     #[test]
     fn what_can_be_resumed_is_left_to_be_resumed() {
         let case = Case { era: Some(Era::Legacy), transport: Transport::Streamable, kind: Kind::Call };
-        assert_eq!(PHASES.map(|phase| said(case, phase, true)), [Error, Error, Cut, End, End, End]);
+        assert_eq!(PHASES.map(|phase| said(case, phase, true)), [Status, Error, Error, Cut, End, End, End, ErrorEvents]);
     }
 }

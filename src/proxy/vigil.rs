@@ -15,7 +15,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::Stage;
-use crate::upstream::Endpoint;
+use crate::domain::{Eviction, Moment};
+use crate::live::LocalReader;
+use crate::telemetry::clock::Clock;
+use crate::upstream::{Client, Endpoint};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -26,6 +29,16 @@ pub(super) struct Vigil {
     stage: watch::Receiver<Stage>,
     now: Cell<Instant>,
     has_begun: Notify,
+    reader: LocalReader,
+    clock: Clock,
+    evictions: RefCell<Evictions>,
+}
+
+/// Endpoints whose entry is being rid of what it has, as the snapshot of this number has them; nearly always there are none.
+#[derive(Default)]
+struct Evictions {
+    snapshot: Option<u64>,
+    all: Vec<(u64, Eviction)>,
 }
 
 /// A place from which somebody is woken. Dropped, nobody is.
@@ -43,6 +56,19 @@ pub(super) struct Heed {
     pub(super) stage: Stage,
     /// When checks of this endpoint get no answer any more.
     pub(super) silence_of: Option<Arc<Endpoint>>,
+    /// When its entry is rid of what it has.
+    pub(super) guest: Option<Guest>,
+}
+
+/// What is at an endpoint only for as long as its entry keeps what it has.
+#[derive(Clone, Copy)]
+pub(super) struct Guest {
+    /// The endpoint's id.
+    pub(super) endpoint: u64,
+    /// The revision under which it was begun.
+    pub(super) born: u64,
+    /// Whose it is, where it leaves when they do; else it goes on until what still runs is cut.
+    pub(super) client: Option<Client>,
 }
 
 /// What has happened.
@@ -54,6 +80,10 @@ pub(super) enum Alarm {
     Stage,
     /// The endpoint has fallen silent.
     Silent,
+    /// The entry is rid of what still runs.
+    Cut,
+    /// It is time for the client to leave.
+    Leave,
 }
 
 struct State {
@@ -63,8 +93,9 @@ struct State {
 }
 
 impl Vigil {
-    pub(super) fn new(stage: watch::Receiver<Stage>) -> Rc<Self> {
-        Rc::new(Self { posts: RefCell::default(), stage, now: Cell::new(Instant::now()), has_begun: Notify::new() })
+    pub(super) fn new(stage: watch::Receiver<Stage>, reader: LocalReader, clock: Clock) -> Rc<Self> {
+        let (posts, now, has_begun) = (RefCell::default(), Cell::new(Instant::now()), Notify::new());
+        Rc::new(Self { posts, stage, now, has_begun, reader, clock, evictions: RefCell::default() })
     }
 
     /// A place that heeds nothing yet.
@@ -103,9 +134,17 @@ impl Vigil {
     fn look(&self) {
         let (now, stage) = (Instant::now(), self.stage());
         self.now.set(now);
+        let mut evictions = self.evictions.borrow_mut();
+        self.reader.look(|snapshot| {
+            if evictions.snapshot != Some(snapshot.number) {
+                *evictions = Evictions { snapshot: Some(snapshot.number), all: snapshot.evictions().collect() };
+            }
+        });
+        // The clock of evictions is not read where there are none.
+        let moment = if evictions.all.is_empty() { Moment::default() } else { self.clock.now() };
         for (_, post) in self.posts.borrow_mut().iter_mut() {
             let Some(heed) = post.heed.as_ref().filter(|_| post.alarm.is_none()) else { continue };
-            post.alarm = heed.alarm(now, stage);
+            post.alarm = heed.alarm(now, stage).or_else(|| heed.guest.as_ref()?.alarm(&evictions.all, moment));
             if post.alarm.is_some()
                 && let Some(waker) = post.waker.take()
             {
@@ -118,7 +157,7 @@ impl Vigil {
 impl Heed {
     /// From a stage on, and nothing else.
     pub(super) fn stage(stage: Stage) -> Self {
-        Self { due: None, stage, silence_of: None }
+        Self { due: None, stage, silence_of: None, guest: None }
     }
 
     fn alarm(&self, now: Instant, stage: Stage) -> Option<Alarm> {
@@ -131,6 +170,17 @@ impl Heed {
         } else {
             None
         }
+    }
+}
+
+impl Guest {
+    /// Told again and again, like all that holds; so after what happens once.
+    fn alarm(&self, evictions: &[(u64, Eviction)], now: Moment) -> Option<Alarm> {
+        let (_, eviction) = evictions.iter().find(|(endpoint, _)| *endpoint == self.endpoint)?;
+        if eviction.has_cut(self.born, now) {
+            return Some(Alarm::Cut);
+        }
+        self.client.filter(|client| eviction.has_ended(client.hash(), self.born, now)).map(|_| Alarm::Leave)
     }
 }
 
@@ -148,6 +198,15 @@ impl Post {
             && let Some(heed) = &mut post.heed
         {
             (heed.due, post.alarm) = (Some(due), None);
+        }
+    }
+
+    /// Whose it is, of what is heeded already.
+    pub(super) fn heed_for(&self, client: Client) {
+        if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key)
+            && let Some(guest) = post.heed.as_mut().and_then(|heed| heed.guest.as_mut())
+        {
+            guest.client = Some(client);
         }
     }
 
@@ -192,6 +251,7 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
+    use crate::live::{Snapshot, cell};
 
     async fn wait(post: &Post) -> Alarm {
         poll_fn(|context| post.poll(context)).await
@@ -200,7 +260,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_post_is_woken_by_what_it_heeds_and_by_nothing_that_it_heeded_before() {
         let (stage, watched) = watch::channel(Stage::Running);
-        let vigil = Vigil::new(watched);
+        let (_publisher, reader) = cell(Snapshot::first(Vec::new()));
+        let vigil = Vigil::new(watched, reader.local(), Clock::start());
         let post = vigil.post();
         let all = async {
             let begun = Instant::now();

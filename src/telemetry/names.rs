@@ -27,6 +27,7 @@ metrics! {
     TOOL_CALLS = "mcp_tool_calls" ["service", "entry", "tool_name", "outcome"] "Tool calls that ended, by outcome; `other` takes what goes beyond 200 names";
     TOOL_TIME = "mcp_tool_duration_seconds" ["service", "entry", "tool_name"] "Time from a tool call to its result";
     SESSIONS = "dualgate_sessions" ["service", "entry"] "Legacy sessions seen in the last 30 minutes and not ended";
+    SESSIONS_ENDED = "dualgate_sessions_ended" ["service", "entry"] "Sessions that were ended because their entry was taken back";
     STREAMS = "dualgate_streams" ["service", "entry", "kind"] "Open event streams: listen (GET) and call (POST)";
     STREAMS_BROKEN = "dualgate_streams_broken" ["service", "entry", "kind"] "Event streams that the server broke off or fell silent on; where nobody waited for an answer, no request has failed";
     SPLIT_TARGET = "dualgate_split_target" ["service", "entry"] "Share of clients in force, 0 to 1";

@@ -8,6 +8,7 @@ pub mod evidence;
 mod fine;
 pub mod gate;
 pub mod probe;
+pub mod roster;
 mod socket;
 mod stripes;
 pub mod tally;

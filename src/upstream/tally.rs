@@ -1,17 +1,15 @@
 //! Counters that traffic writes and control reads. They outlive every snapshot.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::clients::Client;
 use super::evidence::Evidence;
+use super::roster::Roster;
 use super::stripes::Striped;
 use super::tools::Tools;
 use crate::domain::skew::Skew;
-use crate::domain::{ClientKey, Outcome};
+use crate::domain::{ClientKey, Eviction, Outcome};
 
 /// Upper bounds of histograms in seconds.
 pub const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -46,6 +44,7 @@ pub struct EntryTally {
 struct Here {
     streams: [AtomicI64; 2],
     sessions: Roster,
+    sessions_ended: AtomicU64,
 }
 
 /// Requests by outcome.
@@ -183,6 +182,25 @@ impl EntryTally {
     pub fn sessions(&self) -> &Roster {
         &self.here.sessions
     }
+
+    /// Ends a session that the entry is to be rid of, where it is alive as far as is known here.
+    pub fn end_session(&self, id: &[u8]) {
+        if self.sessions().ended(id) {
+            self.here.sessions_ended.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the sessions whose time has come; and from now on none of them is counted alive again. `now` is the time since the
+    /// start.
+    pub fn end_sessions(&self, eviction: Option<Eviction>, now: Duration) {
+        let ended = self.sessions().evict(eviction, now);
+        self.here.sessions_ended.fetch_add(ended, Ordering::Relaxed);
+    }
+
+    /// Sessions that were ended, whatever the version.
+    pub fn sessions_ended(&self) -> u64 {
+        self.here.sessions_ended.load(Ordering::Relaxed)
+    }
 }
 
 /// Counts a stream for as long as it lives.
@@ -205,126 +223,6 @@ impl StreamGuard {
 impl Drop for StreamGuard {
     fn drop(&mut self) {
         self.0.here.streams[self.1 as usize].fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Which sessions are alive, for counting only: nothing is routed by it, so losing it in a restart
-/// loses a figure for some minutes and nothing else.
-#[derive(Debug, Default)]
-pub struct Roster {
-    shards: [Mutex<Shard>; SHARDS],
-}
-
-type Shard = HashMap<u64, Seen, BuildHasherDefault<Uniform>>;
-
-/// Takes a number for its own hash: it is one.
-#[derive(Debug, Default)]
-struct Uniform(u64);
-
-impl Hasher for Uniform {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-}
-
-/// Seconds since the start of the process, and the endpoint's id: 12 bytes, as there may be a million of them.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    first: u32,
-    last: u32,
-    endpoint: u32,
-}
-
-/// The sessions of one endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Living {
-    /// How many.
-    pub count: u64,
-    /// Since the first of them was seen by this process.
-    pub oldest: Duration,
-    /// Since the last of them was.
-    pub youngest: Duration,
-    /// The longest that one of them has been silent.
-    pub longest_idle: Duration,
-}
-
-const SHARDS: usize = 16;
-
-/// Sessions counted per entry; beyond, the figure stands still.
-const MOST: usize = 1 << 20;
-
-/// A session not seen for so long is taken for abandoned (the idle expiry of SDK servers).
-pub const IDLE: Duration = Duration::from_secs(30 * 60);
-
-impl Roster {
-    /// A session was used at the endpoint of this id, by the id that its client holds; `now` is the time since the start.
-    pub fn seen(&self, id: &[u8], endpoint: u64, now: Duration) {
-        let id = hash(id);
-        let (last, endpoint) = (seconds(now), short(endpoint));
-        let mut shard = self.shard(id);
-        match shard.get_mut(&id) {
-            Some(seen) => (seen.last, seen.endpoint) = (last, endpoint),
-            None => {
-                if shard.len() < MOST / SHARDS {
-                    shard.insert(id, Seen { first: last, last, endpoint });
-                }
-            }
-        }
-    }
-
-    /// Whether a session is alive, as far as is known here.
-    pub fn knows(&self, id: &[u8]) -> bool {
-        let id = hash(id);
-        self.shard(id).contains_key(&id)
-    }
-
-    /// A session ended.
-    pub fn ended(&self, id: &[u8]) {
-        let id = hash(id);
-        self.shard(id).remove(&id);
-    }
-
-    /// Forgets the abandoned.
-    pub fn sweep(&self, now: Duration) {
-        for shard in &self.shards {
-            lock(shard).retain(|_, seen| now.saturating_sub(Duration::from_secs(seen.last.into())) < IDLE);
-        }
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
-    }
-
-    /// The sessions of each endpoint in the order of these ids, and those of endpoints that are none of them.
-    pub fn by_endpoint(&self, ids: &[u64], now: Duration) -> (Vec<Living>, Living) {
-        let ids: Vec<u32> = ids.iter().copied().map(short).collect();
-        let (mut of, mut others) = (vec![Living::default(); ids.len()], Living::default());
-        let since = |then: u32| Duration::from_secs(seconds(now).saturating_sub(then).into());
-        for shard in &self.shards {
-            for seen in lock(shard).values() {
-                let living = ids.iter().position(|id| *id == seen.endpoint).map_or(&mut others, |at| &mut of[at]);
-                let age = since(seen.first);
-                living.youngest = if living.count == 0 { age } else { living.youngest.min(age) };
-                living.oldest = living.oldest.max(age);
-                living.longest_idle = living.longest_idle.max(since(seen.last));
-                living.count += 1;
-            }
-        }
-        (of, others)
-    }
-
-    fn shard(&self, id: u64) -> std::sync::MutexGuard<'_, Shard> {
-        // By other bits than those that a map goes by: the lowest, and the highest.
-        lock(&self.shards[(id >> 40) as usize % SHARDS])
     }
 }
 
@@ -363,20 +261,6 @@ impl ServiceTally {
     }
 }
 
-fn seconds(now: Duration) -> u32 {
-    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
-}
-
-/// Endpoint ids count up from 1.
-fn short(endpoint: u64) -> u32 {
-    u32::try_from(endpoint).unwrap_or(u32::MAX)
-}
-
-/// Ids are not kept, only told apart.
-fn hash(id: &[u8]) -> u64 {
-    Client::of_session(id).hash()
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Counters stay usable after a panic elsewhere.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -385,18 +269,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sessions_are_counted_until_they_end_or_are_abandoned() {
-        let roster = Roster::default();
-        let at = Duration::from_secs;
-        (0..100u8).for_each(|id| roster.seen(&[id], 1, at(0)));
-        roster.seen(&[1], 1, at(1800));
-        roster.ended(&[2]);
-        assert_eq!(roster.count(), 99);
-        roster.sweep(at(1800));
-        assert_eq!(roster.count(), 1);
-    }
 
     #[test]
     fn a_time_is_counted_under_the_first_bound_that_it_is_within() {
@@ -411,18 +283,5 @@ mod tests {
         let (counts, _) = histogram.read();
         assert_eq!((counts[0], counts[BOUNDS.len()]), (1, 2));
         assert!(counts[1..BOUNDS.len()].iter().all(|count| *count == 2), "{counts:?}");
-    }
-
-    #[test]
-    fn sessions_are_told_apart_by_endpoint_with_their_ages() {
-        let roster = Roster::default();
-        let at = Duration::from_secs;
-        roster.seen(b"a", 7, at(10));
-        roster.seen(b"b", 7, at(30));
-        roster.seen(b"a", 7, at(40));
-        roster.seen(b"c", 9, at(5));
-        let (of, others) = roster.by_endpoint(&[8, 7], at(100));
-        assert_eq!(of, [Living::default(), Living { count: 2, oldest: at(90), youngest: at(70), longest_idle: at(70) }]);
-        assert_eq!(others.count, 1);
     }
 }

@@ -11,6 +11,7 @@ mod cli;
 mod codings;
 mod edges;
 mod eras;
+mod evictions;
 mod evidence;
 mod form;
 mod health;

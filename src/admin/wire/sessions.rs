@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Both, EntryName};
-use crate::upstream::tally::Living;
+use crate::upstream::roster::Living;
 
 /// The sessions of a service; never an id of one.
 #[derive(Debug, Serialize, ToSchema)]

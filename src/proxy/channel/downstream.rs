@@ -22,6 +22,7 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::headers::is_encoded;
 use crate::proxy::ledger::Ledger;
 use crate::proxy::seat::Seat;
+use crate::proxy::stream::EventStream;
 use crate::proxy::table;
 use crate::upstream::{Client, Endpoint, EntryTally};
 
@@ -110,7 +111,12 @@ impl Downstream {
 
     /// What the client sees instead of these bytes, if it is not they; an error where the server's endpoint cannot be
     /// used.
-    pub(in crate::proxy) fn pass(&mut self, bytes: &[u8], ledger: &mut Ledger) -> Result<Option<Bytes>, String> {
+    pub(in crate::proxy) fn pass(
+        &mut self,
+        bytes: &[u8],
+        ledger: &mut Ledger,
+        stream: Option<&EventStream>,
+    ) -> Result<Option<Bytes>, String> {
         match &mut self.phase {
             Phase::Passing => Ok(None),
             Phase::Open(open) => {
@@ -126,7 +132,7 @@ impl Downstream {
                     self.phase = Phase::Passing;
                     Ok(Some(all.into()))
                 }
-                Found::Endpoint(event) => self.open(event, ledger).map(Some),
+                Found::Endpoint(event) => self.open(event, ledger, stream).map(Some),
                 Found::TooLong => Err("its endpoint event is longer than 16 KiB".to_owned()),
             },
         }
@@ -160,7 +166,7 @@ impl Downstream {
     }
 
     /// A session is born: its token, its channel, its place in the counts.
-    fn open(&mut self, event: EndpointEvent, ledger: &mut Ledger) -> Result<Bytes, String> {
+    fn open(&mut self, event: EndpointEvent, ledger: &mut Ledger, stream: Option<&EventStream>) -> Result<Bytes, String> {
         let uri = self.home.posts_go_to(&event.reference, &self.endpoint.authority.to_string())?;
         let pin = SessionPin {
             stands_for: StandsFor::EndpointUri,
@@ -172,7 +178,11 @@ impl Downstream {
         let token = self.site.keys.seal(&self.home.service, &pin).map_err(|too_long| too_long.to_string())?;
         let shown = event.with(&self.home.posts_come_from(&token));
         let channel = self.site.channels.open(&token);
-        ledger.follow(channel.clone(), Client::of_session(token.as_bytes()));
+        let client = Client::of_session(token.as_bytes());
+        ledger.follow(channel.clone(), client);
+        if let Some(stream) = stream {
+            stream.belongs_to(client);
+        }
         let silence = Box::pin(silent(self.endpoint.silent.subscribe()));
         self.phase = Phase::Open(Open { channel, token, seen: Instant::now(), silence });
         self.tally.note_birth();
@@ -180,10 +190,17 @@ impl Downstream {
         Ok(shown.into())
     }
 
+    /// Its entry is rid of the session.
+    pub(in crate::proxy) fn end_session(&self) {
+        if let Phase::Open(open) = &self.phase {
+            self.tally.end_session(open.token.as_bytes());
+        }
+    }
+
     fn note_alive(&self) {
         if let Phase::Open(open) = &self.phase {
             let now = self.site.clock.now().since(Moment::default());
-            self.tally.sessions().seen(open.token.as_bytes(), self.endpoint.id, now);
+            self.tally.sessions().seen(open.token.as_bytes(), self.endpoint.id, self.home.revision, now);
         }
     }
 }

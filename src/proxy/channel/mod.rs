@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::books::Books;
-use super::ledger::{Pending, Requests};
+use super::pending::{Pending, Requests};
 use crate::domain::{Blame, Outcome};
 use crate::mcp::scan::Message;
 use crate::mcp::words;
@@ -194,6 +194,11 @@ impl Channel {
         let mut last: Vec<u8> = state.words.drain(..).flatten().collect();
         last.extend_from_slice(words::error_events(&state.due, what).as_bytes());
         last
+    }
+
+    /// Whether anything waits for its answer.
+    pub(super) fn has_due(&self) -> bool {
+        !self.state().due.is_empty()
     }
 
     /// Ends it; gives what got no answer.

@@ -15,7 +15,7 @@ use crate::proxy::Site;
 use crate::proxy::books::Books;
 use crate::proxy::error::ProxyError;
 use crate::proxy::facts::{Asker, Facts, Kind};
-use crate::proxy::ledger::{Pending, Requests};
+use crate::proxy::pending::{Pending, Requests};
 use crate::telemetry::trace::Trace;
 
 /// The query parameter that carries the sealed endpoint URI.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use dualgate::app::{App, Seams};
 use dualgate::config::{self, Source};
-use dualgate::domain::Entry;
+use dualgate::control::Evictions;
+use dualgate::domain::{Entry, Eviction, PerEntry};
 use dualgate::upstream::EntryTally;
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ pub struct TestApp {
     pub tls: Option<SocketAddr>,
     pub metrics: SocketAddr,
     pub admin: Admin,
+    evictions: Evictions,
     app: Option<App>,
     _folder: Option<Folder>,
 }
@@ -76,8 +78,11 @@ impl TestApp {
             std::mem::forget(dualgate::telemetry::log::start());
         }
         let config = config::load("test", &text, None).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let evictions = seams.evictions.clone();
         let app = tokio::task::spawn_blocking(move || App::start_with(config, seams)).await.unwrap().unwrap();
-        Self::started(app).await
+        let mut started = Self::started(app).await;
+        started.evictions = evictions;
+        started
     }
 
     /// From a file, which may change.
@@ -97,12 +102,19 @@ impl TestApp {
             tls: bound.tls,
             metrics: bound.metrics.expect("the tests have a metrics listener"),
             admin,
+            evictions: Evictions::default(),
             app: Some(app),
             _folder: None,
         };
         eventually("the start is over", async || (!started.admin.service().await["starting"].as_bool().unwrap()).then_some(()))
             .await;
         started
+    }
+
+    /// Rids the primary of its sessions from the next publish on, with another split.
+    pub async fn evict(&self, eviction: Option<Eviction>, split: &str) {
+        self.evictions.store(Arc::new(PerEntry::from_fn(|entry| eviction.filter(|_| entry == Entry::Primary))));
+        self.admin.split(split).await;
     }
 
     /// What an entry of the service has seen.
