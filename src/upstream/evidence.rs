@@ -127,7 +127,7 @@ impl EntryTally {
         Reading::of(self, &none).since(&none)
     }
 
-    /// A request is sent to the entry now.
+    /// A request is sent to the entry now; told while somebody watches.
     pub fn note_sent(&self, now: Moment) {
         let nanos = u64::try_from(now.since(Moment::default()).as_nanos()).unwrap_or(u64::MAX);
         self.evidence.last_sent.fetch_max(nanos.saturating_add(1), Ordering::Relaxed);

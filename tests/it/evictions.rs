@@ -1,11 +1,14 @@
 //! The sessions of an entry that was taken back: what runs goes on for a while, and nobody stays.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dualgate::domain::{Entry, Eviction, Moment};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::outcomes::tools;
+use crate::support::scripted::{Sender, in_front_of, result, running, scripted, whole};
 use crate::support::{Channel, Client, Fake, Options, TestApp, call, eventually, initialize};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -242,4 +245,65 @@ async fn whoever_was_sent_there_since_stays() {
     assert_eq!(tally.sessions().count(), 1);
     assert_eq!(tester.client.bind(&tester.id).who().await, "v1");
     assert!(tokio::time::timeout(Duration::from_millis(100), stream.chunk()).await.is_err(), "its stream is open");
+}
+
+/// A server that ends the stream of a call before its answer, and goes on where the client resumes it.
+async fn resuming() -> (TestApp, Arc<Mutex<Vec<Sender>>>) {
+    let other = Fake::start("other", Options::default()).await;
+    let kept: Arc<Mutex<Vec<Sender>>> = Arc::default();
+    let senders = kept.clone();
+    let server = scripted(move |head, message| {
+        let kept = kept.clone();
+        async move {
+            let events = [("content-type", "text/event-stream"), ("mcp-session-id", "s1")];
+            if head.method == "GET" {
+                let (response, sender) = running(200, &events, ": resumed\n\n").await;
+                kept.lock().unwrap().push(sender);
+                return response;
+            }
+            if message["method"] == "initialize" {
+                return whole(200, &[("content-type", "application/json"), ("mcp-session-id", "s1")], &result(&message));
+            }
+            whole(200, &events, "id: 1\ndata:\n\n")
+        }
+    })
+    .await;
+    (in_front_of(server, &other, "").await, senders)
+}
+
+#[tokio::test]
+async fn a_stream_on_which_a_call_is_resumed_goes_on_until_the_cut() {
+    let (app, senders) = resuming().await;
+    let session = Client::new(&app).open().await;
+    session.post(&call(7, "echo")).await.bytes().await.unwrap();
+    app.evict(now(), "0:100").await;
+    let mut stream = eventually("the call is left", async || {
+        let stream = session.listen().await;
+        (stream.status() == StatusCode::OK).then_some(stream)
+    })
+    .await;
+    assert_eq!(stream.chunk().await.unwrap().unwrap(), ": resumed\n\n");
+    all_ended(&app, 1).await;
+    app.evict(cut(), "1:99").await;
+    let last = stream.text().await.unwrap();
+    assert!(last.contains(r#""id":7,"error""#), "{last}");
+    assert_eq!(session.listen().await.status(), StatusCode::NOT_FOUND);
+    eventually("the call is booked", async || (tools(&app).await == [("echo proxy_fault".to_owned(), 1)].into()).then_some(()))
+        .await;
+    drop(senders);
+}
+
+#[tokio::test]
+async fn a_stream_on_which_a_call_was_resumed_ends_once_it_is_answered() {
+    let (app, senders) = resuming().await;
+    let session = Client::new(&app).open().await;
+    session.post(&call(7, "echo")).await.bytes().await.unwrap();
+    let stream = session.listen().await;
+    app.evict(now(), "0:100").await;
+    all_ended(&app, 1).await;
+    let answer = "id: 2\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n\n";
+    let mut sender = senders.lock().unwrap().pop().unwrap();
+    sender.send_data(answer.into()).await.unwrap();
+    assert_eq!(stream.text().await.unwrap(), format!(": resumed\n\n{answer}"));
+    assert_eq!(tools(&app).await, [("echo ok".to_owned(), 1)].into());
 }

@@ -72,6 +72,12 @@ impl TestApp {
         Self::with_seams(text, Seams::default()).await
     }
 
+    /// With a folder that is to last as long.
+    pub fn keeping(mut self, folder: Folder) -> Self {
+        self._folder = Some(folder);
+        self
+    }
+
     /// With something else in the world's place.
     pub async fn with_seams(text: String, seams: Seams) -> Self {
         if std::env::var_os("LOG_LEVEL").is_some() {

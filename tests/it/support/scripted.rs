@@ -76,5 +76,5 @@ pub fn result(message: &Value) -> String {
 pub async fn in_front_of(server: SocketAddr, other: &Fake, more: &str) -> TestApp {
     let folder = Folder::new();
     let text = TestApp::file(folder.path(), &[other], &[other], "100:0", &format!("health = {{ kind = \"tcp\" }}\n{more}"));
-    TestApp::from_text(text.replacen(&other.url(), &format!("http://{server}"), 1)).await
+    TestApp::from_text(text.replacen(&other.url(), &format!("http://{server}"), 1)).await.keeping(folder)
 }
