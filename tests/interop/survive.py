@@ -374,6 +374,7 @@ session is over, a new one is had at once.
 - {(chr(10) + '- ').join(f'{client}: {names[client]}' for client in clients)}
 - An answer to the server that is lost leaves the call waiting at the server; it fails at its caller's own timeout.
 - After a 404 only rmcp begins a new session by itself; for the others the call fails, and a new connect succeeds.
+- The sessions of an entry that was taken back end in shapes of this table: 404 for what is begun then, the JSON-RPC error before an answer and the error event in a stream for what is cut.
 """
 
 
