@@ -80,6 +80,7 @@ impl Conductor {
             let (candidate, stable) = (Box::new(candidate), Box::new(stable));
             self.step(at, Event::Seen { number, candidate, stable });
         }
+        self.charges[at].end_sessions(now.since(Moment::default()));
         self.count_left(at);
     }
 

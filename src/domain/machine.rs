@@ -16,7 +16,6 @@ use std::time::Duration;
 use super::clock::Moment;
 use super::decide::Scene;
 use super::entry::{Entry, PerEntry};
-use super::eviction::Eviction;
 use super::health::{Standing, Thresholds};
 use super::judge;
 use super::retry::Retry;
@@ -226,11 +225,6 @@ impl Machine {
             return holds_file;
         }
         self.durable_revision >= self.state.revision && !self.stable_owed
-    }
-
-    /// How an entry is rid of the sessions that it has, where it is to be.
-    pub fn eviction(&self, _entry: Entry) -> Option<Eviction> {
-        None
     }
 
     /// The configuration's word.

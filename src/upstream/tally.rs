@@ -173,11 +173,6 @@ impl EntryTally {
         &self.tools
     }
 
-    /// Sessions ended here.
-    pub fn ended(&self) -> u64 {
-        0
-    }
-
     /// The sessions seen here.
     pub fn sessions(&self) -> &Roster {
         &self.here.sessions
@@ -198,7 +193,7 @@ impl EntryTally {
     }
 
     /// Sessions that were ended, whatever the version.
-    pub fn sessions_ended(&self) -> u64 {
+    pub fn ended(&self) -> u64 {
         self.here.sessions_ended.load(Ordering::Relaxed)
     }
 }
