@@ -86,7 +86,7 @@ impl Scrape {
         self.histograms(out, &names::RESULT, EntryTally::result)?;
         let sessions = self.per_entry(|view, _, entry| vec![(vec![], view.entries[entry].tally.sessions().count() as f64)]);
         gauge(out, &names::SESSIONS, sessions)?;
-        let ended = self.per_entry(|view, _, entry| vec![(vec![], view.entries[entry].tally.sessions_ended() as f64)]);
+        let ended = self.per_entry(|view, _, entry| vec![(vec![], view.entries[entry].tally.ended() as f64)]);
         counter(out, &names::SESSIONS_ENDED, ended)?;
         let streams = |figure: fn(&EntryTally, StreamKind) -> u64| {
             self.per_entry(move |view, _, entry| {

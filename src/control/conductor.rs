@@ -110,6 +110,8 @@ pub struct Conductor {
     publisher: Publisher,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
+    /// The wall clock when that began, once and for all: what is told in milliseconds must not waver.
+    pub(super) origin: Duration,
     pub(super) keys: Arc<SealKeys>,
     pub(super) phase: Phase,
     audit: Audit,
@@ -141,6 +143,7 @@ impl Conductor {
             publisher,
             store: setup.store,
             clock: setup.clock,
+            origin: setup.clock.origin(),
             keys: setup.keys,
             phase: setup.phase,
             audit: setup.audit,

@@ -84,8 +84,7 @@ impl Conductor {
     fn begin(&self, (service, connector): Wanted, loaded: Loaded) -> (Charge, Vec<Effect>) {
         let Loaded { found, stored, warning, pins, .. } = loaded;
         let fresh = Durable::first(service.rules.split, 1, self.keys.salt(&service.name, 1));
-        let (machine, effects) =
-            Machine::start(self.clock.now(), self.clock.origin(), service.rules.clone(), found, fresh, self.phase);
+        let (machine, effects) = Machine::start(self.clock.now(), self.origin, service.rules.clone(), found, fresh, self.phase);
         for drift in machine.drift() {
             tracing::warn!(service = service.name, drift, "the state differs from the configuration");
         }

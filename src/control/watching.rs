@@ -80,11 +80,12 @@ impl Conductor {
             let (candidate, stable) = (Box::new(candidate), Box::new(stable));
             self.step(at, Event::Seen { number, candidate, stable });
         }
+        self.charges[at].end_sessions(now.since(Moment::default()));
         self.count_left(at);
     }
 
     fn count_left(&mut self, at: usize) {
-        let origin = self.clock.origin();
+        let origin = self.origin;
         let charge = &mut self.charges[at];
         let leaving = charge.machine.rollout().filter(|rollout| rollout.phase == Phase::RollingBack);
         let Some(candidate) = leaving.map(|rollout| rollout.candidate) else {
@@ -93,11 +94,11 @@ impl Conductor {
         };
         let (sessions, in_flight) = charge.left_on(candidate);
         let tally = charge.tallies()[candidate].clone();
-        let (before, ended_before) = *charge.watched.at_first.get_or_insert((sessions, tally.sessions_ended()));
+        let (before, ended_before) = *charge.watched.at_first.get_or_insert((sessions, tally.ended()));
         let wall = |moment: Moment| u64::try_from(origin.saturating_add(moment.since(Moment::default())).as_millis()).ok();
         let kept = Kept {
             before: Some(before),
-            ended: Some(tally.sessions_ended().saturating_sub(ended_before)),
+            ended: Some(tally.ended().saturating_sub(ended_before)),
             left: None,
             last_request: charge.watched.tail.as_ref().and_then(|tail| tail.tally().last_request()).and_then(wall),
         };

@@ -193,7 +193,7 @@ impl EntryTally {
     }
 
     /// Sessions that were ended, whatever the version.
-    pub fn sessions_ended(&self) -> u64 {
+    pub fn ended(&self) -> u64 {
         self.here.sessions_ended.load(Ordering::Relaxed)
     }
 }

@@ -240,7 +240,7 @@ async fn whoever_was_sent_there_since_stays() {
     let mut stream = tester.listen().await;
     assert_eq!(before.post(&call(1, "echo")).await.status(), StatusCode::NOT_FOUND);
     let tally = app.tally(Entry::Primary);
-    eventually("the other is ended", async || (tally.sessions_ended() == 1).then_some(())).await;
+    eventually("the other is ended", async || (tally.ended() == 1).then_some(())).await;
     assert_eq!(tester.who().await, "v1");
     assert_eq!(tally.sessions().count(), 1);
     assert_eq!(tester.client.bind(&tester.id).who().await, "v1");
