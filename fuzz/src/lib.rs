@@ -120,11 +120,15 @@ pub fn seal(bytes: &[u8]) {
     }
 }
 
-/// A configuration is read or refused with words.
+/// A configuration is read or refused with words, and so is a manifest, of which a sound plan comes.
 pub fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Err(errors) = config::load("fuzz.toml", &text, None) {
         assert!(!errors.is_empty() && errors.iter().all(|error| error.to_string().starts_with("fuzz.toml")), "{text}");
+    }
+    match config::plan_from_argo(&text) {
+        Ok((plan, _)) => assert_eq!(plan.check(), [], "{text}"),
+        Err(error) => assert!(!error.is_empty(), "{text}"),
     }
 }
 
@@ -248,6 +252,7 @@ pub const SEEDS: &[&str] = &[
     "\u{feff}data: {\"id\":1,\"result\":{}}\n\n\u{feff}data: {\"id\":2,\"result\":{}}\n\n",
     "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     include_str!("../../config/example.toml"),
+    "kind: Rollout\nmetadata: {name: a}\nspec:\n  strategy:\n    canary:\n      steps:\n      - setWeight: 20\n      - pause: {duration: 1h30m}\n      - analysis: {}\n      - setWeight: 40\n      - pause: {}\n",
 ];
 
 /// Runs it over cuts of every kind, which must all say the same.

@@ -22,12 +22,13 @@ pub(super) async fn test(
     let by = asked.by(asked.body.reason.as_ref(), None)?;
     let wanted = asked.body.sink.as_deref();
     let tested = office.notifier.test(wanted).await;
-    if tested.is_empty() {
-        let what = wanted.map_or("no sink is configured".to_owned(), |name| format!("there is no sink `{name}`"));
-        return Err(Problem::new(kinds::NO_SUCH_SINK, what).hint("[[notify]] in the configuration names sinks"));
+    if let (true, Some(name)) = (tested.is_empty(), wanted) {
+        let problem = Problem::new(kinds::NO_SUCH_SINK, format!("there is no sink `{name}`"));
+        return Err(problem.hint("[[notify]] in the configuration names sinks"));
     }
     let sinks: Vec<SinkTested> = tested.into_iter().map(SinkTested::from).collect();
-    let delivered = sinks.iter().all(SinkTested::delivered);
+    // Nobody was told: that is no success.
+    let delivered = !sinks.is_empty() && sinks.iter().all(SinkTested::delivered);
     let (sink, result) = (wanted.unwrap_or("all"), if delivered { "done" } else { "failed" });
     office.audit.write(json!({
         "type": "notify-test", "actor": by.actor, "reason": by.reason, "sink": sink, "result": result,

@@ -43,6 +43,10 @@ pub(super) async fn test(args: &NotifyTestArgs) -> Result<Exit, Failure> {
 }
 
 fn judged(tested: &Tested) -> Result<Exit, Failure> {
+    if tested.sinks.is_empty() {
+        let failure = Failure::new(Exit::NotFound, "no sink is configured: nobody is told of anything");
+        return Err(failure.with_hint("[[notify]] in the configuration (docs/notifications.md)"));
+    }
     let failed: Vec<&Sink> = tested.sinks.iter().filter(|sink| !sink.delivered).collect();
     if failed.is_empty() {
         return Ok(Exit::Done);
@@ -86,6 +90,7 @@ mod tests {
     fn the_exit_code_tells_what_is_slow_from_what_is_wrong() {
         assert_eq!(judged(&tested(&[(true, false), (true, false)])), Ok(Exit::Done));
         assert_eq!(judged(&tested(&[(true, false), (false, true)])).unwrap_err().exit, Exit::TimedOut);
+        assert_eq!(judged(&tested(&[])).unwrap_err().exit, Exit::NotFound);
         let failure = judged(&tested(&[(false, true), (false, false)])).unwrap_err();
         assert_eq!((failure.exit, failure.errors.len()), (Exit::Unexpected, 2));
         assert_eq!(failure.errors[1], "ops: answers 404 Not Found");

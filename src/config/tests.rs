@@ -1,6 +1,7 @@
 use super::check::load_with;
 use super::*;
 
+mod notify;
 mod rollout;
 
 const SMALLEST: &str = r#"

@@ -279,3 +279,25 @@ async fn a_check_is_json_where_it_is_asked_for_whether_it_passes_or_not() {
     assert_eq!((said.code, &refused["valid"]), (3, &false.into()));
     assert!(said.err.contains(refused["errors"][0].as_str().unwrap()), "{said:?}");
 }
+
+#[tokio::test]
+async fn the_canary_of_an_argo_rollout_is_a_plan_that_a_configuration_takes() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let manifest = "kind: Rollout\nmetadata: {name: notes}\nspec:\n  strategy:\n    canary:\n      steps:\n      - setWeight: 20\n      \
+                    - pause: {duration: 1h}\n      - analysis: {}\n      - setWeight: 40\n      - pause: {}\n";
+    std::fs::write(path("rollout.yaml"), manifest).unwrap();
+    let said = dualgate(&["plan", "import-argo", &path("rollout.yaml")], &[]).await;
+    let plan = "[[plan]]\nname = \"notes\"\nsteps = [\n  { share = 20, hold = \"1h\" },\n  { share = 40, gates = [\"approval\"] },\n  { share = 100 },\n]\n";
+    assert_eq!((said.code, said.out.as_str()), (0, plan), "{said:?}");
+    assert!(said.err.contains("rollout.yaml: line 9: step 3, `analysis`, is left out"), "{said:?}");
+    let services = "[[service]]\nname = \"n\"\n[service.primary]\nversion = \"1\"\nendpoints = [\"http://127.0.0.1:3000\"]\n\
+                    [service.secondary]\nversion = \"2\"\nendpoints = [\"http://127.0.0.1:3001\"]\n";
+    std::fs::write(path("dualgate.toml"), format!("{services}{}", said.out)).unwrap();
+    let said = dualgate(&["check", &path("dualgate.toml")], &[]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    std::fs::write(path("rollout.yaml"), manifest.replace("canary", "blueGreen")).unwrap();
+    let said = dualgate(&["plan", "import-argo", &path("rollout.yaml")], &[]).await;
+    assert_eq!((said.code, said.out.as_str()), (3, ""), "{said:?}");
+    assert!(said.err.contains("spec.strategy is `blueGreen`, which has no steps: only `canary` has"), "{said:?}");
+}

@@ -24,7 +24,7 @@ impl Body for NotifyTestBody {
 /// How the sinks were tried.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::admin) struct NotifyTested {
-    /// Whether every sink took it.
+    /// Whether every sink took it; false also where there is none.
     pub(in crate::admin) delivered: bool,
     /// By name.
     pub(in crate::admin) sinks: Vec<SinkTested>,

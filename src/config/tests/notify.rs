@@ -104,3 +104,12 @@ fn a_sink_is_told_of_what_it_wants_and_of_what_settles_it() {
     assert!(!takes(0, "notes", Occasion::Done) && !takes(0, "tasks", Occasion::Rollback));
     assert!(takes(1, "tasks", Occasion::Done) && !takes(1, "tasks", Occasion::Started));
 }
+
+#[test]
+fn the_page_about_notifications_lists_every_event() {
+    let page = include_str!("../../../docs/notifications.md");
+    let listed = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let listed: Vec<(&str, &str)> = listed.map(|(word, help)| (word, help.trim_end_matches(" |"))).collect();
+    let known: Vec<(&str, &str)> = Occasion::ALL.iter().map(|occasion| (occasion.as_str(), occasion.help())).collect();
+    assert_eq!(listed, known);
+}

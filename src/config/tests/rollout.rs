@@ -3,6 +3,7 @@
 use super::{SMALLEST, said};
 use crate::config::{Config, OnDrain, load};
 use crate::domain::judge::{MetricSource, Reaction, Rules};
+use crate::domain::machine::Leave;
 use crate::domain::{Gate, Plan};
 use std::time::Duration;
 
@@ -198,6 +199,7 @@ fn the_judge_has_its_defaults_and_takes_what_is_written() {
          [[service.judge.metric]]\nname = \"queue\"\nprometheus = \"http://h\"\nquery = \"q\"\nmax = 5\ninterval = \"10s\"\ntimes = 1\non_fail = \"notify\"\n",
     );
     let judge = &config.services[0].judge;
+    assert_eq!(config.services[0].rules.judge, *judge, "the machine goes by the same");
     assert_eq!((judge.window, judge.windows, judge.max_latency_ratio), (Duration::from_millis(200), 3, 2.0));
     assert_eq!((judge.min_samples, judge.min_clients, judge.min_latency_samples), (5, 1, 30));
     assert_eq!((judge.max_error_rate, judge.min_throughput_ratio), (0.1, 0.0));
@@ -317,6 +319,10 @@ fn sessions_and_records_have_their_defaults_and_take_what_is_written() {
     assert_eq!((sessions("").on_drain, seconds("")), (OnDrain::Rehome, [600, 30, 30]));
     let all = "[service.sessions]\non_drain = \"end\"\nrollback_deadline = \"0s\"\nrollback_pace = \"5s\"";
     assert_eq!((sessions(all).on_drain, seconds(all)), (OnDrain::End, [600, 0, 5]));
+    let leave = |more: &str| loaded(more).services[0].rules.leave;
+    assert_eq!(leave(""), Leave::default());
+    assert_eq!((leave(all).ends, leave(all).deadline, leave(all).pace), (true, Duration::ZERO, Duration::from_secs(5)));
+    assert!(!leave("[service.sessions]\non_drain = \"wait\"").ends);
     assert_eq!(loaded("").records.keep, Duration::from_secs(90 * 86_400));
     let records = |keep: &str| format!("[records]\nkeep = \"{keep}\"\n{SMALLEST}");
     assert_eq!(load("f", &records("7d"), None).unwrap().records.keep, Duration::from_secs(7 * 86_400));

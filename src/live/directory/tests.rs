@@ -180,3 +180,15 @@ fn a_deep_root_is_made_whole() {
     assert!(root.join("a/b/brake").is_dir());
     fs::remove_dir_all(root).unwrap();
 }
+
+#[test]
+fn dead_letters_are_there_after_a_restart_and_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = folder("dead-letters");
+    Directory::open(&root).unwrap().keep_dead_letter(r#"{"sink":"ops"}"#).unwrap();
+    let directory = Directory::open(&root).unwrap();
+    directory.keep_dead_letter(r#"{"sink":"chat"}"#).unwrap();
+    assert_eq!(directory.dead_letters(10).unwrap(), [r#"{"sink":"ops"}"#, r#"{"sink":"chat"}"#]);
+    assert_eq!(fs::metadata(root.join("dead-letters.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::remove_dir_all(root).unwrap();
+}
