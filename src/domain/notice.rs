@@ -6,6 +6,8 @@ use serde::{Serialize, Serializer};
 
 use super::Severity;
 
+mod of;
+
 /// One thing that people are told of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notice {

@@ -44,6 +44,7 @@ mod progress;
 pub use account::{Account, Fired, Kept, StepAccount, Turn};
 pub use command::{Refused, Wanted, order};
 pub use live::{Asking, GateState, Live, MetricState};
+pub(in crate::domain) use progress::STABLE_IS_SICK;
 pub use progress::obstacles;
 
 /// What survives of a rollout.

@@ -6,6 +6,9 @@ use crate::domain::judge::{Finding, Reaction, Trigger, Verdict};
 use crate::domain::plan::Gate;
 use crate::domain::split::Share;
 
+/// By these words a warning says that it is about the stable entry.
+pub(in crate::domain) const STABLE_IS_SICK: &str = "the stable entry, is the sick one";
+
 /// Beyond the time that sessions have to leave, what is still there is left there.
 const LEAVING_AT_MOST_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -65,7 +68,7 @@ fn fail(rollout: &mut Rollout, live: &mut Live, now: Moment, around: &Around<'_>
     let sick = around.report.and_then(|report| report.stable_is_sick.as_ref());
     if let Some(finding) = sick {
         let stable = rollout.stable();
-        let detail = format!("{stable}, the stable entry, is the sick one ({}): nothing is moved", words(finding));
+        let detail = format!("{stable}, {STABLE_IS_SICK} ({}): nothing is moved", words(finding));
         warn(live, Fired { detail, ..of_finding(finding) }, effects);
     }
     false
