@@ -30,6 +30,7 @@ mod reload;
 mod restart;
 mod resumed;
 mod rollback;
+mod rollouts;
 mod scripts;
 mod sessions;
 mod split;

@@ -67,6 +67,15 @@ impl Client {
         Session { client: self.clone(), id }
     }
 
+    /// Opens a session, where somebody answers.
+    pub async fn try_open(&self) -> Option<Session> {
+        let request = self.request("POST").header("content-type", "application/json").body(initialize().to_string());
+        let response = request.send().await.ok()?;
+        let id = response.headers().get("mcp-session-id")?.to_str().ok()?.to_owned();
+        response.bytes().await.ok()?;
+        Some(Session { client: self.clone(), id })
+    }
+
     /// A session that was opened elsewhere.
     pub fn bind(&self, id: &str) -> Session {
         Session { client: self.clone(), id: id.to_owned() }
@@ -86,6 +95,20 @@ impl Session {
 
     pub async fn post(&self, message: &Value) -> Response {
         self.bound().post(message).await
+    }
+
+    /// The answer, where there is one with a status of success.
+    pub async fn try_post(&self, message: &Value) -> Option<()> {
+        let request = self.bound().request("POST").header("content-type", "application/json").body(message.to_string());
+        let response = request.send().await.ok()?;
+        let succeeds = response.status().is_success();
+        response.bytes().await.ok().filter(|_| succeeds).map(drop)
+    }
+
+    pub async fn try_delete(&self) {
+        if let Ok(response) = self.bound().request("DELETE").send().await {
+            let _ = response.bytes().await;
+        }
     }
 
     /// The name of the server that answers.
