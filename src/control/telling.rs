@@ -44,6 +44,8 @@ fn words(note: &Note) -> Option<Words> {
             let title = format!("{phase}: {candidate} has {share} % (step {step} of {of})");
             (occasion, severity, Some(rollout.clone()), title, why.clone())
         }
+        // Told as the turn that it is.
+        Note::Rollback { trigger: "abort", .. } => return None,
         Note::Rollback { actor, reason: why, candidate, trigger, rollout, before, after, .. } => {
             let title = format!("{candidate} was taken back, {before} to {after} ({trigger})");
             (Occasion::Rollback, Critical, rollout.clone(), title, format!("by {actor}: {}", reason(why)))
@@ -52,6 +54,8 @@ fn words(note: &Note) -> Option<Words> {
             let title = format!("step {step} is resumed");
             (Occasion::Resumed, Info, Some(rollout.clone()), title, format!("by {actor} {}", reason(why)).trim().to_owned())
         }
+        // The end of a plan, and of a rollout that somebody promotes, is told as that rollout's end.
+        Note::Promoted { rollout: Some(_), .. } => return None,
         Note::Promoted { actor, reason: why, entry, .. } => (
             Occasion::Promoted,
             Info,

@@ -138,6 +138,9 @@ pub enum Note {
         actor: String,
         /// Why.
         reason: Option<String>,
+        /// The rollout that this ends.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rollout: Option<String>,
         /// The entry that is stable now.
         entry: Entry,
         /// The one before.

@@ -187,6 +187,7 @@ impl Machine {
         let note = Note::Promoted {
             actor: order.actor.clone(),
             reason: order.reason.clone(),
+            rollout: self.rollout().filter(|rollout| rollout.is_running()).map(|rollout| rollout.id.clone()),
             entry: candidate,
             before,
             revision: next.revision,
