@@ -298,8 +298,8 @@ fn every_key_names_itself_and_its_line_when_its_value_is_of_another_kind() {
         let line = line.split('#').next().unwrap().trim();
         if line.starts_with('[') {
             let name = line.trim_matches(['[', ']']);
-            let of_service = name.replacen("service.", "service[0].", 1).replacen("notify", "notify[0]", 1);
-            header = if line.starts_with("[[") && name.contains('.') { format!("{of_service}[0]") } else { of_service };
+            let of_service = name.replacen("service.", "service[0].", 1);
+            header = if line.starts_with("[[") { format!("{of_service}[0]") } else { of_service };
             continue;
         }
         let Some((name, _)) = line.split_once(" = ") else { continue };
