@@ -4,6 +4,7 @@
 //! duration is a number of seconds, in quotes or not, or one of Go (`time.ParseDuration`); without one the pause is until
 //! somebody promotes; after the last step everything goes to the new version.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::domain::plan::{INLINE, Spoken, plain_name};
@@ -15,6 +16,9 @@ use yaml::{Node, Value};
 
 /// A manifest is a few KiB. Larger ones are not read.
 pub const LARGEST_MANIFEST: usize = 64 << 10;
+
+/// Kinds of other documents that are named in an error.
+const NAMED: usize = 5;
 
 /// Reads the canary of a manifest with `kind: Rollout`, in YAML or JSON. Beside the plan: what was left out of it or is
 /// otherwise than in Argo. The error says where and why it cannot be a plan.
@@ -102,8 +106,9 @@ impl Import {
         let kind = |node: &Node| node.get("kind").and_then(Node::text).unwrap_or("no kind").to_owned();
         let mut rollouts = documents.iter().filter(|node| kind(node) == "Rollout");
         let Some(rollout) = rollouts.next() else {
-            let kinds: Vec<String> = documents.iter().map(kind).collect();
-            let there = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
+            let kinds: BTreeSet<String> = documents.iter().map(kind).collect();
+            let some: Vec<String> = kinds.into_iter().take(NAMED).collect();
+            let there = if some.is_empty() { "nothing".to_owned() } else { some.join(", ") };
             return Err(format!("there is no document with `kind: Rollout` (of Argo Rollouts); there is: {there}"));
         };
         for other in rollouts {

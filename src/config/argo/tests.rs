@@ -99,7 +99,7 @@ fn what_cannot_be_a_plan_is_refused_with_its_line() {
     for (text, expected) in [
         (String::new(), "there is no document with `kind: Rollout` (of Argo Rollouts); there is: nothing"),
         (
-            "kind: Deployment\n---\na: 1\n".to_owned(),
+            "kind: Deployment\n---\na: 1\n---\nb: 1\n".to_owned(),
             "there is no document with `kind: Rollout` (of Argo Rollouts); there is: Deployment, no kind",
         ),
         ("kind: Rollout\n".to_owned(), "the Rollout has no spec.strategy"),
