@@ -7,6 +7,7 @@
 //! brake/NAME            two slots of 32 KiB, written in place, the older one first
 //! pins/NAME             hashes of the modern era's words and where they belong, appended twice a second
 //! config/000007.json    configurations that were in force, the last 20
+//! records/NAME/ID.json  the record of a rollout, for programs; ID.md is the same for people
 //! services/import       the names of states that were stored together, while they are put in their places
 //! audit.jsonl           one line per change and denied attempt, chained; .1 to .3 were put aside at 16 MiB
 //! audit.anchor          both ends of that chain
@@ -23,6 +24,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -32,7 +34,7 @@ use self::audit::AuditFile;
 use self::files::{keep_previous, make_folder, sync_folder, write_new};
 use super::chain::Report;
 use super::pins::{PinBatch, PinJournal};
-use super::store::{Generation, Saving, Store, StoreError};
+use super::store::{Generation, RecordForm, RecordText, Saving, Store, StoreError};
 use crate::domain::machine::{Brake, Durable, Found};
 
 mod anchor;
@@ -41,6 +43,7 @@ mod files;
 mod generations;
 mod letters;
 mod pins;
+mod records;
 mod together;
 
 const FORMAT: u32 = 1;
@@ -74,7 +77,8 @@ struct Document<'a> {
 impl Directory {
     /// Opens a directory, makes it where it is missing, and locks it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for folder in [root.to_path_buf(), root.join("services"), root.join("brake"), root.join("pins"), root.join("config")] {
+        for folder in ["", "services", "brake", "pins", "config", "records"] {
+            let folder = if folder.is_empty() { root.to_path_buf() } else { root.join(folder) };
             make_folder(&folder).map_err(|error| io_error(&folder, error))?;
         }
         let lock = lock_folder(root)?;
@@ -117,6 +121,10 @@ impl Directory {
 
     fn state_path(&self, service: &str) -> PathBuf {
         self.root.join("services").join(format!("{service}.json"))
+    }
+
+    fn records_of(&self, service: &str) -> PathBuf {
+        self.root.join("records").join(service)
     }
 
     fn pins_path(&self, service: &str) -> PathBuf {
@@ -262,6 +270,22 @@ impl Store for Directory {
 
     fn keep_config(&self, generation: &Generation, most: usize) -> Result<(), StoreError> {
         generations::keep(&self.root.join("config"), generation, most)
+    }
+
+    fn keep_record(&self, service: &str, id: &str, record: &RecordText) -> Result<(), StoreError> {
+        records::keep(&self.records_of(service), id, record)
+    }
+
+    fn records(&self, service: &str) -> Result<Vec<String>, StoreError> {
+        records::all(&self.records_of(service))
+    }
+
+    fn record(&self, service: &str, id: &str, form: RecordForm) -> Result<Option<String>, StoreError> {
+        records::one(&self.records_of(service), id, form)
+    }
+
+    fn prune_records(&self, service: &str, before: Duration, most: usize) -> Result<usize, StoreError> {
+        records::prune(&self.records_of(service), before, most)
     }
 
     fn is_durable(&self) -> bool {

@@ -13,4 +13,4 @@ pub use chain::{Damage, Report};
 pub use directory::{Directory, verify_audit};
 pub use pins::{Handle, Pin, PinBatch, PinJournal, PinRecord, Pins};
 pub use snapshot::{Births, EndpointView, Endpoints, EntryView, ServiceView, Snapshot};
-pub use store::{Generation, Memory, Saving, Store, StoreError};
+pub use store::{Generation, Memory, RecordForm, RecordText, Saving, Store, StoreError, is_record_id};

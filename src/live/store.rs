@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -10,6 +11,7 @@ use thiserror::Error;
 use super::chain::{Anchor, Checker, Report, Stamp};
 use super::pins::{PinBatch, PinJournal};
 use crate::domain::machine::{Brake, Durable, Found};
+use crate::telemetry::clock::since_epoch;
 
 /// Keeps the durable state of services. The calls may block; traffic never makes them.
 pub trait Store: Send + Sync {
@@ -69,6 +71,28 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Writes the record of a rollout over the last one of it. When it returns, the record survives a loss of power.
+    /// An `id` that is not the name of a record ([`is_record_id`]) is refused.
+    fn keep_record(&self, _service: &str, _id: &str, _record: &RecordText) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The records of a service as JSON, in no order.
+    fn records(&self, _service: &str) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// One record in one of its forms; nothing, where there is none.
+    fn record(&self, _service: &str, _id: &str, _form: RecordForm) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
+    /// Lets go of the records of a service that were written last before `before` (the wall clock since 1970) and, of those
+    /// that are left, of the oldest beyond `most`. How many went.
+    fn prune_records(&self, _service: &str, _before: Duration, _most: usize) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+
     /// What an operator should know about the state that was loaded last.
     fn warning(&self, _service: &str) -> Option<String> {
         None
@@ -92,6 +116,31 @@ pub struct Generation {
     pub digest: String,
     /// As it was written: what stands for secrets and the environment is not filled in.
     pub text: String,
+}
+
+/// The record of a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordText {
+    /// For programs.
+    pub json: String,
+    /// For people.
+    pub markdown: String,
+}
+
+/// The forms that a record has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordForm {
+    /// For programs.
+    Json,
+    /// For people.
+    Markdown,
+}
+
+/// Whether a record can have this name: 1 to 128 letters, digits and `- _ .`, the first of them no dot. Such a name is a
+/// file's, and none of another folder's.
+pub fn is_record_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=128).contains(&id.len()) && !id.starts_with('.') && id.bytes().all(plain)
 }
 
 /// One of several states to store.
@@ -143,6 +192,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A record cannot have this name.
+    pub(super) fn of_record(id: &str) -> Self {
+        let what = format!("`{}` is not the name of a record: 1 to 128 letters, digits and - _ .", id.escape_debug());
+        Self::Io { path: "records".to_owned(), error: std::io::Error::new(std::io::ErrorKind::InvalidInput, what) }
+    }
+
     /// A task of the store's that did not come to its end.
     pub fn of_task(error: &impl std::fmt::Display) -> Self {
         Self::Io { path: "the store".to_owned(), error: std::io::Error::other(error.to_string()) }
@@ -155,6 +210,14 @@ pub struct Memory {
     states: Mutex<HashMap<String, Durable>>,
     audit: Mutex<Lines>,
     letters: Mutex<VecDeque<String>>,
+    records: Mutex<HashMap<String, Vec<Remembered>>>,
+}
+
+struct Remembered {
+    id: String,
+    /// The wall clock since 1970.
+    written: Duration,
+    text: RecordText,
 }
 
 #[derive(Default)]
@@ -168,6 +231,9 @@ const MOST_LETTERS: usize = 1000;
 
 /// Lines of audit kept in memory.
 const MOST_LINES: usize = 10_000;
+
+/// Records of one service kept in memory.
+const MOST_RECORDS: usize = 100;
 
 impl Store for Memory {
     fn load(&self, service: &str) -> Result<Found, StoreError> {
@@ -250,6 +316,43 @@ impl Store for Memory {
     fn dead_letters(&self, most: usize) -> Result<Vec<String>, StoreError> {
         let letters = lock(&self.letters);
         Ok(letters.iter().skip(letters.len().saturating_sub(most)).cloned().collect())
+    }
+
+    fn keep_record(&self, service: &str, id: &str, record: &RecordText) -> Result<(), StoreError> {
+        if !is_record_id(id) {
+            return Err(StoreError::of_record(id));
+        }
+        let mut all = lock(&self.records);
+        let records = all.entry(service.to_owned()).or_default();
+        records.retain(|one| one.id != id);
+        records.push(Remembered { id: id.to_owned(), written: since_epoch(), text: record.clone() });
+        let beyond = records.len().saturating_sub(MOST_RECORDS);
+        records.drain(..beyond);
+        Ok(())
+    }
+
+    fn records(&self, service: &str) -> Result<Vec<String>, StoreError> {
+        let all = lock(&self.records);
+        Ok(all.get(service).into_iter().flatten().map(|one| one.text.json.clone()).collect())
+    }
+
+    fn record(&self, service: &str, id: &str, form: RecordForm) -> Result<Option<String>, StoreError> {
+        let all = lock(&self.records);
+        let found = all.get(service).into_iter().flatten().find(|one| one.id == id);
+        Ok(found.map(|one| match form {
+            RecordForm::Json => one.text.json.clone(),
+            RecordForm::Markdown => one.text.markdown.clone(),
+        }))
+    }
+
+    fn prune_records(&self, service: &str, before: Duration, most: usize) -> Result<usize, StoreError> {
+        let mut all = lock(&self.records);
+        let Some(records) = all.get_mut(service) else { return Ok(0) };
+        let count = records.len();
+        records.retain(|one| one.written >= before);
+        let beyond = records.len().saturating_sub(most);
+        records.drain(..beyond);
+        Ok(count - records.len())
     }
 
     fn is_durable(&self) -> bool {

@@ -6,8 +6,8 @@ use super::{Effect, Machine};
 use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
 use crate::domain::eviction::Eviction;
-use crate::domain::judge::{Figures, Judge, Report};
-use crate::domain::rollout::{Kept, Phase};
+use crate::domain::judge::{Figures, Judge, Report, Times};
+use crate::domain::rollout::{Kept, Phase, Rollout};
 use crate::domain::split::Share;
 
 /// How sessions leave an entry that was rolled back.
@@ -43,6 +43,8 @@ pub(super) struct Sitting {
     number: u64,
     judge: Option<Judge>,
     report: Option<Report>,
+    /// Times of the candidate and of the stable entry, of all windows of the case.
+    times: (Times, Times),
 }
 
 /// What is to be watched for the judge.
@@ -59,6 +61,22 @@ pub struct Watching {
 impl Sitting {
     pub(super) fn report(&self) -> Option<&Report> {
         self.report.as_ref()
+    }
+
+    /// Notes a window for the record of the step, where it is one of the step and not of a split by hand.
+    fn account(&mut self, rollout: &mut Rollout, candidate: &Figures, stable: &Figures) {
+        self.times.0.merge(&candidate.all.times);
+        self.times.1.merge(&stable.all.times);
+        let Some(case) = &self.case else { return };
+        let of = case.rollout.as_ref();
+        if let Some(step) = rollout.account.steps.last_mut()
+            && of.is_some_and(|(id, _)| *id == rollout.id)
+            && step.ended.is_none()
+            && step.share == case.share
+        {
+            step.candidate.note(candidate, &self.times.0);
+            step.stable.note(stable, &self.times.1);
+        }
     }
 }
 
@@ -87,7 +105,7 @@ impl Machine {
         });
         if case != self.sitting.case {
             let number = self.sitting.number + 1;
-            self.sitting = Sitting { case, number, judge: None, report: None };
+            self.sitting = Sitting { case, number, ..Sitting::default() };
         }
     }
 
@@ -113,9 +131,13 @@ impl Machine {
 
     /// A window is full.
     pub(super) fn seen(&mut self, number: u64, candidate: Figures, stable: Figures) {
-        if self.sitting.number == number
-            && let Some(judge) = &mut self.sitting.judge
-        {
+        if self.sitting.number != number || self.sitting.judge.is_none() {
+            return;
+        }
+        if let Some(rollout) = self.state.rollout.as_deref_mut() {
+            self.sitting.account(rollout, &candidate, &stable);
+        }
+        if let Some(judge) = &mut self.sitting.judge {
             self.sitting.report = Some(judge.window(candidate, stable));
         }
     }

@@ -1,8 +1,10 @@
 //! The account of a rollout: what its record is made of.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::domain::judge::{Finding, Report, Trigger};
+use crate::domain::judge::{Figures, Finding, Report, Times, Trigger};
 use crate::domain::split::Share;
 
 /// Turns that are kept; of more, the first and the last.
@@ -61,11 +63,45 @@ pub struct StepAccount {
     pub began: u64,
     /// When it was left.
     pub ended: Option<u64>,
+    /// What the candidate showed in it, in full windows,
+    #[serde(default)]
+    pub candidate: Shown,
+    /// and the stable entry beside it.
+    #[serde(default)]
+    pub stable: Shown,
     /// The judge's last word in it.
     pub report: Option<Report>,
     /// What the gates said last.
     #[serde(default)]
     pub gates: Vec<String>,
+}
+
+/// What an entry showed while a step was in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Requests that ended by the entry's doing.
+    pub requests: u64,
+    /// Those that count against it.
+    pub faults: u64,
+    /// The most clients that had an answer in one window.
+    pub clients: u64,
+    /// Half of the times to the result were no longer than this, in microseconds,
+    pub p50_micros: Option<u64>,
+    /// and 95 of 100 no longer than this.
+    pub p95_micros: Option<u64>,
+}
+
+impl Shown {
+    /// One more window; `times` are those of all windows so far.
+    pub(in crate::domain) fn note(&mut self, window: &Figures, times: &Times) {
+        self.requests += window.all.requests;
+        self.faults += window.all.faults;
+        self.clients = self.clients.max(window.clients);
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let known = |part| times.quantile(part).map(micros);
+        // Times are counted by this process alone: after a restart, what was there before stays until there are new ones.
+        (self.p50_micros, self.p95_micros) = (known(0.5).or(self.p50_micros), known(0.95).or(self.p95_micros));
+    }
 }
 
 /// Something that took a candidate back, or should have.
@@ -123,7 +159,16 @@ impl Account {
         if self.steps.len() >= MOST_TURNS {
             self.steps.remove(MOST_TURNS / 2);
         }
-        self.steps.push(StepAccount { step, share, began: wall, ended: None, report: None, gates: Vec::new() });
+        self.steps.push(StepAccount {
+            step,
+            share,
+            began: wall,
+            ended: None,
+            candidate: Shown::default(),
+            stable: Shown::default(),
+            report: None,
+            gates: Vec::new(),
+        });
     }
 
     pub(super) fn end_step(&mut self, wall: u64) {

@@ -41,7 +41,7 @@ mod command;
 mod live;
 mod progress;
 
-pub use account::{Account, Fired, Kept, StepAccount, Turn};
+pub use account::{Account, Fired, Kept, Shown, StepAccount, Turn};
 pub use command::{Refused, Wanted, order};
 pub use live::{Asking, GateState, Live, MetricState};
 pub use progress::obstacles;
