@@ -252,6 +252,7 @@ async fn control(
         resolver: seams.resolver,
         notifier: notifier.clone(),
         evictions: seams.evictions,
+        keep_records: config.records.keep,
     };
     let (conductor, handle, reader) = Conductor::start(setup).map_err(AppError::other)?;
     tokio::spawn(async move {

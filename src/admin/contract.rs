@@ -132,8 +132,7 @@ impl Operation {
 
     /// Something that is produced can be accepted (RFC 9110, 12.5.1). Problems are sent all the same.
     fn check_accept(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let fields = headers.get_all(header::ACCEPT).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let accept = fields.collect::<Vec<_>>().join(",");
+        let accept = accepted(headers);
         if accept.trim().is_empty() || self.produces.iter().any(|kind| accepts(&accept, kind)) {
             return Ok(());
         }
@@ -142,8 +141,24 @@ impl Operation {
     }
 }
 
+fn accepted(headers: &HeaderMap) -> String {
+    let fields = headers.get_all(header::ACCEPT).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    fields.collect::<Vec<_>>().join(",")
+}
+
+/// Whether one kind is wanted more than another, the usual one.
+pub(super) fn prefers(headers: &HeaderMap, kind: &str, over: &str) -> bool {
+    let accept = accepted(headers);
+    weight(&accept, kind) > weight(&accept, over)
+}
+
 /// Whether the most specific range that matches does not rule it out.
 fn accepts(accept: &str, kind: &str) -> bool {
+    weight(accept, kind) > 0.0
+}
+
+/// The weight of the most specific range that matches, 0 where none does.
+fn weight(accept: &str, kind: &str) -> f32 {
     let family = kind.split('/').next().unwrap_or_default();
     let ranges = accept.split(',').filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);
@@ -154,9 +169,9 @@ fn accepts(accept: &str, kind: &str) -> bool {
             _ => return None,
         };
         let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        Some((specific, weight.is_none_or(|weight| weight.trim().parse().is_ok_and(|weight: f32| weight > 0.0))))
+        Some((specific, weight.map_or(1.0, |weight| weight.trim().parse().unwrap_or(0.0))))
     });
-    ranges.max().is_some_and(|(_, accepted)| accepted)
+    ranges.max_by(|one: &(u8, f32), two| one.0.cmp(&two.0).then(one.1.total_cmp(&two.1))).map_or(0.0, |(_, weight)| weight)
 }
 
 /// Holds a request against the document.
@@ -197,6 +212,24 @@ mod tests {
             (";,;", false),
         ] {
             assert_eq!(accepts(accept, "application/json"), wanted, "{accept}");
+        }
+    }
+
+    #[test]
+    fn the_usual_kind_is_sent_unless_another_one_is_wanted_more() {
+        for (accept, wanted) in [
+            ("", false),
+            ("*/*", false),
+            ("text/markdown", true),
+            ("text/*", true),
+            ("text/markdown, application/json", false),
+            ("text/markdown, */*;q=0.1", true),
+            ("text/markdown;q=0.5, application/json;q=0.9", false),
+            ("text/markdown;q=0", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            assert_eq!(prefers(&headers, "text/markdown", "application/json"), wanted, "{accept}");
         }
     }
 }

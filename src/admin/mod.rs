@@ -42,6 +42,7 @@ mod metrics;
 mod notify;
 mod operate;
 mod problem;
+mod records;
 mod sessions;
 mod wait;
 mod who;
@@ -126,6 +127,8 @@ fn guarded() -> OpenApiRouter<Arc<Office>> {
         .routes(routes!(configuration::revert))
         .routes(routes!(sessions::sessions))
         .routes(routes!(sessions::drain))
+        .routes(routes!(records::records))
+        .routes(routes!(records::record))
         .routes(routes!(operate::export_state, operate::import_state))
         .routes(routes!(operate::rotate_keys))
         .routes(routes!(notify::test))

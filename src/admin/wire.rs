@@ -12,6 +12,7 @@ pub(super) mod audit;
 pub(super) mod configuration;
 pub(super) mod notify;
 pub(super) mod operate;
+pub(super) mod records;
 mod service;
 pub(super) mod sessions;
 

@@ -14,6 +14,8 @@ use crate::domain::{Entry, Split};
 mod notify;
 mod operate;
 mod plan;
+mod records;
+mod rollout;
 
 pub use notify::{NotifyArgs, NotifyCommand, NotifyTestArgs};
 pub use operate::{
@@ -21,6 +23,8 @@ pub use operate::{
     SessionsArgs, SessionsCommand, StateArgs, StateCommand,
 };
 pub use plan::{ImportArgoArgs, PlanArgs, PlanCommand};
+pub use records::{RecordArgs, RecordsArgs};
+pub use rollout::{RolloutArgs, RolloutCommand};
 
 const EXITS: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 invalid configuration, 4 not found, 5 conflict or stale, 6 denied,
@@ -51,6 +55,8 @@ pub enum Command {
     Split(SplitArgs),
     /// The candidate to 0, now; legal in every state.
     Rollback(RollbackArgs),
+    /// Rollouts: what became of them.
+    Rollout(RolloutArgs),
     /// Fill the idle entry with a version, at 0 %, and wait until it is up.
     Deploy(DeployArgs),
     /// Ask the endpoints themselves, as a client would, and time it; exit 0 or 7.

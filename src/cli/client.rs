@@ -50,6 +50,11 @@ impl Answer {
         format!("{}\n", self.text.trim())
     }
 
+    /// As the admin API wrote it.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The same answer in another shape.
     pub(super) fn with_text(self, text: String) -> Self {
         Self { text, ..self }
@@ -101,6 +106,11 @@ impl Admin {
     /// Reads something.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
         self.call(&|| self.request(Method::GET, path)).await
+    }
+
+    /// Reads something in another form than the usual one.
+    pub(super) async fn get_as(&self, path: &str, kind: &str) -> Result<Answer, Failure> {
+        self.call(&|| self.request(Method::GET, path).header(ACCEPT, kind)).await
     }
 
     /// Changes something. A call without an answer may have been heard, and the failure says so.

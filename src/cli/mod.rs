@@ -17,6 +17,7 @@ mod health;
 mod notify;
 mod plan;
 mod print;
+mod records;
 mod run;
 mod sessions;
 mod shell;
@@ -30,8 +31,9 @@ mod token;
 pub use args::{
     AuditArgs, AuditCommand, AuditVerifyArgs, CheckArgs, Cli, Command, Common, CompletionsArgs, ConfigArgs, ConfigCommand,
     DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgoArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs,
-    ManArgs, NotifyArgs, NotifyCommand, NotifyTestArgs, Output, PlanArgs, PlanCommand, RevertArgs, RollbackArgs, RunArgs,
-    SessionsArgs, SessionsCommand, SplitArgs, StateArgs, StateCommand, StatusArgs, TokenArgs, TokenCommand,
+    ManArgs, NotifyArgs, NotifyCommand, NotifyTestArgs, Output, PlanArgs, PlanCommand, RecordArgs, RecordsArgs, RevertArgs,
+    RollbackArgs, RolloutArgs, RolloutCommand, RunArgs, SessionsArgs, SessionsCommand, SplitArgs, StateArgs, StateCommand,
+    StatusArgs, TokenArgs, TokenCommand,
 };
 pub use failure::{Exit, Failure};
 pub use forecast::forecast_table;
@@ -60,6 +62,8 @@ async fn carry_out(command: &Command) -> Result<Exit, Failure> {
         Command::Status(args) => status::status(args).await,
         Command::Split(args) => change::split(args).await,
         Command::Rollback(args) => change::rollback(args).await,
+        Command::Rollout(RolloutArgs { command: RolloutCommand::List(args) }) => records::list(args).await,
+        Command::Rollout(RolloutArgs { command: RolloutCommand::Show(args) }) => records::show(args).await,
         Command::Deploy(args) => deploy::deploy(args).await,
         Command::HealthCheck(args) => health::health_check(args).await,
         Command::Events(args) => events::events(args).await,

@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 
 use super::asking::Readings;
 use super::keeping::Journal;
+use super::records::Keeper;
 use super::resolve::Lookups;
 use super::watching::Watched;
 use super::{Evictions, OrderError, Status};
@@ -38,6 +39,7 @@ pub(super) struct Charge {
     pub(super) watched: Watched,
     pub(super) readings: Readings,
     evictions: Evictions,
+    pub(super) records: Keeper,
     births: (u64, Arc<Births>),
     before: PerEntry<(u64, u64)>,
     offered_modern: Option<bool>,
@@ -86,6 +88,7 @@ impl Charge {
             watched: Watched::default(),
             readings: Readings::default(),
             evictions,
+            records: Keeper::default(),
             before: PerEntry::default(),
             offered_modern: None,
             checks_anew: false,
@@ -291,6 +294,7 @@ impl Charge {
             rollbacks: self.rollbacks.clone(),
             warning: self.warning.clone(),
             pins_failure: self.journal.failure.clone(),
+            records_failure: self.records.failure.clone(),
         }
     }
 

@@ -13,10 +13,11 @@ use super::charge::Charge;
 use super::import::{AllStates, Imported};
 use super::keeping::Writing;
 use super::outreach::{Client, Notifier};
+use super::records::Written;
 use super::reload::{Loaded, Wanted};
 use super::resolve::{self, Resolver};
 use super::telling;
-use super::{Audit, By, Checked, EventLog, Evictions, Handle, OrderError, Status};
+use super::{Audit, By, Checked, EventLog, Evictions, Handle, OrderError, Records, Status};
 use crate::config;
 use crate::domain::machine::{Change, Command, Durable, Effect, EndpointSpec, Event, Note, Order, Ticket};
 use crate::domain::{Entry, Moment, Phase};
@@ -70,6 +71,8 @@ pub(super) enum Mail {
     Answered { service: usize, number: u64, passed: bool, detail: String },
     /// A business metric was read, or not.
     Read { service: usize, metric: String, reading: Result<f64, String> },
+    /// A record was written, or not.
+    RecordKept { service: usize, written: Box<Written>, writing: Writing },
     /// There is another configuration.
     Configure { services: Vec<Wanted>, loaded: Vec<Loaded>, reply: oneshot::Sender<()> },
     /// What has not been written yet should be now.
@@ -98,6 +101,8 @@ pub struct Setup {
     pub notifier: Notifier,
     /// What the machines have no say in.
     pub evictions: Evictions,
+    /// Records of rollouts are kept so long.
+    pub keep_records: Duration,
 }
 
 /// The actor.
@@ -119,6 +124,7 @@ pub struct Conductor {
     notifier: Notifier,
     pub(super) client: Client,
     pub(super) evictions: Evictions,
+    pub(super) keep_records: Duration,
     events: Arc<EventLog>,
     mailbox: mpsc::Receiver<Mail>,
     // Weak, so that the actor ends when every handle is gone.
@@ -135,7 +141,13 @@ impl Conductor {
         let (publisher, reader) = cell::cell(Snapshot::first(Vec::new()));
         let events = EventLog::new(setup.run.clone());
         let (writing, seen) = watch::channel(0);
-        let handle = Handle { mailbox: own_box.clone(), events: events.clone(), audit: setup.audit.clone(), writing: seen };
+        let handle = Handle {
+            mailbox: own_box.clone(),
+            events: events.clone(),
+            audit: setup.audit.clone(),
+            writing: seen,
+            records: Records::new(setup.store.clone()),
+        };
         let mut conductor = Self {
             charges: Vec::new(),
             views: Vec::new(),
@@ -151,6 +163,7 @@ impl Conductor {
             notifier: setup.notifier,
             client: Client::default(),
             evictions: setup.evictions,
+            keep_records: setup.keep_records,
             events,
             mailbox,
             own_box: own_box.downgrade(),
@@ -186,6 +199,7 @@ impl Conductor {
                         self.step(at, Event::Tick);
                         self.show(at);
                     }
+                    self.tend_records(count);
                     if count.is_multiple_of(KEEP_PINS_EVERY) {
                         (0..self.charges.len()).for_each(|at| self.keep_pins(at));
                     }
@@ -231,6 +245,7 @@ impl Conductor {
                 self.step(service, Event::Braked { revision, written });
             }
             Mail::PinsKept { service, failure, writing: _counted } => self.pins_kept(service, failure),
+            Mail::RecordKept { service, written, writing: _counted } => self.record_kept(service, *written),
             Mail::Configure { services, loaded, reply } => {
                 self.configure(services, loaded);
                 let _ = reply.send(());
@@ -310,7 +325,7 @@ impl Conductor {
                 Effect::Answer(ticket, answer) => self.answer(at, ticket, answer.map_err(OrderError::from)),
                 Effect::Tell(note) => self.tell(at, note),
                 Effect::Ask { number, gate } => self.ask(at, number, gate),
-                Effect::Record(_) => {}
+                Effect::Record(rollout) => self.record(at, &rollout),
             }
         }
     }

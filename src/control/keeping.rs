@@ -103,10 +103,12 @@ impl Conductor {
         }
     }
 
-    /// Journals what is in memory now, however the disk is: at once, or as soon as the running batch has ended.
+    /// Journals what is in memory now, however the disk is: at once, or as soon as the running batch has ended. So with the
+    /// records that wait.
     pub(super) fn keep_pins_at_last(&mut self, at: usize) {
         self.charges[at].journal.again = self.charges[at].journal.is_running;
         self.keep_pins_now(at);
+        self.keep_records_now(at);
     }
 
     /// One batch at a time: they build on each other.

@@ -24,6 +24,8 @@ mod events;
 mod import;
 mod keeping;
 pub mod outreach;
+mod record;
+mod records;
 mod reload;
 pub mod resolve;
 mod rotation;
@@ -35,6 +37,11 @@ pub use conductor::{Conductor, Setup};
 pub use configuration::{Applied, Beginning, Configuration, ConfigureError, Failure, KEPT, Standing, Wish};
 pub use events::{EventLog, Gap, Happening};
 pub use import::{AllStates, ImportError, Imported};
+pub use record::{
+    ApprovalTold, FiguresTold, FindingTold, PlanStepTold, PlanTold, Record, SessionsTold, Side, StateTold, StepTold, TriggerTold,
+    TurnTold,
+};
+pub use records::Records;
 pub use reload::{Loaded, Wanted};
 pub use resolve::Resolver;
 pub use rotation::{KEY_FILE, Rotated, Rotation, RotationError};
@@ -52,6 +59,7 @@ pub struct Handle {
     events: Arc<EventLog>,
     audit: Audit,
     writing: watch::Receiver<usize>,
+    records: Records,
 }
 
 /// Who wants a change, and on what condition.
@@ -100,6 +108,8 @@ pub struct Status {
     pub warning: Option<String>,
     /// Why the newest pins are not on the disk, where they are not.
     pub pins_failure: Option<String>,
+    /// Why the newest record is not on the disk, where it is not.
+    pub records_failure: Option<String>,
 }
 
 impl Handle {
@@ -152,6 +162,11 @@ impl Handle {
         let _ = tokio::time::timeout(at_most, settle).await;
     }
 
+    /// The records of rollouts.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
     /// What happens.
     pub fn events(&self) -> &Arc<EventLog> {
         &self.events
@@ -188,6 +203,7 @@ mod tests {
             resolver: resolve::system(),
             notifier: outreach::Notifier::start(&[], Arc::new(Memory::default())),
             evictions: Evictions::default(),
+            keep_records: Duration::MAX,
         };
         let (conductor, handle, _reader) = Conductor::start(setup).unwrap();
         assert!(handle.is_alive());

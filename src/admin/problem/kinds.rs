@@ -43,6 +43,7 @@ kinds! {
     NO_SUCH_SERVICE = NOT_FOUND "no-such-service" "No such service";
     NO_SUCH_ENTRY = NOT_FOUND "no-such-entry" "No such entry";
     NO_SUCH_ROLLOUT = NOT_FOUND "no-such-rollout" "No such rollout";
+    NO_SUCH_RECORD = NOT_FOUND "no-such-record" "No such record";
     NO_SUCH_GENERATION = NOT_FOUND "no-such-generation" "No such configuration";
     NO_SUCH_SINK = NOT_FOUND "no-such-sink" "No such sink";
     WRONG_METHOD = METHOD_NOT_ALLOWED "wrong-method" "The method is not served here";
@@ -81,6 +82,7 @@ kinds! {
     KEY_REUSED = UNPROCESSABLE_ENTITY "idempotency-key-reused" "The key belongs to another request";
     UNEXPECTED = INTERNAL_SERVER_ERROR "unexpected" "dualgate has made a mistake";
     AUDIT_UNREADABLE = INTERNAL_SERVER_ERROR "audit-unreadable" "The audit cannot be read";
+    RECORDS_UNREADABLE = INTERNAL_SERVER_ERROR "records-unreadable" "The records cannot be read";
     BUSY = SERVICE_UNAVAILABLE "busy" "Too many changes wait";
     STOPPING = SERVICE_UNAVAILABLE "stopping" "dualgate is stopping";
     WAIT_TIMED_OUT = GATEWAY_TIMEOUT "wait-timed-out" "What was waited for did not happen in time";

@@ -269,6 +269,9 @@ fn warnings(view: &ServiceView, status: &Status, more: Vec<String>) -> Vec<Strin
         warnings
             .push(format!("words of the modern era are not journalled ({reason}): a restart would forget where the newest lead"));
     }
+    if let Some(reason) = &status.records_failure {
+        warnings.push(format!("a record of a rollout is not written ({reason}): it is tried again"));
+    }
     if view.config.tls.insecure {
         warnings.push("tls.insecure: any certificate of an endpoint is accepted".to_owned());
     }
