@@ -63,7 +63,7 @@ fn page_of_all(Records { service, records }: &Records) -> String {
     let columns =
         [left("ID"), left("BEGAN"), left("FROM"), left("TO"), left("ENTRY"), left("PHASE"), left("TRIGGER"), left("BY")];
     let row = |brief: &Brief| {
-        let trigger = brief.trigger.as_ref().map(|trigger| named(trigger, brief.culprit.as_ref()));
+        let trigger = brief.trigger.as_ref().map(|trigger| named(trigger, brief.culprit.as_deref()));
         vec![
             brief.id.clone(),
             or_dash(brief.began.clone()),
@@ -93,8 +93,7 @@ fn page(record: &Record) -> String {
         ("stands still", record.still.clone()),
     ];
     if let Some(trigger) = &record.trigger {
-        let culprit = trigger.tool.as_ref().or(trigger.metric.as_ref());
-        lines.push(("trigger", Some(format!("{}: {}", named(&trigger.trigger, culprit), trigger.detail))));
+        lines.push(("trigger", Some(format!("{}: {}", named(&trigger.trigger, trigger.culprit()), trigger.detail))));
     }
     let after = record.revert_ms.map_or_else(String::new, |after| format!(", in force after {after} ms"));
     lines.push(("taken back", record.reverted.as_ref().map(|reverted| format!("{reverted}{after}"))));
@@ -138,7 +137,7 @@ fn figures(figures: &FiguresTold) -> String {
     format!("{} requests, {} faults{rate}{p95}", figures.requests, figures.faults)
 }
 
-fn named(trigger: &str, culprit: Option<&String>) -> String {
+fn named(trigger: &str, culprit: Option<&str>) -> String {
     culprit.map_or_else(|| trigger.to_owned(), |name| format!("{trigger} of {name}"))
 }
 

@@ -117,6 +117,8 @@ pub struct TriggerTold {
     pub metric: Option<String>,
     /// In words, with figures.
     pub detail: String,
+    /// Whether it is what took the candidate back; false: it has frozen the rollout, whatever became of it then.
+    pub took_back: bool,
     /// What the judge found.
     pub finding: Option<FindingTold>,
 }

@@ -26,6 +26,7 @@ mod oauth;
 mod operate;
 mod outcomes;
 mod passage;
+mod records;
 mod reload;
 mod restart;
 mod resumed;

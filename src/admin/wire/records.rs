@@ -46,7 +46,7 @@ pub(in crate::admin) struct RecordInBrief {
 impl From<Record> for RecordInBrief {
     fn from(record: Record) -> Self {
         let Record { id, outcome, phase, candidate, stable, plan, by, reason, began, ended, trigger, .. } = record;
-        let culprit = trigger.as_ref().and_then(|trigger| trigger.tool.clone().or_else(|| trigger.metric.clone()));
+        let culprit = trigger.as_ref().and_then(|trigger| trigger.culprit().map(str::to_owned));
         let trigger = trigger.map(|trigger| trigger.trigger);
         Self { id, outcome, phase, candidate, stable, plan: plan.name, by, reason, began, ended, trigger, culprit }
     }

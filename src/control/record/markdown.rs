@@ -17,7 +17,7 @@ impl Record {
         writeln!(out, "# {}\n", self.title())?;
         self.write_facts(out)?;
         if let Some(trigger) = &self.trigger {
-            writeln!(out, "\n{}", self.sentence(trigger))?;
+            writeln!(out, "\n{}", sentence(trigger))?;
         }
         writeln!(out, "\n## Steps\n")?;
         if self.steps.is_empty() {
@@ -52,11 +52,8 @@ impl Record {
             Some(outcome) => outcome.replace('-', " "),
             None => self.phase.replace('-', " ") + &at(),
         };
-        let because = self.trigger.as_ref().filter(|_| self.reverted.is_some()).map_or_else(String::new, |trigger| {
-            let of =
-                trigger.tool.as_ref().or(trigger.metric.as_ref()).map_or_else(String::new, |name| format!(" of {}", plain(name)));
-            format!(", {}{of}", trigger.trigger)
-        });
+        let because = self.trigger.as_ref().filter(|trigger| trigger.took_back);
+        let because = because.map_or_else(String::new, |trigger| format!(", {}", named(trigger)));
         let (service, from, to) = (plain(&self.service), plain(&stable.version), plain(&candidate.version));
         format!("{service}: {from} → {to} on {}: {outcome}{because}", candidate.entry)
     }
@@ -88,16 +85,17 @@ impl Record {
         writeln!(out, "| | |\n|---|---|")?;
         facts.iter().try_for_each(|(name, value)| writeln!(out, "| {name} | {value} |"))
     }
+}
 
-    fn sentence(&self, trigger: &TriggerTold) -> String {
-        let of = match (&trigger.tool, &trigger.metric) {
-            (Some(tool), _) => format!(" of tool {}", plain(tool)),
-            (None, Some(metric)) => format!(" {}", plain(metric)),
-            (None, None) => String::new(),
-        };
-        let did = if self.reverted.is_some() { "took the candidate back" } else { "has frozen the rollout" };
-        format!("**{}{of}** {did}: {}.", trigger.trigger, plain(&trigger.detail))
-    }
+fn sentence(trigger: &TriggerTold) -> String {
+    let did = if trigger.took_back { "took the candidate back" } else { "has frozen the rollout" };
+    format!("**{}** {did}: {}.", named(trigger), plain(&trigger.detail))
+}
+
+/// `tool-errors of delete_note`.
+fn named(trigger: &TriggerTold) -> String {
+    let of = trigger.culprit().map_or_else(String::new, |name| format!(" of {}", plain(name)));
+    plain(&trigger.trigger) + &of
 }
 
 fn write_steps(steps: &[StepTold], out: &mut String) -> std::fmt::Result {

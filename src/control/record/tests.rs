@@ -56,7 +56,8 @@ fn taken_back(reason: &str) -> Rollout {
         detail: "62.0 % of 118 requests".to_owned(),
         finding: Some(finding()),
     };
-    let mut rollout = rollout.taken_back(START + 90_500, Some(fired), "tool-errors of delete_note".to_owned());
+    let why = fired.to_string();
+    let mut rollout = rollout.taken_back(START + 90_500, Some(fired), why);
     rollout.account.revert_micros = Some(12_345);
     rollout.account.kept = Kept { before: Some(7), ended: Some(5), left: Some(2), last_request: Some(START + 95_000) };
     rollout.account.stable_after = Some("up".to_owned());
@@ -97,6 +98,7 @@ fn a_record_has_who_what_when_and_with_which_figures() {
         ("/last_request", "2026-11-21T00:01:34.000Z"),
         ("/stable_after", "up"),
         ("/turns/1/phase", "rolling-back"),
+        ("/turns/1/why", "tool-errors of delete_note: 62.0 % of 118 requests"),
         ("/state/split", "100:0"),
     ] {
         assert_eq!(at(pointer), wanted, "{pointer}");
@@ -150,6 +152,7 @@ fn people_read_the_outcome_first_and_every_row_of_a_table_is_whole() {
     rollout.plan.name = hostile.to_owned();
     let fired = rollout.account.fired.as_mut().unwrap();
     (fired.tool, fired.detail) = (Some(hostile.to_owned()), hostile.to_owned());
+    rollout.account.turns[1].why = fired.to_string();
     rollout.account.turns[0].why = hostile.to_owned();
     rollout.account.steps[0].gates = vec![hostile.to_owned()];
     let text = record(&rollout).text().markdown;
@@ -182,10 +185,45 @@ fn the_markdown_of_a_plain_record_reads_well() {
 }
 
 #[test]
+fn what_froze_a_rollout_is_not_said_to_have_taken_it_back_when_a_person_did() {
+    let mut rollout = begun("faster").enter(0, START);
+    let detail = "18 readings".to_owned();
+    rollout.account.fired =
+        Some(Fired { trigger: Trigger::Metric, tool: None, metric: Some("orders".to_owned()), detail, finding: None });
+    let back = record(&rollout.taken_back(START + 1, None, "rolled back by ada".to_owned()));
+    let trigger = back.trigger.as_ref().unwrap();
+    assert_eq!((trigger.metric.as_deref(), trigger.took_back), (Some("orders"), false));
+    let text = back.text().markdown;
+    assert!(text.contains("**metric of orders** has frozen the rollout: 18 readings."), "{text}");
+    assert!(text.starts_with("# notes: 1.4.2 → 1.5.0 on secondary: rolling back in step 1 of 3\n"), "{text}");
+}
+
+#[test]
 fn a_rollout_that_is_not_over_says_where_it_is() {
     let mut running = record(&begun("faster").enter(0, START));
     assert_eq!((running.outcome.clone(), running.phase.as_str()), (None, "holding"));
     assert!(running.text().markdown.starts_with("# notes: 1.4.2 → 1.5.0 on secondary: holding in step 1 of 3\n"));
     running.steps.clear();
     assert!(running.text().markdown.contains("None was entered."));
+}
+
+#[test]
+fn the_page_names_every_member_and_none_that_is_not_there() {
+    fn names(value: &serde_json::Value, into: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(members) => members.iter().for_each(|(name, value)| {
+                into.insert(name.clone());
+                names(value, into);
+            }),
+            serde_json::Value::Array(all) => all.iter().for_each(|value| names(value, into)),
+            _ => {}
+        }
+    }
+    let mut known = std::collections::BTreeSet::new();
+    names(&serde_json::to_value(record(&taken_back("faster"))).unwrap(), &mut known);
+    let page = include_str!("../../../docs/records.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |").map(|(name, _)| name));
+    let listed: std::collections::BTreeSet<String> =
+        rows.map(|path| path.rsplit(['.', ']']).next().unwrap().to_owned()).collect();
+    assert_eq!(listed, known);
 }

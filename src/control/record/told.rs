@@ -48,7 +48,7 @@ impl Record {
             ended: account.ended.map(time),
             reverted: account.reverted.map(time),
             revert_ms: account.revert_micros.map(milliseconds),
-            trigger: account.fired.as_ref().map(TriggerTold::of),
+            trigger: account.fired.as_ref().map(|fired| TriggerTold::of(fired, &account.turns)),
             steps: account.steps.iter().map(StepTold::of).collect(),
             approvals: rollout.approvals.iter().map(told).collect(),
             sessions: SessionsTold { before: kept.before, ended: kept.ended, left: kept.left },
@@ -99,8 +99,16 @@ impl PlanTold {
 }
 
 impl TriggerTold {
-    fn of(fired: &Fired) -> Self {
+    /// The tool or the metric, where it is of one.
+    pub fn culprit(&self) -> Option<&str> {
+        self.tool.as_deref().or(self.metric.as_deref())
+    }
+
+    fn of(fired: &Fired, turns: &[Turn]) -> Self {
+        let words = fired.to_string();
+        let rolling_back = crate::domain::rollout::Phase::RollingBack.as_str();
         Self {
+            took_back: turns.iter().any(|turn| turn.phase == rolling_back && turn.why == words),
             trigger: fired.trigger.as_str().to_owned(),
             tool: fired.tool.clone(),
             metric: fired.metric.clone(),
