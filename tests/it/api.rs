@@ -262,7 +262,11 @@ async fn every_route_is_in_the_document_and_everything_in_the_document_is_served
         for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
             let response = app.admin.request(method, path).send().await.unwrap();
             if documented.contains(method) {
-                assert!(![404, 405].contains(&response.status().as_u16()), "{method} {path}: {}", response.status());
+                let status = response.status();
+                let text = response.text().await.unwrap();
+                // A record that is not there is asked for at a place that is.
+                let is_served = ![404, 405].contains(&status.as_u16()) || text.contains("urn:dualgate:problem:no-such-record");
+                assert!(is_served, "{method} {path}: {status} {text}");
                 continue;
             }
             assert_eq!(response.status(), 405, "{method} {path}");
