@@ -2,7 +2,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dualgate::config;
-use dualgate::control::{Audit, By, Conductor, Handle, KEEP_RECORDS, Record, Setup, resolve};
+use dualgate::control::outreach::Notifier;
+use dualgate::control::{Audit, By, Conductor, Evictions, Handle, Record, Setup, resolve};
 use dualgate::domain::machine::{Command, Start};
 use dualgate::domain::{Entry, Phase, Plan, Salt, Share, Standing, Step};
 use dualgate::live::{Directory, Store};
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Fake, Folder, Options, TestApp, dualgate, eventually};
 
+const DAYS: Duration = Duration::from_secs(90 * 86_400);
 const HEALTH: &str = "health = { interval = \"100ms\", timeout = \"100ms\", rise = 1 }";
 
 async fn fakes() -> (Fake, Fake) {
@@ -34,7 +36,7 @@ struct Control {
 
 impl Control {
     async fn start(folder: &Folder, fakes: &(Fake, Fake)) -> Self {
-        Self::keeping(folder, fakes, KEEP_RECORDS).await
+        Self::keeping(folder, fakes, DAYS).await
     }
 
     async fn keeping(folder: &Folder, fakes: &(Fake, Fake), keep_records: Duration) -> Self {
@@ -52,6 +54,8 @@ impl Control {
             run: "r".to_owned(),
             audit: audit.clone(),
             resolver: resolve::system(),
+            notifier: Notifier::start(&[], weak.upgrade().unwrap()),
+            evictions: Evictions::default(),
             keep_records,
         };
         let (conductor, handle, _reader) = Conductor::start(setup).unwrap();

@@ -16,6 +16,7 @@ pub(super) fn changes(running: &Config, wanted: &Config) -> Vec<String> {
         ("metrics.listen", one.metrics == two.metrics),
         ("tls", one.tls == two.tls),
         ("state.dir", one.state_dir == two.state_dir),
+        ("records.keep", one.records == two.records),
         ("seal.key_files", one.seal_key_files == two.seal_key_files),
     ];
     let changed = same.into_iter().filter(|(_, is_same)| !is_same);

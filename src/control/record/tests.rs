@@ -50,11 +50,9 @@ fn taken_back(reason: &str) -> Rollout {
         stable_samples: 10_400,
     });
     let fired = Fired {
-        trigger: Trigger::ToolErrors,
         tool: Some("delete_note".to_owned()),
-        metric: None,
-        detail: "62.0 % of 118 requests".to_owned(),
         finding: Some(finding()),
+        ..Fired::new(Trigger::ToolErrors, "62.0 % of 118 requests")
     };
     let why = fired.to_string();
     let mut rollout = rollout.taken_back(START + 90_500, Some(fired), why);
@@ -187,9 +185,7 @@ fn the_markdown_of_a_plain_record_reads_well() {
 #[test]
 fn what_froze_a_rollout_is_not_said_to_have_taken_it_back_when_a_person_did() {
     let mut rollout = begun("faster").enter(0, START);
-    let detail = "18 readings".to_owned();
-    rollout.account.fired =
-        Some(Fired { trigger: Trigger::Metric, tool: None, metric: Some("orders".to_owned()), detail, finding: None });
+    rollout.account.fired = Some(Fired { metric: Some("orders".to_owned()), ..Fired::new(Trigger::Metric, "18 readings") });
     let back = record(&rollout.taken_back(START + 1, None, "rolled back by ada".to_owned()));
     let trigger = back.trigger.as_ref().unwrap();
     assert_eq!((trigger.metric.as_deref(), trigger.took_back), (Some("orders"), false));
