@@ -251,8 +251,7 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
-    use crate::live::Snapshot;
-    use crate::live::cell::cell;
+    use crate::live::{Snapshot, cell};
 
     async fn wait(post: &Post) -> Alarm {
         poll_fn(|context| post.poll(context)).await
