@@ -168,6 +168,19 @@ async fn a_stream_that_listens_ends_cleanly_and_finds_its_session_gone() {
 }
 
 #[tokio::test]
+async fn a_stream_that_listens_ends_after_an_event_and_not_within() {
+    let (v1, _v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    v1.say(b"data: {\"method\":");
+    assert_eq!(stream.chunk().await.unwrap().unwrap(), "data: {\"method\":");
+    app.evict(now(), "0:100").await;
+    all_ended(&app, 1).await;
+    v1.say(b"\"x\"}\n\n");
+    assert_eq!(stream.text().await.unwrap(), "\"x\"}\n\n");
+}
+
+#[tokio::test]
 async fn an_idle_stream_of_http_sse_ends_and_the_next_one_is_elsewhere() {
     let (_v1, _v2, app) = app().await;
     let mut channel = Channel::open(&app).await;
