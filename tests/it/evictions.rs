@@ -320,3 +320,23 @@ async fn a_stream_on_which_a_call_was_resumed_ends_once_it_is_answered() {
     assert_eq!(stream.text().await.unwrap(), format!(": resumed\n\n{answer}"));
     assert_eq!(tools(&app).await, [("echo ok".to_owned(), 1)].into());
 }
+
+#[tokio::test]
+async fn a_rollback_has_the_sessions_of_its_entry_end_within_deadline_and_pace() {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let app = TestApp::start(&v1, &v2, "100:0", "sessions = { rollback_deadline = \"0s\", rollback_pace = \"1s\" }").await;
+    app.admin.split("0:100").await;
+    let client = Client::new(&app);
+    let mut sessions = Vec::new();
+    for _ in 0..8 {
+        sessions.push(client.open().await);
+    }
+    let (status, _) = app.admin.send("POST", "/v1/services/notes/rollback", None).await;
+    assert_eq!(status, 200);
+    let tally = app.tally(Entry::Secondary);
+    eventually("all are ended", async || (tally.ended() == 8 && tally.sessions().count() == 0).then_some(())).await;
+    for session in &sessions {
+        assert_eq!(session.post(&call(1, "echo")).await.status(), StatusCode::NOT_FOUND);
+    }
+    assert_eq!((client.open().await.who().await.as_str(), tally.ended()), ("v1", 8));
+}
