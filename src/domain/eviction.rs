@@ -32,7 +32,7 @@ impl Eviction {
     pub fn due(&self, client: u64) -> Moment {
         let nanos = self.over.as_nanos().min(u128::from(u64::MAX));
         // So many 2^64ths of the span.
-        let after = nanos * u128::from(client) >> 64;
+        let after = (nanos * u128::from(client)) >> 64;
         self.from.plus(Duration::from_nanos(after as u64)).min(self.cut.max(self.from))
     }
 

@@ -225,8 +225,8 @@ impl Held {
         let Some(stream) = &mut self.stream else { return Poll::Pending };
         let saying = loop {
             match ready!(stream.poll_saying(context)) {
-                // It is asked again, until nothing is to come to what was begun before.
-                Saying::Leave if self.ledger.answers_others() => continue,
+                // It is asked again, until nothing is to come to what was begun before, and no event is half said.
+                Saying::Leave if self.ledger.answers_others() || !stream.is_between_events() => continue,
                 saying => break saying,
             }
         };

@@ -168,6 +168,19 @@ async fn a_stream_that_listens_ends_cleanly_and_finds_its_session_gone() {
 }
 
 #[tokio::test]
+async fn a_stream_that_listens_ends_after_an_event_and_not_within() {
+    let (v1, _v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    v1.say(b"data: {\"method\":");
+    assert_eq!(stream.chunk().await.unwrap().unwrap(), "data: {\"method\":");
+    app.evict(now(), "0:100").await;
+    all_ended(&app, 1).await;
+    v1.say(b"\"x\"}\n\n");
+    assert_eq!(stream.text().await.unwrap(), "\"x\"}\n\n");
+}
+
+#[tokio::test]
 async fn an_idle_stream_of_http_sse_ends_and_the_next_one_is_elsewhere() {
     let (_v1, _v2, app) = app().await;
     let mut channel = Channel::open(&app).await;
@@ -306,4 +319,24 @@ async fn a_stream_on_which_a_call_was_resumed_ends_once_it_is_answered() {
     sender.send_data(answer.into()).await.unwrap();
     assert_eq!(stream.text().await.unwrap(), format!(": resumed\n\n{answer}"));
     assert_eq!(tools(&app).await, [("echo ok".to_owned(), 1)].into());
+}
+
+#[tokio::test]
+async fn a_rollback_has_the_sessions_of_its_entry_end_within_deadline_and_pace() {
+    let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
+    let app = TestApp::start(&v1, &v2, "100:0", "sessions = { rollback_deadline = \"0s\", rollback_pace = \"1s\" }").await;
+    app.admin.split("0:100").await;
+    let client = Client::new(&app);
+    let mut sessions = Vec::new();
+    for _ in 0..8 {
+        sessions.push(client.open().await);
+    }
+    let (status, _) = app.admin.send("POST", "/v1/services/notes/rollback", None).await;
+    assert_eq!(status, 200);
+    let tally = app.tally(Entry::Secondary);
+    eventually("all are ended", async || (tally.ended() == 8 && tally.sessions().count() == 0).then_some(())).await;
+    for session in &sessions {
+        assert_eq!(session.post(&call(1, "echo")).await.status(), StatusCode::NOT_FOUND);
+    }
+    assert_eq!((client.open().await.who().await.as_str(), tally.ended()), ("v1", 8));
 }
