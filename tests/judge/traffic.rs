@@ -170,8 +170,8 @@ impl Traffic {
         let pace = PACE * LogNormal::new(-PACE_SPREAD * PACE_SPREAD / 2.0, PACE_SPREAD).unwrap().sample(dice);
         let mistakes = match dice.random_range(0..100) {
             0 => Beta::new(4.0, 4.0).unwrap().sample(dice),
-            1..9 => Beta::new(1.0, 24.0).unwrap().sample(dice),
-            _ => Beta::new(0.6, 80.0).unwrap().sample(dice),
+            1..9 => Beta::new(1.2, 24.0).unwrap().sample(dice),
+            _ => Beta::new(0.9, 80.0).unwrap().sample(dice),
         };
         let (taste, own) = (Gamma::new(0.3, 1.0).unwrap(), Normal::new(0.0, 0.2).unwrap());
         let distance = own.sample(dice);

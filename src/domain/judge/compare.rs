@@ -1,6 +1,6 @@
 //! The candidate beside what it is compared with, in one full window or in a run of them.
 
-use super::errors::{chance, chance_beyond};
+use super::errors::{chance, chance_beyond, chance_of_clients};
 use super::speed::{Compared, Strata};
 use super::windows::Span;
 use super::{Against, Calls, Figures, Rules};
@@ -11,6 +11,11 @@ const ALIKE: f64 = 0.1;
 const TOOL_ALIKE: f64 = 0.3;
 /// The latency of a tool with fewer clients says nothing.
 const TOOL_CLIENTS: u64 = 5;
+
+/// Errors weighed by client that noise gives less often are something.
+const SEEN: f64 = 1e-2;
+/// So many times clearer is far clearer.
+const FAR: f64 = 100.0;
 
 /// What a comparison gave.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +52,10 @@ pub fn errors(span: &Span, baseline: Option<&Figures>, rules: &Rules) -> Option<
     };
     let bad = value > rules.max_error_rate;
     let chances = || match (against, reference) {
-        (Against::Stable, _) => (chance(own, &joined(stable, baseline)), chance(own, stable)),
+        (Against::Stable, _) => {
+            let clients = chance_of_clients(&span.candidate, &span.stable);
+            (either(chance(own, &joined(stable, baseline)), clients), chance(own, stable))
+        }
         (_, Some(reference)) => (chance(own, reference), 0.0),
         (_, None) => (chance_beyond(own, rules.max_error_rate), 0.0),
     };
@@ -63,6 +71,13 @@ pub fn errors(span: &Span, baseline: Option<&Figures>, rules: &Rules) -> Option<
         beside_stable,
         clients: own.faulty.clients() >= rules.min_clients,
     })
+}
+
+/// Weighed by client, errors of a busy client count too little; counted by client, a busy client's errors are as many as a
+/// quiet one's, and clients of one entry may be busier than those of the other. So the second answer is taken where it is far
+/// the clearer one, but not where the first one sees nothing at all.
+fn either(errors: f64, clients: f64) -> f64 {
+    if errors < SEEN { errors.min(clients * FAR) } else { errors }
 }
 
 fn joined(stable: &Calls, baseline: Option<&Calls>) -> Calls {

@@ -10,7 +10,7 @@
 //! Which entry a client is on is chosen by a keyed hash, and the bound is the same for both: the test stays true with any.
 
 use super::stats::{binomial, fisher};
-use super::{Calls, Faulty};
+use super::{Calls, Faulty, Figures};
 
 /// A client counts with so many errors at most.
 const CAPS: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, f64::INFINITY];
@@ -46,6 +46,18 @@ pub fn chance(candidate: &Calls, reference: &Calls) -> f64 {
         let [x, n, y, m] = [own.sum, candidate.requests as f64, other.sum, reference.requests as f64];
         fisher(x / effect, n / effect, y / effect, m / effect)
     })
+}
+
+/// Chance that of all clients that met errors so many are by accident among the candidate's: exact, whatever clients do, since
+/// which entry a client is on is chosen by a hash. For the same windows only: the longer one looks, the more clients have met
+/// one. 1 where it is not known how many clients there were, as with tools.
+pub fn chance_of_clients(candidate: &Figures, stable: &Figures) -> f64 {
+    let [x, y] = [candidate, stable].map(|figures| figures.all.faulty.clients() as f64);
+    if candidate.clients == 0 || stable.clients == 0 || candidate.tools.is_empty() {
+        return 1.0;
+    }
+    // Of several windows it is known how many there were at least.
+    fisher(x, x.max(candidate.clients as f64), y, y.max(stable.clients as f64))
 }
 
 /// Chance that noise alone gives so many errors where `rate` is what is allowed: for want of anything to compare with.

@@ -6,11 +6,14 @@ use super::compare::{self, Seen};
 use super::windows::{Span, Track};
 use super::{Figures, Finding, Rules, Trigger, Verdict};
 
-/// Noise that is rarer than this no longer explains a difference. Every window asks, for each trigger, and for each tool: the
-/// tools share one chance among them. Measured in ADR 13.
-const CLEAR: f64 = 1e-6;
+/// Noise that is rarer than this no longer explains a difference in errors of the entry as a whole;
+const CLEAR: f64 = 1e-5;
+/// than this, one in time, of which less is known (whose it was);
+const CLEAR_IN_TIME: f64 = 1e-6;
+/// than this, one of a tool: the tools share one chance among them. Every window asks anew. Measured in ADR 13.
+const CLEAR_OF_TOOLS: f64 = 1e-6;
 /// The same for the candidate beside the stable entry of the same windows alone: what ails both is not the candidate's.
-const BESIDE: f64 = 1e-3;
+const BESIDE: f64 = 1e-2;
 /// A difference that is no reason to act, and one not to go on.
 const WORRYING: f64 = 1e-3;
 
@@ -59,7 +62,12 @@ impl Watch {
 
     fn conclude(&mut self, seen: &Seen, measure: &Measure<'_>) {
         let (windows, of) = (self.track.length(), measure.rules.windows);
-        let clear = seen.chance < CLEAR / measure.among.max(1) as f64 && seen.beside_stable < BESIDE;
+        let clear = match self.trigger {
+            Trigger::Errors => CLEAR,
+            Trigger::Latency | Trigger::Throughput => CLEAR_IN_TIME,
+            _ => CLEAR_OF_TOOLS / measure.among.max(1) as f64,
+        };
+        let clear = seen.chance < clear && seen.beside_stable < BESIDE;
         self.worrying = windows > 0 && (seen.chance < WORRYING || (windows < of && self.tool.is_none()));
         let verdict = match windows {
             0 => Verdict::Pass,
