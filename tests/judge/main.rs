@@ -5,9 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod claims;
 mod traffic;
 
-use dualgate::domain::judge::{Figures, Finding, Judge, Reaction, Report, Rules, Verdict};
+use dualgate::domain::judge::{Figures, Finding, Judge, Report, Rules, Verdict};
 use traffic::{Ailment, Traffic};
 
 /// The default plan: share, and minutes.

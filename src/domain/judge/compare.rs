@@ -7,15 +7,11 @@ use super::{Against, Calls, Figures, Rules};
 
 /// How alike the times of one client are, over all tools;
 const ALIKE: f64 = 0.1;
-/// and those of one client with one tool.
+/// and those of one client with one tool. A mean moves with its clients more than the part beyond a p95 does.
 const TOOL_ALIKE: f64 = 0.3;
+const MEAN_ALIKE: f64 = 0.3;
 /// The latency of a tool with fewer clients says nothing.
 const TOOL_CLIENTS: u64 = 5;
-
-/// Errors weighed by client that noise gives less often are something.
-const SEEN: f64 = 1e-2;
-/// So many times clearer is far clearer.
-const FAR: f64 = 100.0;
 
 /// What a comparison gave.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +32,8 @@ pub struct Seen {
     pub chance: f64,
     /// The same beside the stable entry of the same windows alone, where it has samples enough.
     pub beside_stable: f64,
+    /// Of errors: the chance that so many of the clients that met any are the candidate's; 1 where that is not known.
+    pub by_client: f64,
     /// Whether enough clients met it.
     pub clients: bool,
 }
@@ -54,12 +52,12 @@ pub fn errors(span: &Span, baseline: Option<&Figures>, rules: &Rules) -> Option<
     let chances = || match (against, reference) {
         (Against::Stable, _) => {
             let clients = chance_of_clients(&span.candidate, &span.stable);
-            (either(chance(own, &joined(stable, baseline)), clients), chance(own, stable))
+            (chance(own, &joined(stable, baseline)), chance(own, stable), clients)
         }
-        (_, Some(reference)) => (chance(own, reference), 0.0),
-        (_, None) => (chance_beyond(own, rules.max_error_rate), 0.0),
+        (_, Some(reference)) => (chance(own, reference), 0.0, 1.0),
+        (_, None) => (chance_beyond(own, rules.max_error_rate), 0.0, 1.0),
     };
-    let (chance, beside_stable) = if bad { chances() } else { (1.0, 1.0) };
+    let (chance, beside_stable, by_client) = if bad { chances() } else { (1.0, 1.0, 1.0) };
     Some(Seen {
         bad,
         value,
@@ -69,15 +67,9 @@ pub fn errors(span: &Span, baseline: Option<&Figures>, rules: &Rules) -> Option<
         reference_samples: reference.map_or(0, |reference| reference.requests),
         chance,
         beside_stable,
+        by_client,
         clients: own.faulty.clients() >= rules.min_clients,
     })
-}
-
-/// Weighed by client, errors of a busy client count too little; counted by client, a busy client's errors are as many as a
-/// quiet one's, and clients of one entry may be busier than those of the other. So the second answer is taken where it is far
-/// the clearer one, but not where the first one sees nothing at all.
-fn either(errors: f64, clients: f64) -> f64 {
-    if errors < SEEN { errors.min(clients * FAR) } else { errors }
 }
 
 fn joined(stable: &Calls, baseline: Option<&Calls>) -> Calls {
@@ -105,7 +97,7 @@ pub fn latency(span: &Span, baseline: Option<&Figures>, rules: &Rules, of_tool: 
 /// Answers at the same number of clients.
 pub fn throughput(span: &Span, baseline: Option<&Figures>, rules: &Rules) -> Option<Seen> {
     let (against, reference) = timed(span, baseline, rules)?;
-    let strata = Strata::new(&span.candidate, reference, ALIKE)?;
+    let strata = Strata::new(&span.candidate, reference, MEAN_ALIKE)?;
     let compared = strata.throughput();
     let bad = compared.ratio < rules.min_throughput_ratio;
     Some(of_speed(&strata, compared, Seen { bad, against, clients: true, ..Seen::none() }))
@@ -136,6 +128,7 @@ impl Seen {
             reference_samples: 0,
             chance: 1.0,
             beside_stable: 0.0,
+            by_client: 1.0,
             clients: false,
         }
     }

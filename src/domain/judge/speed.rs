@@ -96,8 +96,11 @@ impl<'a> Strata<'a> {
         for Stratum { candidate, reference, p95, samples, reference_samples } in &self.strata {
             let most = p95.mul_f64(CLIPPED);
             let ((mean, around), (other_mean, other_around)) = (candidate.moments(most), reference.moments(most));
-            own += samples * mean;
-            other += samples * other_mean;
+            // In units of the tool's own mean: else the slowest tools, and the few clients that use them, would be all that counts.
+            let unit = other_mean.max(f64::MIN_POSITIVE);
+            let (around, other_around) = (around / unit.powi(2), other_around / unit.powi(2));
+            own += samples * mean / unit;
+            other += samples;
             variance +=
                 samples * samples * (around * self.effect / samples + other_around * self.reference_effect / reference_samples);
         }

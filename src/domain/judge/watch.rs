@@ -4,16 +4,22 @@ use std::sync::Arc;
 
 use super::compare::{self, Seen};
 use super::windows::{Span, Track};
-use super::{Figures, Finding, Rules, Trigger, Verdict};
+use super::{Against, Figures, Finding, Rules, Trigger, Verdict};
 
-/// Noise that is rarer than this no longer explains a difference in errors of the entry as a whole;
-const CLEAR: f64 = 1e-5;
-/// than this, one in time, of which less is known (whose it was);
-const CLEAR_IN_TIME: f64 = 1e-6;
-/// than this, one of a tool: the tools share one chance among them. Every window asks anew. Measured in ADR 13.
+/// Noise that is rarer than this no longer explains errors of the entry as a whole, and rarer than `BESIDE` beside the stable
+/// entry of the same windows alone: what ails both is not the candidate's. Every window asks anew; measured in ADR 13.
+const CLEAR: f64 = 1e-4;
+const BESIDE: f64 = 1e-3;
+/// Weighed by client, errors of a busy client count too little; counted by client, a busy client's errors are as many as a
+/// quiet one's. Where both say the same, it takes less of each: so much together, and so much of the first.
+const CLEAR_TOGETHER: f64 = 1e-10;
+const SEEN: f64 = 1e-2;
+/// Beside another time, in which other clients were there.
+const CLEAR_OF_BASELINE: f64 = 1e-7;
+/// In times, of which it is not known whose they were.
+const CLEAR_IN_TIME: f64 = 1e-7;
+/// In a tool: the tools share one chance among them.
 const CLEAR_OF_TOOLS: f64 = 1e-6;
-/// The same for the candidate beside the stable entry of the same windows alone: what ails both is not the candidate's.
-const BESIDE: f64 = 1e-2;
 /// A difference that is no reason to act, and one not to go on.
 const WORRYING: f64 = 1e-3;
 
@@ -62,12 +68,7 @@ impl Watch {
 
     fn conclude(&mut self, seen: &Seen, measure: &Measure<'_>) {
         let (windows, of) = (self.track.length(), measure.rules.windows);
-        let clear = match self.trigger {
-            Trigger::Errors => CLEAR,
-            Trigger::Latency | Trigger::Throughput => CLEAR_IN_TIME,
-            _ => CLEAR_OF_TOOLS / measure.among.max(1) as f64,
-        };
-        let clear = seen.chance < clear && seen.beside_stable < BESIDE;
+        let clear = self.is_clear(seen, measure.among);
         self.worrying = windows > 0 && (seen.chance < WORRYING || (windows < of && self.tool.is_none()));
         let verdict = match windows {
             0 => Verdict::Pass,
@@ -88,6 +89,19 @@ impl Watch {
             windows,
             of,
         });
+    }
+
+    fn is_clear(&self, seen: &Seen, among: usize) -> bool {
+        let Seen { chance, beside_stable, by_client, .. } = *seen;
+        match (self.trigger, seen.against) {
+            (Trigger::Errors, Against::Stable) => {
+                let together = chance * by_client < CLEAR_TOGETHER && chance < SEEN && beside_stable < SEEN;
+                together || (chance < CLEAR && beside_stable < BESIDE)
+            }
+            (Trigger::Errors, _) => chance < CLEAR_OF_BASELINE,
+            (Trigger::Latency | Trigger::Throughput, _) => chance < CLEAR_IN_TIME,
+            _ => chance < CLEAR_OF_TOOLS / among.max(1) as f64 && beside_stable < BESIDE,
+        }
     }
 
     fn compare(&self, span: &Span, measure: &Measure<'_>) -> Option<Seen> {
@@ -123,10 +137,5 @@ impl Watch {
     /// Whether it may be getting worse, so that it is better to wait.
     pub fn is_worrying(&self) -> bool {
         self.worrying
-    }
-
-    /// How many full windows there were, and how many windows are gathered for the next.
-    pub fn windows(&self) -> (u32, usize) {
-        (self.track.full(), self.track.gathering())
     }
 }

@@ -32,7 +32,6 @@ pub struct Track {
     open: VecDeque<Arc<Span>>,
     run: VecDeque<Arc<Span>>,
     length: u32,
-    full: u32,
 }
 
 impl Track {
@@ -48,7 +47,6 @@ impl Track {
         }
         let full = together(&self.open);
         self.open.clear();
-        self.full = self.full.saturating_add(1);
         full
     }
 
@@ -68,16 +66,6 @@ impl Track {
     /// How many bad ones there were in a row, up to now.
     pub fn length(&self) -> u32 {
         self.length
-    }
-
-    /// How many full ones there were.
-    pub fn full(&self) -> u32 {
-        self.full
-    }
-
-    /// How many windows are being gathered.
-    pub fn gathering(&self) -> usize {
-        self.open.len()
     }
 
     /// All of the run; none where the last full window was good.
@@ -118,7 +106,6 @@ mod tests {
             [6, 6, 6, 6, 20, 19, 1].map(|requests| add(&mut track, requests)),
             [None, None, None, Some(24), Some(20), None, Some(20)]
         );
-        assert_eq!((track.full(), track.gathering()), (3, 0));
     }
 
     #[test]
