@@ -14,7 +14,7 @@ const MEAN_ALIKE: f64 = 0.3;
 const TOOL_CLIENTS: u64 = 5;
 
 /// What a comparison gave.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seen {
     /// Whether it is out of bounds.
     pub bad: bool,
