@@ -94,6 +94,11 @@ impl Faulty {
         self.by_client.len() as u64 + u64::from(self.others > 0)
     }
 
+    /// The sum of the squares of each client's faults.
+    pub fn squares(&self) -> f64 {
+        self.capped(f64::INFINITY).1
+    }
+
     /// The sum of each client's faults, and that of their squares, where a client counts with so many at most.
     pub fn capped(&self, most: f64) -> (f64, f64) {
         let faults = self.by_client.iter().map(|(_, faults)| f64::from(*faults)).chain([self.others as f64]);

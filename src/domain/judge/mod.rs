@@ -86,33 +86,3 @@ pub struct Report {
     /// Requests of the stable entry since the step began.
     pub stable_samples: u64,
 }
-
-/// STUB
-#[derive(Clone, Debug)]
-pub struct Judge {
-    report: Report,
-}
-impl Judge {
-    /// STUB
-    pub fn new(_rules: Rules, _baseline: Option<Figures>) -> Self {
-        Self {
-            report: Report {
-                verdict: Verdict::Unsure,
-                unsure: None,
-                findings: vec![],
-                stable_is_sick: None,
-                samples: 0,
-                stable_samples: 0,
-            },
-        }
-    }
-    /// STUB
-    pub fn window(&mut self, candidate: Figures, _stable: Figures) -> Report {
-        self.report.verdict = if candidate.all.requests == 0 { Verdict::Unsure } else { Verdict::Pass };
-        self.report.clone()
-    }
-    /// STUB
-    pub fn report(&self) -> Report {
-        self.report.clone()
-    }
-}
