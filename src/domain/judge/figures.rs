@@ -96,7 +96,18 @@ impl Faulty {
 
     /// The sum of the squares of each client's faults.
     pub fn squares(&self) -> f64 {
-        let squares = self.by_client.iter().map(|(_, faults)| f64::from(*faults).powi(2));
-        squares.sum::<f64>() + (self.others as f64).powi(2)
+        self.capped(f64::INFINITY).1
+    }
+
+    /// The sum of each client's faults, and that of their squares, where a client counts with so many at most.
+    pub fn capped(&self, most: f64) -> (f64, f64) {
+        let faults = self.by_client.iter().map(|(_, faults)| f64::from(*faults)).chain([self.others as f64]);
+        faults.map(|faults| faults.min(most)).fold((0.0, 0.0), |(sum, squares), faults| (sum + faults, squares + faults * faults))
+    }
+
+    /// The faults of the client that has most.
+    pub fn greatest(&self) -> f64 {
+        let faults = self.by_client.iter().map(|(_, faults)| f64::from(*faults));
+        faults.fold(self.others as f64, f64::max)
     }
 }

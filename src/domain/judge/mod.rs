@@ -1,12 +1,20 @@
 //! The judge: what traffic shows of the candidate beside the stable entry, and what is to be thought of it.
 
+mod compare;
+mod errors;
 pub mod figures;
 pub mod rules;
+mod speed;
+mod stats;
 pub mod times;
+mod verdict;
+mod watch;
+mod windows;
 
 pub use figures::{Calls, Faulty, Figures};
 pub use rules::{Bound, MetricRule, MetricSource, Reaction, Reactions, Rules, Trigger};
 pub use times::Times;
+pub use verdict::Judge;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,34 +85,4 @@ pub struct Report {
     pub samples: u64,
     /// Requests of the stable entry since the step began.
     pub stable_samples: u64,
-}
-
-/// STUB
-#[derive(Clone, Debug)]
-pub struct Judge {
-    report: Report,
-}
-impl Judge {
-    /// STUB
-    pub fn new(_rules: Rules, _baseline: Option<Figures>) -> Self {
-        Self {
-            report: Report {
-                verdict: Verdict::Unsure,
-                unsure: None,
-                findings: vec![],
-                stable_is_sick: None,
-                samples: 0,
-                stable_samples: 0,
-            },
-        }
-    }
-    /// STUB
-    pub fn window(&mut self, candidate: Figures, _stable: Figures) -> Report {
-        self.report.verdict = if candidate.all.requests == 0 { Verdict::Unsure } else { Verdict::Pass };
-        self.report.clone()
-    }
-    /// STUB
-    pub fn report(&self) -> Report {
-        self.report.clone()
-    }
 }

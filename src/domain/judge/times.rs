@@ -97,6 +97,15 @@ impl Times {
         None
     }
 
+    /// The mean and the variance, in seconds, of times that count up to a bound.
+    pub fn moments(&self, most: Duration) -> (f64, f64) {
+        let middle = |bucket: u16| (lower(usize::from(bucket)) + lower(usize::from(bucket) + 1)) as f64 / 2e6;
+        let times = || self.counts.iter().map(|(bucket, count)| (middle(*bucket).min(most.as_secs_f64()), f64::from(*count)));
+        let count = times().map(|(_, count)| count).sum::<f64>().max(1.0);
+        let mean = times().map(|(time, count)| time * count).sum::<f64>() / count;
+        (mean, times().map(|(time, count)| (time - mean).powi(2) * count).sum::<f64>() / count)
+    }
+
     /// How many are longer than a time; those of its own bucket by their part of it.
     pub fn longer_than(&self, time: Duration) -> f64 {
         let micros = time.as_secs_f64() * 1e6;
@@ -134,6 +143,15 @@ mod tests {
             }
         }
         assert_eq!(Times::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn the_mean_and_the_variance_are_those_of_the_times_up_to_a_bound() {
+        let mut times = Times::default();
+        [10, 20, 30, 4_000].into_iter().for_each(|millis| times.note(Duration::from_millis(millis)));
+        let (mean, variance) = times.moments(Duration::from_millis(40));
+        assert!((mean - 0.025).abs() < 0.001 && (variance - 0.000_125).abs() < 0.000_02, "{mean}, {variance}");
+        assert_eq!(Times::default().moments(Duration::MAX), (0.0, 0.0));
     }
 
     #[test]

@@ -1,0 +1,141 @@
+//! One figure, of an entry or of a tool, watched window by window.
+
+use std::sync::Arc;
+
+use super::compare::{self, Seen};
+use super::windows::{Span, Track};
+use super::{Against, Figures, Finding, Rules, Trigger, Verdict};
+
+/// Noise that is rarer than this no longer explains errors of the entry as a whole, and rarer than `BESIDE` beside the stable
+/// entry of the same windows alone: what ails both is not the candidate's. Every window asks anew; measured in ADR 13.
+const CLEAR: f64 = 1e-4;
+const BESIDE: f64 = 1e-3;
+/// Weighed by client, errors of a busy client count too little; counted by client, a busy client's errors are as many as a
+/// quiet one's. Where both say the same, it takes less of each: so much together, and so much of the first.
+const CLEAR_TOGETHER: f64 = 1e-10;
+const SEEN: f64 = 1e-2;
+/// Beside another time, in which other clients were there.
+const CLEAR_OF_BASELINE: f64 = 1e-7;
+/// In times, of which it is not known whose they were.
+const CLEAR_IN_TIME: f64 = 1e-7;
+/// In a tool: the tools share one chance among them.
+const CLEAR_OF_TOOLS: f64 = 1e-6;
+/// A difference that is no reason to act, and one not to go on.
+const WORRYING: f64 = 1e-3;
+
+/// By what a figure is judged.
+pub struct Measure<'a> {
+    /// The bounds.
+    pub rules: &'a Rules,
+    /// What the stable entry was like: as a whole, or with this tool.
+    pub baseline: Option<&'a Figures>,
+    /// How many share the chance of a false alarm.
+    pub among: usize,
+}
+
+/// One figure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    trigger: Trigger,
+    tool: Option<String>,
+    track: Track,
+    finding: Option<Finding>,
+    worrying: bool,
+}
+
+impl Watch {
+    /// Nothing seen.
+    pub fn new(trigger: Trigger, tool: Option<&str>) -> Self {
+        Self { trigger, tool: tool.map(str::to_owned), track: Track::default(), finding: None, worrying: false }
+    }
+
+    /// Nothing seen, again.
+    pub fn begin(&mut self) {
+        (self.track, self.finding, self.worrying) = (Track::default(), None, false);
+    }
+
+    /// One window more.
+    pub fn window(&mut self, span: &Arc<Span>, measure: &Measure<'_>) {
+        let of_errors = self.of_errors();
+        let samples = |figures: &Figures| if of_errors { figures.all.requests } else { figures.all.times.count() };
+        let Some(full) = self.track.add(span, self.need(measure.rules), samples) else { return };
+        let Some(seen) = self.compare(&full, measure) else { return self.track.note(&full, false) };
+        self.track.note(&full, seen.bad);
+        let run = self.track.together().filter(|_| self.track.length() > 1);
+        let seen = run.and_then(|run| self.compare(&run, measure)).unwrap_or(seen);
+        self.conclude(&seen, measure);
+    }
+
+    fn conclude(&mut self, seen: &Seen, measure: &Measure<'_>) {
+        let (windows, of) = (self.track.length(), measure.rules.windows);
+        let clear = self.is_clear(seen, measure.among);
+        self.worrying = windows > 0 && (seen.chance < WORRYING || (windows < of && self.tool.is_none()));
+        let verdict = match windows {
+            0 => Verdict::Pass,
+            windows if windows >= of && clear && seen.clients => Verdict::Fail,
+            _ if self.worrying => Verdict::Unsure,
+            _ => Verdict::Pass,
+        };
+        self.finding = Some(Finding {
+            trigger: self.trigger,
+            tool: self.tool.clone(),
+            verdict,
+            value: seen.value,
+            reference: seen.reference,
+            limit: self.limit(measure.rules),
+            against: seen.against,
+            samples: seen.samples,
+            reference_samples: seen.reference_samples,
+            windows,
+            of,
+        });
+    }
+
+    fn is_clear(&self, seen: &Seen, among: usize) -> bool {
+        let Seen { chance, beside_stable, by_client, .. } = *seen;
+        match (self.trigger, seen.against) {
+            (Trigger::Errors, Against::Stable) => {
+                let together = chance * by_client < CLEAR_TOGETHER && chance < SEEN && beside_stable < SEEN;
+                together || (chance < CLEAR && beside_stable < BESIDE)
+            }
+            (Trigger::Errors, _) => chance < CLEAR_OF_BASELINE,
+            (Trigger::Latency | Trigger::Throughput, _) => chance < CLEAR_IN_TIME,
+            _ => chance < CLEAR_OF_TOOLS / among.max(1) as f64 && beside_stable < BESIDE,
+        }
+    }
+
+    fn compare(&self, span: &Span, measure: &Measure<'_>) -> Option<Seen> {
+        match self.trigger {
+            Trigger::Latency => compare::latency(span, measure.baseline, measure.rules, false),
+            Trigger::ToolLatency => compare::latency(span, measure.baseline, measure.rules, true),
+            Trigger::Throughput => compare::throughput(span, measure.baseline, measure.rules),
+            _ => compare::errors(span, measure.baseline, measure.rules),
+        }
+    }
+
+    fn of_errors(&self) -> bool {
+        matches!(self.trigger, Trigger::Errors | Trigger::ToolErrors)
+    }
+
+    fn need(&self, rules: &Rules) -> u64 {
+        if self.of_errors() { rules.min_samples } else { rules.min_latency_samples }
+    }
+
+    fn limit(&self, rules: &Rules) -> f64 {
+        match self.trigger {
+            Trigger::Latency | Trigger::ToolLatency => rules.max_latency_ratio,
+            Trigger::Throughput => rules.min_throughput_ratio,
+            _ => rules.max_error_rate,
+        }
+    }
+
+    /// What came of the last full window and the run that it belongs to; none as long as none was full.
+    pub fn finding(&self) -> Option<&Finding> {
+        self.finding.as_ref()
+    }
+
+    /// Whether it may be getting worse, so that it is better to wait.
+    pub fn is_worrying(&self) -> bool {
+        self.worrying
+    }
+}
