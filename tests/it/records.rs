@@ -8,7 +8,7 @@ use dualgate::domain::machine::{Command, Start};
 use dualgate::domain::{Entry, Phase, Plan, Salt, Share, Standing, Step};
 use dualgate::live::{Directory, Store};
 use dualgate::mcp::{SealKeys, Secret};
-use dualgate::telemetry::clock::Clock;
+use dualgate::telemetry::clock::{Clock, since_epoch};
 use dualgate::tls::Connector;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -259,7 +259,7 @@ async fn a_record_that_is_past_its_time_is_gone_after_a_start_and_stays_gone() {
     control.stop().await;
     let (old, young) = (folder.path().join("records/notes/r-1.json"), folder.path().join("records/notes/r-0.json"));
     std::fs::write(&young, "{}").unwrap();
-    let later = std::time::SystemTime::now() + Duration::from_secs(3_600);
+    let later = std::time::UNIX_EPOCH + since_epoch() + Duration::from_secs(3_600);
     std::fs::File::open(&young).unwrap().set_modified(later).unwrap();
     assert!(old.exists());
     let control = Control::keeping(&folder, &fakes, Duration::from_millis(1)).await;
