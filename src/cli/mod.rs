@@ -14,12 +14,15 @@ mod events;
 mod failure;
 mod forecast;
 mod health;
+mod monitor;
 mod notify;
 mod plan;
 mod print;
+mod rollout;
 mod run;
 mod sessions;
 mod shell;
+mod signal;
 mod sse;
 mod state;
 mod status;
@@ -28,10 +31,12 @@ mod tests;
 mod token;
 
 pub use args::{
-    AuditArgs, AuditCommand, AuditVerifyArgs, CheckArgs, Cli, Command, Common, CompletionsArgs, ConfigArgs, ConfigCommand,
-    DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgoArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs,
-    ManArgs, NotifyArgs, NotifyCommand, NotifyTestArgs, Output, PlanArgs, PlanCommand, RevertArgs, RollbackArgs, RunArgs,
-    SessionsArgs, SessionsCommand, SplitArgs, StateArgs, StateCommand, StatusArgs, TokenArgs, TokenCommand,
+    AdvanceArgs, ApproveArgs, AuditArgs, AuditCommand, AuditVerifyArgs, CheckArgs, Cli, Command, Common, CompletionsArgs,
+    ConfigArgs, ConfigCommand, DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgoArgs, ImportArgs, KeysArgs,
+    KeysCommand, ListArgs, ManArgs, MonitorArgs, NotifyArgs, NotifyCommand, NotifyTestArgs, Output, PlanArgs, PlanCommand,
+    PromoteArgs, RevertArgs, RollbackArgs, RolloutArgs, RolloutCommand, RolloutPlainArgs, RolloutStartArgs, RunArgs,
+    SessionsArgs, SessionsCommand, SeverityWord, SignalArgs, SplitArgs, StateArgs, StateCommand, StatusArgs, TokenArgs,
+    TokenCommand,
 };
 pub use failure::{Exit, Failure};
 pub use forecast::forecast_table;
@@ -60,6 +65,9 @@ async fn carry_out(command: &Command) -> Result<Exit, Failure> {
         Command::Status(args) => status::status(args).await,
         Command::Split(args) => change::split(args).await,
         Command::Rollback(args) => change::rollback(args).await,
+        Command::Rollout(args) => rollout::rollout(args).await,
+        Command::Monitor(args) => monitor::monitor(args).await,
+        Command::Signal(args) => signal::signal(args).await,
         Command::Deploy(args) => deploy::deploy(args).await,
         Command::HealthCheck(args) => health::health_check(args).await,
         Command::Events(args) => events::events(args).await,

@@ -262,7 +262,10 @@ async fn every_route_is_in_the_document_and_everything_in_the_document_is_served
         for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
             let response = app.admin.request(method, path).send().await.unwrap();
             if documented.contains(method) {
-                assert!(![404, 405].contains(&response.status().as_u16()), "{method} {path}: {}", response.status());
+                let status = response.status();
+                // What is asked for may not be there; the path is served all the same.
+                let is_served = status != 404 || !response.text().await.unwrap().contains("urn:dualgate:problem:no-such-path");
+                assert!(status != 405 && is_served, "{method} {path}: {status}");
                 continue;
             }
             assert_eq!(response.status(), 405, "{method} {path}");

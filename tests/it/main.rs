@@ -29,6 +29,7 @@ mod reload;
 mod restart;
 mod resumed;
 mod rollback;
+mod rollout_api;
 mod scripts;
 mod sessions;
 mod split;
