@@ -43,6 +43,7 @@ mod notify;
 mod operate;
 mod problem;
 mod records;
+mod rollout;
 mod sessions;
 mod wait;
 mod who;
@@ -119,6 +120,14 @@ fn guarded() -> OpenApiRouter<Arc<Office>> {
         .routes(routes!(look::split, change::set_split))
         .routes(routes!(change::roll_back))
         .routes(routes!(change::deploy))
+        .routes(routes!(rollout::show, rollout::start))
+        .routes(routes!(rollout::pause))
+        .routes(routes!(rollout::resume))
+        .routes(routes!(rollout::advance))
+        .routes(routes!(rollout::approve))
+        .routes(routes!(rollout::promote))
+        .routes(routes!(rollout::abort))
+        .routes(routes!(rollout::signal))
         .routes(routes!(configuration::show))
         .routes(routes!(configuration::validate))
         .routes(routes!(configuration::reload))

@@ -13,8 +13,10 @@ pub(super) mod configuration;
 pub(super) mod notify;
 pub(super) mod operate;
 pub(super) mod records;
+pub(super) mod rollout;
 mod service;
 pub(super) mod sessions;
+mod verdict;
 
 pub(super) use service::{Service, Services, service};
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::rollout::answers::{Hold, Verdict};
 use crate::config::{ClientTls, Health, HealthKind, KeyPair};
 use crate::domain::{Entry, PerEntry, Share, Split};
 
@@ -35,7 +36,9 @@ pub(super) struct Service {
     #[serde(default)]
     pub(super) drift: Vec<String>,
     #[serde(default)]
-    pub(super) rollout: Value,
+    pub(super) rollout: Option<RolloutInShort>,
+    #[serde(default)]
+    pub(super) verdict: Option<Verdict>,
     #[serde(default)]
     pub(super) warnings: Vec<String>,
 }
@@ -94,6 +97,8 @@ pub(super) struct EntryState {
     pub(super) streams: Streams,
     #[serde(default)]
     pub(super) requests: Requests,
+    #[serde(default)]
+    pub(super) answers: Answers,
     pub(super) endpoints: Vec<EndpointState>,
 }
 
@@ -118,6 +123,36 @@ pub(super) struct Requests {
     pub(super) client_fault: u64,
     pub(super) entry_fault: u64,
     pub(super) proxy_fault: u64,
+}
+
+/// What the entry answered, as the judge counts.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Answers {
+    pub(super) requests: u64,
+    pub(super) faults: u64,
+    pub(super) p95_ms: Option<f64>,
+}
+
+/// The rollout that runs, or the last one.
+#[derive(Deserialize)]
+pub(super) struct RolloutInShort {
+    pub(super) id: String,
+    pub(super) candidate: Entry,
+    pub(super) phase: String,
+    #[serde(default)]
+    pub(super) why: Option<String>,
+    pub(super) step: usize,
+    pub(super) of: usize,
+    #[serde(default)]
+    pub(super) hold: Option<Hold>,
+}
+
+impl RolloutInShort {
+    /// Whether the candidate is still on its way to more.
+    pub(super) fn is_running(&self) -> bool {
+        !matches!(self.phase.as_str(), "done" | "rolled-back" | "aborted" | "rolling-back")
+    }
 }
 
 #[derive(Deserialize)]

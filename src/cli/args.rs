@@ -1,5 +1,6 @@
 //! What can be asked on the command line. The doc comments are the help.
 
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,11 +25,17 @@ pub use operate::{
 };
 pub use plan::{ImportArgoArgs, PlanArgs, PlanCommand};
 pub use records::{RecordArgs, RecordsArgs};
-pub use rollout::{RolloutArgs, RolloutCommand};
+pub use rollout::{
+    AdvanceArgs, ApproveArgs, MonitorArgs, PromoteArgs, RolloutArgs, RolloutCommand, RolloutPlainArgs, RolloutStartArgs,
+    SeverityWord, SignalArgs,
+};
+
+/// Where nobody says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 const EXITS: &str = "\
-Exit codes: 0 done, 1 unexpected, 2 usage, 3 invalid configuration, 4 not found, 5 conflict or stale, 6 denied,
-7 unhealthy or not valid, 8 rolled back or aborted, 9 timed out, 10 admin API unreachable.";
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 invalid configuration or plan, 4 not found, 5 conflict or stale, 6 denied,
+7 unhealthy or not valid, 8 rolled back, aborted or failed under watch, 9 timed out, 10 admin API unreachable.";
 
 /// Traffic-splitting reverse proxy for dual-entry deploys of MCP servers.
 #[derive(Debug, Parser)]
@@ -55,8 +62,15 @@ pub enum Command {
     Split(SplitArgs),
     /// The candidate to 0, now; legal in every state.
     Rollback(RollbackArgs),
-    /// Rollouts: what became of them.
+    /// Rollouts that watch themselves: step by step to 100 %, or back.
     Rollout(RolloutArgs),
+    /// Watch the candidate for a while: exit 0 when the time has passed and it was found well, 8 as soon as it fails.
+    ///
+    /// With and without a rollout. Found well means one verdict `pass` at least; 9 says that too little was seen for one,
+    /// unless --allow-unsure takes that for enough.
+    Monitor(MonitorArgs),
+    /// Say that something is wrong: critical takes the candidate back.
+    Signal(SignalArgs),
     /// Fill the idle entry with a version, at 0 %, and wait until it is up.
     Deploy(DeployArgs),
     /// Ask the endpoints themselves, as a client would, and time it; exit 0 or 7.
@@ -318,9 +332,9 @@ pub struct Common {
     /// Until it is true: the API answers, a change is on disk, a check passes.
     #[arg(long, env = "DUALGATE_WAIT", value_parser = FalseyValueParser::new())]
     pub wait: bool,
-    /// For each call, each check, and all of a wait.
-    #[arg(long, value_name = "TIME", env = "DUALGATE_TIMEOUT", value_parser = timeout, default_value = "30s")]
-    pub timeout: Duration,
+    /// For each call, each check, and all of a wait [default: 30s; for a rollout as long as it takes].
+    #[arg(long, value_name = "TIME", env = "DUALGATE_TIMEOUT", value_parser = positive)]
+    timeout: Option<Duration>,
     /// Changes: why, for the audit.
     #[arg(long, value_name = "TEXT", env = "DUALGATE_REASON")]
     pub reason: Option<String>,
@@ -353,16 +367,32 @@ impl Common {
         })
     }
 
+    /// For each call, each check, and all of a wait.
+    pub fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
+    }
+
+    /// The same, where somebody has said so.
+    pub fn timeout_given(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Whether there is a person to ask, who does not want to be left alone.
+    pub fn can_ask(&self) -> bool {
+        !self.yes && io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
     /// Whether programs read what is printed.
     pub fn json(&self) -> bool {
         self.output == Output::Json
     }
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+/// A duration that is longer than nothing.
+fn positive(text: &str) -> Result<Duration, String> {
     match config::parse_duration(text)? {
         Duration::ZERO => Err("must be longer than 0".to_owned()),
-        timeout => Ok(timeout),
+        time => Ok(time),
     }
 }
 

@@ -84,10 +84,28 @@ pub(super) fn warn(warnings: &[String], durable: bool) {
     }
 }
 
+/// Waits until what is in force would survive a restart.
+pub(super) async fn until_durable(admin: &Admin, service: &str, common: &Common) -> Result<(), Failure> {
+    let deadline = Instant::now() + common.timeout();
+    let path = format!("/v1/services/{}/split", segment(service));
+    while !admin.get(&path).await?.read::<SplitState>()?.durable {
+        if Instant::now() + POLL >= deadline {
+            return Err(not_on_disk(common));
+        }
+        sleep(POLL).await;
+    }
+    Ok(())
+}
+
+fn not_on_disk(common: &Common) -> Failure {
+    let error = format!("the change is in force, but not on disk after {:?} (--timeout, DUALGATE_TIMEOUT)", common.timeout());
+    Failure::new(Exit::TimedOut, error)
+}
+
 /// A change is true when it is in force and would survive a restart. It can also become untrue
 /// while one waits, by another's hand.
 async fn wait_for_disk(admin: &Admin, made: &SplitChange, common: &Common) -> Result<(), Failure> {
-    let deadline = Instant::now() + common.timeout;
+    let deadline = Instant::now() + common.timeout();
     let path = format!("/v1/services/{}/split", segment(&made.service));
     loop {
         let state: SplitState = admin.get(&path).await?.read()?;
@@ -99,9 +117,7 @@ async fn wait_for_disk(admin: &Admin, made: &SplitChange, common: &Common) -> Re
             return Ok(());
         }
         if Instant::now() + POLL >= deadline {
-            let error =
-                format!("the change is in force, but not on disk after {:?} (--timeout, DUALGATE_TIMEOUT)", common.timeout);
-            return Err(Failure::new(Exit::TimedOut, error));
+            return Err(not_on_disk(common));
         }
         sleep(POLL).await;
     }

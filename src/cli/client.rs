@@ -92,12 +92,12 @@ impl Admin {
         let base = base(&common.admin_url)?;
         let mut connector = HttpConnector::new();
         // Shorter than the whole, so that an address that swallows packets is told from an API that thinks.
-        connector.set_connect_timeout(Some((common.timeout * 4 / 5).min(Duration::from_secs(5))));
+        connector.set_connect_timeout(Some((common.timeout() * 4 / 5).min(Duration::from_secs(5))));
         connector.set_nodelay(true);
         Ok(Self {
             base,
             token: RefCell::new(token),
-            timeout: common.timeout,
+            timeout: common.timeout(),
             wait: common.wait,
             http: Client::builder(TokioExecutor::new()).build(Opener::new(connector, common)?),
         })
@@ -295,8 +295,8 @@ struct Problem {
 /// What an error of the admin API is to the caller.
 fn refusal(base: &str, status: StatusCode, text: &str) -> Failure {
     let problem: Problem = serde_json::from_str(text).unwrap_or_default();
-    // A value that is not valid is the caller's usage; but what is wrong here is a file.
-    let is_of_file = problem.kind.ends_with(":invalid-configuration");
+    // A value that is not valid is the caller's usage; but a configuration and a plan are things of their own.
+    let is_of_file = [":invalid-configuration", ":plan"].iter().any(|kind| problem.kind.ends_with(kind));
     let exit = if is_of_file { Exit::Invalid } else { Exit::of_status(status.as_u16()) };
     let reasons = Some(problem.reasons.join("; ")).filter(|reasons| !reasons.is_empty());
     let Some(error) = problem.detail.or(reasons).or(problem.title) else {

@@ -1,6 +1,6 @@
 //! `deploy`: fill the idle entry and wait until it is up.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead};
 
 use http::Method;
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn look(admin: &Admin, service: &str) -> Result<Service, Failure> {
 fn choose(service: &Service, named: Option<Entry>, args: &DeployArgs) -> Result<Entry, Failure> {
     let Some(entry) = named else { return idle(service) };
     let share = service.entries[entry].share;
-    let asks = share > 0.0 && !args.common.yes && !args.common.dry_run && io::stdin().is_terminal() && io::stderr().is_terminal();
+    let asks = share > 0.0 && args.common.can_ask() && !args.common.dry_run;
     if asks && !agreed(&format!("{entry} has {share} % of the clients. Replace it? [y/N]")) {
         return Err(Failure::new(Exit::Aborted, "called off"));
     }
@@ -67,7 +67,8 @@ fn idle(service: &Service) -> Result<Entry, Failure> {
     })
 }
 
-fn agreed(question: &str) -> bool {
+/// Asks, and hears a yes.
+pub(super) fn agreed(question: &str) -> bool {
     say(question);
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
@@ -95,7 +96,7 @@ async fn wait_until_up(admin: &Admin, made: &Deployed, args: &DeployArgs) -> Res
             say(&format!("{} {} is up", made.entry, made.version));
             return Ok(Exit::Done);
         }
-        if started.elapsed() + POLL >= args.common.timeout {
+        if started.elapsed() + POLL >= args.common.timeout() {
             return Err(not_up(made, &service, args));
         }
         sleep(POLL).await;
@@ -122,7 +123,7 @@ fn not_up(made: &Deployed, service: &Service, args: &DeployArgs) -> Failure {
         0 => ("no endpoint found".to_owned(), service.warnings.join("; ")),
         all => (format!("{} of {all} endpoints not up", details.len()), details.join("; ")),
     };
-    let error = format!("{entry} {version}: {count} after {:?}: {details}", args.common.timeout);
+    let error = format!("{entry} {version}: {count} after {:?}: {details}", args.common.timeout());
     Failure::new(Exit::Unhealthy, error).with_hint("it stays deployed; deploy again, or wait longer with --timeout")
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn events(args: &EventsArgs) -> Result<Exit, Failure> {
 /// What is wrong at the start is most likely wrong for good, and is said; with `--wait` a dualgate
 /// that is not there yet is waited for.
 async fn open_first(admin: &Admin, common: &Common) -> Result<Response<Incoming>, Failure> {
-    let deadline = tokio::time::Instant::now() + common.timeout;
+    let deadline = tokio::time::Instant::now() + common.timeout();
     loop {
         match admin.events(None).await {
             Err(failure) if common.wait && failure.may_pass && tokio::time::Instant::now() < deadline => sleep(POLL).await,

@@ -77,6 +77,11 @@ impl Failure {
         self
     }
 
+    /// Whether it is of the way to dualgate, and not an answer of its: whoever looks again and again may do so again.
+    pub(super) fn is_of_the_way(&self) -> bool {
+        matches!(self.exit, Exit::Unreachable | Exit::TimedOut | Exit::Unexpected)
+    }
+
     /// Says it on stderr and gives the exit code.
     pub fn report(&self) -> u8 {
         for error in &self.errors {

@@ -31,7 +31,7 @@ struct Verdict {
 
 /// `health-check`. Of checks that are repeated, only the last is shown.
 pub(super) async fn health_check(args: &HealthArgs) -> Result<Exit, Failure> {
-    let deadline = Instant::now() + args.common.timeout;
+    let deadline = Instant::now() + args.common.timeout();
     let verdict = loop {
         let verdict = if args.own { own(&args.common).await? } else { endpoints(args).await? };
         if verdict.passed || !verdict.may_pass || !args.common.wait || Instant::now() + POLL >= deadline {
@@ -80,7 +80,7 @@ struct Row {
 async fn check_all(services: &[Service], args: &HealthArgs) -> Result<Vec<Row>, Failure> {
     let mut checks = JoinSet::new();
     for service in services {
-        let health = service.health.with_timeout(args.common.timeout).ok_or_else(|| {
+        let health = service.health.with_timeout(args.common.timeout()).ok_or_else(|| {
             Failure::new(
                 Exit::Unexpected,
                 format!("{} has a health check of a kind not known here: {}", service.name, service.health.kind),

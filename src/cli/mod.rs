@@ -14,13 +14,16 @@ mod events;
 mod failure;
 mod forecast;
 mod health;
+mod monitor;
 mod notify;
 mod plan;
 mod print;
 mod records;
+mod rollout;
 mod run;
 mod sessions;
 mod shell;
+mod signal;
 mod sse;
 mod state;
 mod status;
@@ -29,10 +32,11 @@ mod tests;
 mod token;
 
 pub use args::{
-    AuditArgs, AuditCommand, AuditVerifyArgs, CheckArgs, Cli, Command, Common, CompletionsArgs, ConfigArgs, ConfigCommand,
-    DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgoArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs,
-    ManArgs, NotifyArgs, NotifyCommand, NotifyTestArgs, Output, PlanArgs, PlanCommand, RecordArgs, RecordsArgs, RevertArgs,
-    RollbackArgs, RolloutArgs, RolloutCommand, RunArgs, SessionsArgs, SessionsCommand, SplitArgs, StateArgs, StateCommand,
+    AdvanceArgs, ApproveArgs, AuditArgs, AuditCommand, AuditVerifyArgs, CheckArgs, Cli, Command, Common, CompletionsArgs,
+    ConfigArgs, ConfigCommand, DemoArgs, DeployArgs, DrainArgs, EventsArgs, HealthArgs, ImportArgoArgs, ImportArgs, KeysArgs,
+    KeysCommand, ListArgs, ManArgs, MonitorArgs, NotifyArgs, NotifyCommand, NotifyTestArgs, Output, PlanArgs, PlanCommand,
+    PromoteArgs, RecordArgs, RecordsArgs, RevertArgs, RollbackArgs, RolloutArgs, RolloutCommand, RolloutPlainArgs,
+    RolloutStartArgs, RunArgs, SessionsArgs, SessionsCommand, SeverityWord, SignalArgs, SplitArgs, StateArgs, StateCommand,
     StatusArgs, TokenArgs, TokenCommand,
 };
 pub use failure::{Exit, Failure};
@@ -62,8 +66,9 @@ async fn carry_out(command: &Command) -> Result<Exit, Failure> {
         Command::Status(args) => status::status(args).await,
         Command::Split(args) => change::split(args).await,
         Command::Rollback(args) => change::rollback(args).await,
-        Command::Rollout(RolloutArgs { command: RolloutCommand::List(args) }) => records::list(args).await,
-        Command::Rollout(RolloutArgs { command: RolloutCommand::Show(args) }) => records::show(args).await,
+        Command::Rollout(args) => rollout::rollout(args).await,
+        Command::Monitor(args) => monitor::monitor(args).await,
+        Command::Signal(args) => signal::signal(args).await,
         Command::Deploy(args) => deploy::deploy(args).await,
         Command::HealthCheck(args) => health::health_check(args).await,
         Command::Events(args) => events::events(args).await,

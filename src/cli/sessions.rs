@@ -103,7 +103,7 @@ fn span(seconds: u64) -> String {
 /// `drain`.
 pub(super) async fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
     let common = &args.common;
-    let deadline = Instant::now() + common.timeout;
+    let deadline = Instant::now() + common.timeout();
     let admin = Admin::new(common)?;
     let service = the_service(&admin, common.service()).await?;
     let entry = match args.entry {
@@ -120,7 +120,7 @@ pub(super) async fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
     let holds: Holds = answer.read()?;
     if common.wait && !holds.drained && !holds.dry_run {
         say(&format!("waiting until {entry} {} is empty", holds.version));
-        wait(&admin, &holds, deadline, common.timeout).await?;
+        wait(&admin, &holds, deadline, common.timeout()).await?;
         put(&if common.json() { empty(&holds) } else { line(&Holds { drained: true, ..holds }) })?;
         return Ok(Exit::Done);
     }

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::answers::{EndpointState, EntryState, Pair, Requests, Service, Services};
+use super::answers::{EndpointState, EntryState, Pair, Requests, RolloutInShort, Service, Services};
 use super::args::StatusArgs;
 use super::client::{Admin, Answer, segment};
 use super::failure::{Exit, Failure};
@@ -137,12 +137,25 @@ fn notes(service: &Service) -> Vec<String> {
             }
         }
     }
-    if !service.rollout.is_null() {
-        notes.push(format!("rollout: {}", service.rollout));
+    notes.extend(service.rollout.as_ref().map(rollout));
+    if let Some(verdict) = &service.verdict {
+        let unsure = verdict.unsure.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        let failing = verdict.findings.iter().filter(|finding| finding.verdict == "fail").map(|finding| finding.words());
+        let failing = failing.map(|words| format!("; {words}")).collect::<String>();
+        notes.push(format!("verdict: {}{unsure}{failing}", verdict.verdict));
     }
     notes.extend(service.warnings.iter().map(|warning| format!("warning: {warning}")));
     notes.extend(service.drift.iter().map(|drift| format!("drift: {drift}")));
     notes
+}
+
+/// `rollout 20261121T125800Z-8 of secondary: holding, step 1 of 3, 4m10s of 10m over`.
+fn rollout(rollout: &RolloutInShort) -> String {
+    let hold = rollout.hold.map_or_else(String::new, |hold| format!(", {}", hold.words()));
+    let why = rollout.why.as_ref().filter(|_| rollout.hold.is_none() || !matches!(rollout.phase.as_str(), "holding" | "soaking"));
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    let RolloutInShort { id, candidate, phase, step, of, .. } = rollout;
+    format!("rollout {id} of {candidate}: {phase}, step {step} of {of}{hold}{why}")
 }
 
 #[cfg(test)]
@@ -157,6 +170,8 @@ notes: revision 7, stable primary, durable
   primary    1.4.2      90%  up              12        4  4021  0                  http://127.0.0.1:3000 up, http://127.0.0.1:3002 up
   secondary  1.5.0      10%  down             1        0   398  2 client, 7 entry  http://127.0.0.1:3001 down
   check: secondary b failed: connection refused
+  rollout 20261121T125800Z-7 of secondary: holding, step 1 of 3, 4m10s of 10m over
+  verdict: unsure: 1 of 2 windows is full
   warning: one client key carries 70 % of the keyed requests
   drift: split: the file says 100:0, in force is 90:10
 

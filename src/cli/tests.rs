@@ -79,7 +79,7 @@ fn flags_arrive_where_they_belong() {
     };
     assert_eq!((deploy.version.as_str(), deploy.endpoints.len(), deploy.to), ("1.5.0", 3, Some(Entry::Secondary)));
     let Command::HealthCheck(health) = parse("health-check --entry primary --timeout 500ms").unwrap() else { panic!() };
-    assert_eq!((health.entry, health.common.timeout.as_millis(), health.own), (Some(Entry::Primary), 500, false));
+    assert_eq!((health.entry, health.common.timeout().as_millis(), health.own), (Some(Entry::Primary), 500, false));
     let common = common(&["--wait", "--yes", "--if-match", "\"7\"", "--admin-url", "http://a:1"]);
     assert!(common.wait && common.yes && !common.dry_run && !common.json());
     assert_eq!((common.if_match, common.admin_url.as_str(), common.service()), (Some(7), "http://a:1", None));

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use plan::{StepText, steps};
+
 use super::expand::expand;
 use super::listeners::Listeners;
 use super::place::Places;

@@ -22,7 +22,7 @@ mod value;
 
 pub use crate::domain::plan::parse_duration;
 pub use argo::{LARGEST_MANIFEST, plan_as_toml, plan_from_argo};
-pub use check::load;
+pub use check::{StepText, load, steps};
 pub use endpoint::{Authority as EndpointAuthority, endpoints, endpoints_beside};
 pub use notify::{Hidden, Sink, SinkKind, SinkUrl};
 pub use place::text;

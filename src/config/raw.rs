@@ -8,7 +8,7 @@ use super::value::{EndpointText, Percent, Size, Span};
 
 mod rollout;
 
-pub(super) use rollout::{GateText, Judge, Metric, Plan, Records, Sessions, Triggers};
+pub(super) use rollout::{GateText, Judge, Metric, Plan, Records, Sessions, Step, Triggers};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,13 +9,14 @@ use tokio::task::AbortHandle;
 
 use super::asking::Readings;
 use super::keeping::Journal;
+use super::recent::Recent;
 use super::records::Keeper;
 use super::resolve::Lookups;
 use super::watching::Watched;
 use super::{Evictions, OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
-use crate::domain::{Entry, Era, Eras, Eviction, PerEntry, Scene};
+use crate::domain::{Entry, Era, Eras, Eviction, Moment, PerEntry, Scene};
 use crate::live::{Births, EndpointView, EntryView, Pins, ServiceView};
 use crate::tls::Connector;
 use crate::upstream::probe::Finding;
@@ -29,6 +30,7 @@ pub(super) struct Charge {
     pub(super) rollbacks: BTreeMap<&'static str, u64>,
     pub(super) warning: Option<String>,
     pub(super) lookups: Lookups,
+    pub(super) recent: Recent,
     connector: Arc<Connector>,
     endpoints: PerEntry<Vec<Kept>>,
     versions: PerEntry<String>,
@@ -78,6 +80,7 @@ impl Charge {
             rollbacks: BTreeMap::new(),
             warning: None,
             lookups: Lookups::default(),
+            recent: Recent::default(),
             connector,
             endpoints: PerEntry::default(),
             versions: PerEntry::default(),
@@ -280,8 +283,10 @@ impl Charge {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self, now: Moment) -> Status {
         Status {
+            now,
+            traffic: self.recent.traffic(now, &self.tallies),
             machine: self.machine.clone(),
             checks: PerEntry::from_fn(|entry| {
                 self.endpoints[entry].iter().map(|kept| (kept.spec.name.clone(), kept.finding.clone())).collect()
@@ -307,6 +312,11 @@ impl Charge {
     /// Requests and streams in flight at an entry's endpoints.
     pub(super) fn in_flight(&self, entry: Entry) -> u64 {
         self.endpoints[entry].iter().map(|kept| kept.endpoint.gate.inside()).sum()
+    }
+
+    /// Notes how much was answered so far.
+    pub(super) fn look_back(&mut self, now: Moment) {
+        self.recent.note(now, &self.tallies);
     }
 
     pub(super) fn tallies(&self) -> &PerEntry<Arc<EntryTally>> {

@@ -178,6 +178,7 @@ impl Conductor {
 
     /// One more, at the next place; it is served once that is in the order.
     pub(super) fn take(&mut self, mut charge: Charge) {
+        charge.look_back(self.clock.now());
         self.views.push(Arc::new(charge.view()));
         self.charges.push(charge);
     }
@@ -221,7 +222,7 @@ impl Conductor {
             Mail::Export { reply } => drop(reply.send(self.export())),
             Mail::Import { states, by, reply } => self.import(states, &by, reply),
             Mail::Look { service, reply } => {
-                let status = self.place(&service).map(|at| Box::new(self.charges[at].status()));
+                let status = self.place(&service).map(|at| Box::new(self.charges[at].status(self.clock.now())));
                 let _ = reply.send(status);
             }
             Mail::Checked(checked, finding) => self.checked(checked, &finding),
@@ -286,6 +287,7 @@ impl Conductor {
         };
         let ticket = self.next_ticket();
         self.charges[at].waiting.insert(ticket, reply);
+        let command = self.named(at, command);
         let By { actor, reason, if_match, dry_run } = by;
         self.step(at, Event::Ordered(Order { ticket, actor, reason, if_match, dry_run, command }));
     }
@@ -403,9 +405,11 @@ impl Conductor {
         self.events.tell(&service, note);
     }
 
-    fn sweep(&self) {
-        let now = self.clock.now().since(Moment::default());
-        for charge in &self.charges {
+    fn sweep(&mut self) {
+        let moment = self.clock.now();
+        let now = moment.since(Moment::default());
+        for charge in &mut self.charges {
+            charge.look_back(moment);
             for (_, tally) in charge.tallies().iter() {
                 tally.sessions().sweep(now);
             }

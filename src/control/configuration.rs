@@ -14,6 +14,7 @@ use serde_json::json;
 use super::audit::Refused;
 use super::{Audit, Handle, Loaded, Wanted};
 use crate::config::{Config, Source};
+use crate::domain::Plan;
 use crate::live::{Generation, Store};
 use crate::telemetry::clock::wall_time;
 use crate::tls::Connector;
@@ -165,6 +166,11 @@ impl Configuration {
     /// Those that were applied, oldest first.
     pub fn history(&self) -> Vec<Generation> {
         self.0.now().generations.iter().cloned().collect()
+    }
+
+    /// The plans by which rollouts can be started.
+    pub fn plans(&self) -> Vec<Plan> {
+        self.0.now().config.plans.clone()
     }
 
     /// What makes TLS of connections to the endpoints of what is in force.

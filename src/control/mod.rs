@@ -12,7 +12,8 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::machine::{Change, Command, Machine, Refusal};
-use crate::domain::{Entry, Eras, Eviction, PerEntry};
+use crate::domain::plan::Traffic;
+use crate::domain::{Entry, Eras, Eviction, Moment, PerEntry};
 use crate::upstream::probe::Finding;
 
 mod asking;
@@ -24,11 +25,13 @@ mod events;
 mod import;
 mod keeping;
 pub mod outreach;
+mod recent;
 mod record;
 mod records;
 mod reload;
 pub mod resolve;
 mod rotation;
+mod start;
 mod telling;
 mod watching;
 
@@ -45,6 +48,7 @@ pub use records::Records;
 pub use reload::{Loaded, Wanted};
 pub use resolve::Resolver;
 pub use rotation::{KEY_FILE, Rotated, Rotation, RotationError};
+pub use start::start_by;
 
 use audit::Refused;
 use conductor::Mail;
@@ -94,6 +98,10 @@ pub enum OrderError {
 pub struct Status {
     /// The machine, as it stood at the moment of asking.
     pub machine: Machine,
+    /// That moment.
+    pub now: Moment,
+    /// What both entries together have answered in the last minutes.
+    pub traffic: Traffic,
     /// The last check of each endpoint.
     pub checks: PerEntry<Vec<(String, Option<Finding>)>>,
     /// The eras that each endpoint was seen to serve.

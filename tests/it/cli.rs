@@ -1,5 +1,7 @@
 //! The command line's bad inputs: what is said, and with which exit code. `BLESS=1` writes the snapshot anew.
 
+mod rollout;
+
 use std::io::Read;
 use std::process::{Command, Stdio};
 
@@ -48,6 +50,23 @@ const USAGE: &[&str] = &[
     "rollout list -n 0",
     "rollout show",
     "rollout shwo r-1",
+    "rollout strat",
+    "rollout start 10:10m",
+    "rollout start --steps 10:10m,5:10m",
+    "rollout start --steps ten",
+    "rollout start --plan a --steps 100",
+    "rollout start --to third",
+    "rollout advance --step 0",
+    "rollout advance 2",
+    "rollout approve --step two",
+    "rollout pause --force",
+    "monitor",
+    "monitor --duration 10",
+    "monitor --duration 0s",
+    "monitor --duration 10m --entry third",
+    "signal",
+    "signal --severity fatal --summary x",
+    "signal --severity critical",
     "sessions list --endpoint a",
     "state export there",
     "sessions lst",
@@ -76,6 +95,19 @@ const REFUSED: &[&str] = &[
     "split 50:50 --service nothing",
     "split 50:50 --if-match 99",
     "rollback --service a/b",
+    "rollout status",
+    "rollout start --plan defualt",
+    "rollout start --to primary",
+    "rollout start --if-match 99",
+    "rollout pause",
+    "rollout advance",
+    "rollout advance --step 2",
+    "rollout promote",
+    "rollout abort",
+    "rollout approve --service nothing --step 1",
+    "monitor --duration 1s --service nothing",
+    "signal --severity critical --summary x --source --",
+    "signal --severity critical --summary x --service nothing",
     "deploy --version 2 --endpoint http://127.0.0.1:1 --to primary",
     "drain secondary",
     "drain",

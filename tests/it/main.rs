@@ -31,6 +31,7 @@ mod reload;
 mod restart;
 mod resumed;
 mod rollback;
+mod rollout_api;
 mod rollouts;
 mod scripts;
 mod sessions;

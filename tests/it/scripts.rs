@@ -81,6 +81,38 @@ async fn a_rollout_to_a_version_that_is_not_up_does_not_begin() {
 }
 
 #[tokio::test]
+async fn each_step_is_watched_by_hand_and_one_that_was_not_seen_enough_is_taken_back() {
+    let (v1, v2) = fakes().await;
+    let folder = Folder::new();
+    let app = TestApp::from_text(TestApp::file(&folder.path().join("state"), &[&v1], &[&v2], "100:0", "")).await;
+    let up = async || (app.admin.service().await["entries"]["secondary"]["standing"] == "up").then_some(());
+    eventually("it is up", up).await;
+    let said = run("by-hand.sh", &[], &app.admin, &folder, &[("HOLD", "200ms")]).await;
+    assert_eq!((said.code, secondary(&app.admin).await), (8, 0.0), "without traffic, nobody knows: {said:?}");
+    assert_eq!(reasons(&app.admin).await, ["by hand: 10 %", "not well at 10 %"]);
+    let said = run("by-hand.sh", &[], &app.admin, &folder, &[("HOLD", "200ms"), ("ALLOW_UNSURE", "yes")]).await;
+    assert_eq!((said.code, secondary(&app.admin).await), (0, 100.0), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_plan_of_the_configuration_goes_through_by_the_script() {
+    let (v1, v2) = fakes().await;
+    let folder = Folder::new();
+    let text = TestApp::file(&folder.path().join("state"), &[&v1], &[&v2], "100:0", "");
+    let plan = "[[plan]]\nname = \"quick\"\nsteps = [{ share = 10 }, { share = 50 }, { share = 100 }]\n";
+    let app = TestApp::from_text(format!("{text}\n{plan}")).await;
+    let up = async || {
+        let entries = &app.admin.service().await["entries"];
+        ["primary", "secondary"].iter().all(|entry| entries[entry]["standing"] == "up").then_some(())
+    };
+    eventually("both are up", up).await;
+    let said = run("plan.sh", &["quick"], &app.admin, &folder, &[]).await;
+    assert_eq!((said.code, secondary(&app.admin).await), (0, 100.0), "{said:?}");
+    let wrong = run("plan.sh", &["quik"], &app.admin, &folder, &[]).await;
+    assert!(wrong.code == 3 && wrong.err.contains("did you mean `quick`?"), "{wrong:?}");
+}
+
+#[tokio::test]
 async fn a_sidecar_whose_file_decides_is_split_by_its_file() {
     let (v1, v2) = fakes().await;
     let folder = Folder::new();

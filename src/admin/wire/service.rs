@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::rollout::{self, RolloutBrief};
+use super::verdict::{Answers, VerdictState};
 use super::{Both, EntryName, Shares, StandingName};
 use crate::config;
 use crate::control::Status;
@@ -48,8 +50,10 @@ pub(in crate::admin) struct Service {
     drift: Vec<String>,
     /// The part of the requests that one client key sends, where it is more than half.
     dominant_key: Option<f64>,
-    #[schema(value_type = Option<Object>)]
-    rollout: Option<serde_json::Value>,
+    /// The one that runs, or the last one.
+    rollout: Option<RolloutBrief>,
+    /// The judge's word; null: the candidate has no clients.
+    verdict: Option<VerdictState>,
     /// What an operator should know.
     warnings: Vec<String>,
 }
@@ -87,6 +91,8 @@ struct EntryState {
     streams: BTreeMap<&'static str, u64>,
     /// Requests by outcome.
     requests: BTreeMap<&'static str, u64>,
+    /// Since this version came into the slot, as the judge counts.
+    answers: Answers,
     endpoints: Vec<EndpointState>,
 }
 
@@ -171,7 +177,8 @@ pub(in crate::admin) fn service(view: &ServiceView, status: &Status, more: Vec<S
         tls: tls(&view.config.tls),
         drift: machine.drift(),
         dominant_key: view.tally.dominant_key(),
-        rollout: None,
+        rollout: rollout::brief(status),
+        verdict: machine.report().map(VerdictState::of),
         warnings: warnings(view, status, more),
     }
 }
@@ -196,6 +203,7 @@ fn entry_state(view: &EntryView, status: &Status, entry: Entry) -> EntryState {
         sessions: view.tally.sessions().count(),
         streams: StreamKind::ALL.iter().map(|kind| (kind.as_str(), view.tally.streams(*kind))).collect(),
         requests: by_outcome(|outcome| view.tally.outcomes(outcome)),
+        answers: Answers::of(&view.tally),
         endpoints: endpoints.into_iter().map(|spec| endpoint_state(view, status, entry, spec)).collect(),
     }
 }

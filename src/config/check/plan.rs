@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::Checker;
 use crate::config::{Service, Span, nearest, raw};
 use crate::domain::plan::{INLINE, check_gate};
@@ -10,6 +12,24 @@ use crate::domain::{Gate, Plan, Share, Step};
 const KNOWN: [&str; 4] = ["health", "validation", "approval", "approval:2"];
 /// A webhook's answer must be there in this time.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// A step as the admin API takes it: written as in a file.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct StepText(raw::Step);
+
+/// Steps that were written like those of a file. The error has the place (RFC 6901, in the list) and what is wrong there.
+pub fn steps(texts: &[StepText]) -> Result<Vec<Step>, (String, String)> {
+    let mut steps = Vec::with_capacity(texts.len());
+    for (n, StepText(step)) in texts.iter().enumerate() {
+        let mut gates = Vec::with_capacity(step.gates.len());
+        for (at, text) in step.gates.iter().enumerate() {
+            gates.push(gate(text).map_err(|what| (format!("/{n}/gates/{at}"), what))?);
+        }
+        steps.push(Step { share: step.share.0, hold: step.hold.map(|hold| hold.0), gates });
+    }
+    Ok(steps)
+}
 
 impl Checker<'_> {
     /// The plans of the file, and the shipped one, where the file has no `default` of its own.

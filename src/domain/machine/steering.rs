@@ -211,10 +211,15 @@ impl Machine {
         words: String,
         effects: &mut Vec<Effect>,
     ) {
+        if let Err(refusal) = self.fresh(order) {
+            return effects.push(Effect::Answer(order.ticket, Err(refusal)));
+        }
         let candidate = self.candidate();
         let before = self.state.split;
         let concerns = entry.is_none_or(|entry| entry == candidate) && self.state.split.share(candidate) != Share::NONE;
-        effects.push(Effect::Tell(Note::Signal { actor: order.actor.clone(), critical, entry, detail: words.clone() }));
+        if !order.dry_run {
+            effects.push(Effect::Tell(Note::Signal { actor: order.actor.clone(), critical, entry, detail: words.clone() }));
+        }
         let fired = Fired::new(Trigger::Signal, words);
         if critical && concerns && !order.dry_run {
             if self.rollout().is_some_and(Rollout::is_running) {
