@@ -3,13 +3,15 @@
 //!
 //! `SEEDS=10000 cargo test --release --test simulation` runs more of it; a seed that fails is named, and `SEED=n` runs it alone.
 
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use dualgate::domain::judge::{self, Calls, Faulty, Figures, Reaction, Reactions, Times, Verdict};
 use dualgate::domain::machine::{
-    Authority, Brake, Change, Command, Durable, Effect, EndpointSpec, EntrySpec, Event, Found, Leave, Machine, Note, Order,
-    Refusal, Rules, Start, Ticket,
+    Authority, Brake, Command, Durable, Effect, EndpointSpec, EntrySpec, Event, Found, Leave, Machine, Note, Order, Refusal,
+    Rules, Start, Ticket,
 };
 use dualgate::domain::rollout::{Kept, Phase as RolloutPhase, Rollout, Wanted};
 use dualgate::domain::{Entry, Gate, Moment, PerEntry, Phase, Plan, Salt, Share, Split, Standing, Step, Thresholds};
@@ -507,7 +509,6 @@ impl World {
         if let Some(Effect::Answer(_, Err(Refusal::Rollout(_)))) = effects.first() {
             assert_eq!(old, new, "{said}refused, and changed");
         }
-        let _: Option<Change> = None;
     }
 
     fn said(&self) -> String {

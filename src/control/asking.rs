@@ -1,7 +1,8 @@
 //! What a rollout asks of the world outside: gates, and business metrics. Answers come back as mail.
 
 use super::charge::Charge;
-use super::conductor::{Conductor, Mail};
+use super::conductor::Conductor;
+use super::mail::Mail;
 use super::outreach::{gates, metrics};
 use crate::domain::Gate;
 use crate::domain::judge::{Finding, MetricRule, Trigger};

@@ -1,32 +1,28 @@
 //! The actor: mailbox and ticks in, effects out.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
 
 use super::charge::Charge;
-use super::import::{AllStates, Imported};
-use super::keeping::Writing;
+use super::checks::check_for_ever;
+use super::mail::Mail;
 use super::outreach::{Client, Notifier};
-use super::records::Written;
 use super::reload::{Loaded, Wanted};
 use super::resolve::{self, Resolver};
 use super::telling;
-use super::{Audit, By, Checked, EventLog, Evictions, Handle, OrderError, Records, Status};
+use super::{Audit, By, Checked, EventLog, Evictions, Handle, OrderError, Records};
 use crate::config;
-use crate::domain::machine::{Change, Command, Durable, Effect, EndpointSpec, Event, Note, Order, Ticket};
-use crate::domain::{Entry, Moment, Phase};
+use crate::domain::machine::{Change, Command, Effect, Event, Note, Order, Ticket};
+use crate::domain::{Moment, Phase};
 use crate::live::{Publisher, ServiceView, Snapshot, Store, StoreError, cell};
 use crate::mcp::SealKeys;
 use crate::telemetry::clock::Clock;
 use crate::tls::Connector;
 use crate::upstream::Endpoint;
-use crate::upstream::probe::{Finding, Prober};
+use crate::upstream::probe::Finding;
 
 /// Messages that wait for the actor.
 const MAILBOX: usize = 4096;
@@ -44,40 +40,6 @@ const EVICT_EVERY: u64 = 4;
 
 /// Session counts are swept every so many ticks.
 const SWEEP_EVERY: u64 = 240;
-
-/// What comes into the mailbox.
-pub(super) enum Mail {
-    /// Somebody wants a change.
-    Order { service: String, command: Command, by: By, reply: oneshot::Sender<Result<Change, OrderError>> },
-    /// Somebody wants the states of all services,
-    Export { reply: oneshot::Sender<AllStates> },
-    /// or to put such states in force.
-    Import { states: BTreeMap<String, Durable>, by: By, reply: oneshot::Sender<Imported> },
-    /// Somebody wants to know.
-    Look { service: String, reply: oneshot::Sender<Option<Box<Status>>> },
-    /// A check ended.
-    Checked(Checked, Finding),
-    /// Traffic met one failure after the other.
-    Suspected(Checked),
-    /// A host was looked up.
-    Resolved { service: usize, entry: Entry, endpoint: EndpointSpec, answer: Result<Vec<IpAddr>, String> },
-    /// A save ended.
-    Saved { service: usize, revision: u64, failure: Option<String>, writing: Writing },
-    /// A brake was written, or its bound ran out.
-    Braked { service: usize, revision: u64, written: bool },
-    /// A batch of pins was written, or not.
-    PinsKept { service: usize, failure: Option<StoreError>, writing: Writing },
-    /// A gate has answered.
-    Answered { service: usize, number: u64, passed: bool, detail: String },
-    /// A business metric was read, or not.
-    Read { service: usize, metric: String, reading: Result<f64, String> },
-    /// A record was written, or not.
-    RecordKept { service: usize, written: Box<Written>, writing: Writing },
-    /// There is another configuration.
-    Configure { services: Vec<Wanted>, loaded: Vec<Loaded>, reply: oneshot::Sender<()> },
-    /// What has not been written yet should be now.
-    KeepPins { reply: oneshot::Sender<()> },
-}
 
 /// What the actor needs to start.
 pub struct Setup {
@@ -416,36 +378,4 @@ impl Conductor {
             charge.pins.sweep(now);
         }
     }
-}
-
-/// Checks an endpoint every interval until aborted; the first check runs at once.
-fn check_for_ever(
-    service: usize,
-    entry: Entry,
-    endpoint: Arc<Endpoint>,
-    config: &config::Service,
-    own_box: mpsc::WeakSender<Mail>,
-) -> AbortHandle {
-    let health = config.health.clone();
-    let task = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(health.interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let checked = Checked { service, entry, endpoint: endpoint.id };
-        let mut suspicions = endpoint.suspicions();
-        let mut prober = Prober::new(endpoint, health);
-        loop {
-            let mail = tokio::select! {
-                _ = ticks.tick() => Mail::Checked(checked.clone(), prober.check().await),
-                changed = suspicions.changed() => match changed {
-                    Ok(()) => Mail::Suspected(checked.clone()),
-                    Err(_) => return,
-                },
-            };
-            let Some(own_box) = own_box.upgrade() else { return };
-            if own_box.send(mail).await.is_err() {
-                return;
-            }
-        }
-    });
-    task.abort_handle()
 }

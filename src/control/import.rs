@@ -7,8 +7,9 @@ use tokio::sync::oneshot;
 
 use super::audit::Refused;
 use super::charge::Charge;
-use super::conductor::{Conductor, Mail};
+use super::conductor::Conductor;
 use super::keeping::Writing;
+use super::mail::Mail;
 use super::{By, Handle, OrderError};
 use crate::domain::machine::{Change, Command, Durable, Effect, Event, Order, Ticket};
 use crate::live::Saving;

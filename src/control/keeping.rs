@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::conductor::{Conductor, Mail};
+use super::conductor::Conductor;
+use super::mail::Mail;
 use crate::domain::machine::{Brake, Durable};
 use crate::domain::{Moment, Retry};
 use crate::live::StoreError;

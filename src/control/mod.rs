@@ -19,11 +19,13 @@ use crate::upstream::probe::Finding;
 mod asking;
 mod audit;
 mod charge;
+mod checks;
 mod conductor;
 mod configuration;
 mod events;
 mod import;
 mod keeping;
+mod mail;
 pub mod outreach;
 mod recent;
 mod record;
@@ -51,7 +53,7 @@ pub use rotation::{KEY_FILE, Rotated, Rotation, RotationError};
 pub use start::start_by;
 
 use audit::Refused;
-use conductor::Mail;
+use mail::Mail;
 
 /// Evictions that are in force where the machine has none; those of the one service of a test.
 pub type Evictions = Arc<ArcSwap<PerEntry<Option<Eviction>>>>;

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::conductor::{Conductor, Mail};
+use super::conductor::Conductor;
 use super::keeping::Writing;
+use super::mail::Mail;
 use super::record::Record;
 use crate::domain::Retry;
 use crate::domain::rollout::Rollout;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::conductor::Mail;
+use super::mail::Mail;
 use crate::domain::machine::{EndpointSpec, Machine, Resolve};
 use crate::domain::{Entry, PerEntry};
 

@@ -28,7 +28,7 @@ impl Checker<'_> {
             on_drain,
             drain_deadline: self.positive(&key("drain_deadline"), or(raw.drain_deadline, 600_000)),
             rollback_deadline: or(raw.rollback_deadline, 30_000),
-            rollback_pace: or(raw.rollback_pace, 30_000),
+            rollback_pace: or(raw.rollback_pace, 25_000),
         }
     }
 

@@ -316,7 +316,7 @@ fn sessions_and_records_have_their_defaults_and_take_what_is_written() {
         let one = sessions(more);
         [one.drain_deadline, one.rollback_deadline, one.rollback_pace].map(|span| span.as_secs())
     };
-    assert_eq!((sessions("").on_drain, seconds("")), (OnDrain::Rehome, [600, 30, 30]));
+    assert_eq!((sessions("").on_drain, seconds("")), (OnDrain::Rehome, [600, 30, 25]));
     let all = "[service.sessions]\non_drain = \"end\"\nrollback_deadline = \"0s\"\nrollback_pace = \"5s\"";
     assert_eq!((sessions(all).on_drain, seconds(all)), (OnDrain::End, [600, 0, 5]));
     let leave = |more: &str| loaded(more).services[0].rules.leave;

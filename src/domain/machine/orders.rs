@@ -139,7 +139,14 @@ impl Machine {
     }
 
     /// Candidate to 0, in force before anything else: by hand, by a trigger, or called off, and then it is not condemned.
-    pub(super) fn revert(&mut self, now: Moment, order: &Order, fired: Option<Fired>, condemns: bool, effects: &mut Vec<Effect>) {
+    pub(super) fn revert(
+        &mut self,
+        now: Moment,
+        order: &Order,
+        fired: Option<&Fired>,
+        condemns: bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let candidate = self.candidate();
         let mut change = self.change_to(Split::giving(candidate, Share::NONE));
         let mut next = self.next_state();
@@ -150,7 +157,7 @@ impl Machine {
         }
         change.changed = true;
         change.revision = next.revision;
-        let trigger = match &fired {
+        let trigger = match fired {
             Some(fired) => fired.trigger.as_str(),
             None if condemns => "operator",
             None => "abort",
@@ -159,7 +166,7 @@ impl Machine {
         let note = Note::rollback(order, candidate, &change, trigger, running.map(|rollout| rollout.id.clone()));
         let reason = order.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
         let (wall, actor) = (self.wall(now), &order.actor);
-        let turned = running.map(|rollout| match (condemns, &fired) {
+        let turned = running.map(|rollout| match (condemns, fired) {
             (true, Some(fired)) => rollout.taken_back(wall, Some(fired.clone()), fired.to_string()),
             (true, None) => rollout.taken_back(wall, None, format!("rolled back by {actor}{reason}")),
             (false, _) => rollout.called_off(wall, format!("aborted by {actor}{reason}")),

@@ -112,7 +112,7 @@ impl Machine {
             match effect {
                 rollout::Effect::Enter(step) => self.enter(now, order, step, effects),
                 rollout::Effect::Promote => self.promote(now, &self.own_order(None), "the soak is over".to_owned(), effects),
-                rollout::Effect::Back(fired) => self.take_back(now, fired, effects),
+                rollout::Effect::Back(fired) => self.take_back(now, &fired, effects),
                 rollout::Effect::Keep => self.owe_a_save(),
                 rollout::Effect::Hold => self.hold_still(now, effects),
                 rollout::Effect::Ask { number, gate } => effects.push(Effect::Ask { number, gate }),
@@ -196,7 +196,7 @@ impl Machine {
     }
 
     /// The candidate to 0, now, by a trigger.
-    pub(super) fn take_back(&mut self, now: Moment, fired: Fired, effects: &mut Vec<Effect>) {
+    pub(super) fn take_back(&mut self, now: Moment, fired: &Fired, effects: &mut Vec<Effect>) {
         let order = self.own_order(Some(fired.to_string()));
         self.revert(now, &order, Some(fired), true, effects);
     }
@@ -267,8 +267,11 @@ impl Machine {
 }
 
 impl Leave {
+    /// What a session has begun when its time comes may take so long.
+    pub const LAST_CALLS: Duration = Duration::from_secs(5);
+
     /// The time in which sessions have to leave after a rollback; none: they may stay.
     pub fn time(&self) -> Option<Duration> {
-        self.ends.then(|| self.deadline.saturating_add(self.pace))
+        self.ends.then(|| self.deadline.saturating_add(self.pace).saturating_add(Self::LAST_CALLS))
     }
 }

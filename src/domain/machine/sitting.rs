@@ -23,7 +23,7 @@ pub struct Leave {
 
 impl Default for Leave {
     fn default() -> Self {
-        Self { ends: true, deadline: Duration::from_secs(30), pace: Duration::from_secs(30) }
+        Self { ends: true, deadline: Duration::from_secs(30), pace: Duration::from_secs(25) }
     }
 }
 
@@ -155,7 +155,8 @@ impl Machine {
         let condemned = self.state.condemned[entry].as_ref()?;
         let Leave { ends, deadline, pace } = self.rules.leave;
         let from = self.leaving_since[entry].filter(|_| ends)?.plus(deadline);
-        Some(Eviction { from, over: pace, cut: from.plus(pace), before_revision: condemned.revision })
+        let cut = from.plus(pace).plus(Leave::LAST_CALLS);
+        Some(Eviction { from, over: pace, cut, before_revision: condemned.revision })
     }
 
     /// What is left on a candidate that was taken back, as it was counted.

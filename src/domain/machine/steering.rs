@@ -227,7 +227,7 @@ impl Machine {
             } else if self.rules.judge.reactions.signal == Reaction::Rollback
                 && self.standing(candidate.other()) != Standing::Down
             {
-                self.take_back(now, fired, effects);
+                self.take_back(now, &fired, effects);
             }
         }
         let change = Change { old: before, changed: before != self.state.split, ..self.change_to(self.state.split) };

@@ -215,11 +215,11 @@ impl World {
         }
     }
 
-    /// One client that gets every call wrong, in one session on each entry.
+    /// One client that gets every call wrong, in one session.
     pub fn one_that_errs(&self, pause: Duration) {
         let (stop, url) = (self.stop.clone(), format!("http://127.0.0.1:{}/mcp", self.ports[0]));
         let client = async move {
-            let client = Client::at(&url).with("x-api-key", "the-one");
+            let client = Client::at(&url);
             while !stop.load(Ordering::Relaxed) {
                 let Some(session) = client.try_open().await else { continue };
                 while !stop.load(Ordering::Relaxed) && session.try_post(&call(1, "wrong")).await.is_some() {

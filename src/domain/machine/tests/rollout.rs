@@ -25,6 +25,8 @@ fn start(ticket: u64, plan: Plan) -> Event {
     order(ticket, Command::Start(Box::new(start)))
 }
 
+type Answers = Vec<(Ticket, Result<Change, Refusal>)>;
+
 /// Both entries up, and traffic that is well.
 struct Case {
     machine: Machine,
@@ -63,13 +65,13 @@ impl Case {
         self.take(Event::Seen { number: watching.number, candidate: figures(), stable: figures() });
     }
 
-    fn take(&mut self, event: Event) -> (Vec<(Ticket, Result<Change, Refusal>)>, Vec<Effect>) {
+    fn take(&mut self, event: Event) -> (Answers, Vec<Effect>) {
         let effects = self.machine.step(at(self.now), event);
         let told = effects.clone();
         (self.settle(effects), told)
     }
 
-    fn settle(&mut self, effects: Vec<Effect>) -> Vec<(Ticket, Result<Change, Refusal>)> {
+    fn settle(&mut self, effects: Vec<Effect>) -> Answers {
         let mut answers = Vec::new();
         let mut todo: VecDeque<Effect> = effects.into();
         while let Some(effect) = todo.pop_front() {
