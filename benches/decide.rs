@@ -181,21 +181,30 @@ mod session {
 #[divan::bench_group(sample_size = 500)]
 mod tally {
     use super::*;
+    use dualgate::upstream::Ended;
+
+    /// A request that calls no tool, which nobody watches.
+    const ENDED: Ended<'static> =
+        Ended { tool: None, outcome: Outcome::Ok, elapsed: Duration::from_micros(300), is_answered: true, client: None };
 
     /// A call of one of so many tools has ended.
     #[divan::bench(args = [1, 20, 200])]
     fn tool_note(bencher: Bencher<'_, '_>, tools: usize) {
         let tally = EntryTally::default();
         let names: Vec<String> = (0..tools).map(|at| format!("search-{at}")).collect();
-        names.iter().for_each(|name| tally.tools().note(name, Outcome::Ok, Duration::ZERO));
+        for name in &names {
+            tally.tools().note(name, Outcome::Ok, Duration::ZERO);
+        }
         let mut names = names.iter().cycle();
-        bencher.bench_local(|| tally.tools().note(names.next().unwrap(), Outcome::Ok, black_box(Duration::from_micros(300))));
+        bencher.bench_local(|| {
+            black_box(tally.tools().note(names.next().unwrap(), Outcome::Ok, black_box(Duration::from_micros(300))).0)
+        });
     }
 
     #[divan::bench]
     fn result_note(bencher: Bencher<'_, '_>) {
         let tally = EntryTally::default();
-        bencher.bench_local(|| black_box(&tally).note_result(black_box(Duration::from_micros(300))));
+        bencher.bench_local(|| black_box(&tally).end(black_box(ENDED)));
     }
 
     /// The same, while another thread does nothing else.
@@ -206,10 +215,10 @@ mod tally {
         let told = stop.clone();
         let busy = std::thread::spawn(move || {
             while !told.load(std::sync::atomic::Ordering::Relaxed) {
-                other.note_result(Duration::from_micros(300));
+                other.end(ENDED);
             }
         });
-        bencher.bench_local(|| black_box(&tally).note_result(black_box(Duration::from_micros(300))));
+        bencher.bench_local(|| black_box(&tally).end(black_box(ENDED)));
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         busy.join().unwrap();
     }
