@@ -166,12 +166,12 @@ fn of_refusal(refusal: &Refusal, detail: String) -> Problem {
         Refusal::EntryInUse { entry, .. } => of(kinds::ENTRY_IN_USE)
             .hint(format!("deploy to {}, or set the share of {entry} to 0 first, or --force (\"force\": true)", entry.other())),
         Refusal::EndpointOfBoth { .. } => of(kinds::ENDPOINT_OF_BOTH).at("/endpoints"),
-        Refusal::Rollout(refused) => of_rollout(refused, detail),
+        Refusal::Rollout(refused) => of_rollout(refused, &detail),
     }
 }
 
-fn of_rollout(refused: &Refused, detail: String) -> Problem {
-    let of = |kind: &'static Kind| Problem::new(kind, detail.clone());
+fn of_rollout(refused: &Refused, detail: &str) -> Problem {
+    let of = |kind: &'static Kind| Problem::new(kind, detail);
     match refused {
         Refused::None { .. } => {
             of(kinds::NO_SUCH_ROLLOUT).hint("GET …/rollout shows the last one, …/records all that there were")

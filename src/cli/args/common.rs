@@ -95,6 +95,12 @@ impl Common {
         self.timeout
     }
 
+    /// The same, for calls that are not to be waited for.
+    #[must_use]
+    pub fn without_wait(&self) -> Self {
+        Self { wait: false, ..self.clone() }
+    }
+
     /// Whether there is a person to ask, who does not want to be left alone.
     pub fn can_ask(&self) -> bool {
         !self.yes && io::stdin().is_terminal() && io::stderr().is_terminal()
