@@ -1,23 +1,22 @@
 //! What can be asked on the command line. The doc comments are the help.
 
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use super::failure::{Exit, Failure};
-use crate::config;
 use crate::domain::{Entry, Split};
 
+mod common;
 mod notify;
 mod operate;
 mod plan;
 mod records;
 mod rollout;
 
+use common::positive;
+pub use common::{Common, Output};
 pub use notify::{NotifyArgs, NotifyCommand, NotifyTestArgs};
 pub use operate::{
     AuditArgs, AuditCommand, AuditVerifyArgs, CompletionsArgs, DrainArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs,
@@ -29,9 +28,6 @@ pub use rollout::{
     AdvanceArgs, ApproveArgs, MonitorArgs, PromoteArgs, RolloutArgs, RolloutCommand, RolloutPlainArgs, RolloutStartArgs,
     SeverityWord, SignalArgs,
 };
-
-/// Where nobody says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 const EXITS: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 invalid configuration or plan, 4 not found, 5 conflict or stale, 6 denied,
@@ -294,114 +290,6 @@ pub enum TokenCommand {
     New,
 }
 
-/// The form of the data on stdout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Table,
-    /// For programs: what the admin API answered.
-    Json,
-}
-
-/// What every command understands that talks to the admin API, so that a script can pass one set
-/// of flags to all of them. Those about changes mean nothing to a command that changes nothing.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Common options")]
-pub struct Common {
-    /// The service [default: the only one].
-    #[arg(long, value_name = "NAME", env = "DUALGATE_SERVICE")]
-    service: Option<String>,
-    /// Where the admin API is.
-    #[arg(long, value_name = "URL", env = "DUALGATE_ADMIN_URL", default_value = "http://127.0.0.1:9900")]
-    pub admin_url: String,
-    /// Roots for an https:// admin URL, PEM [default: the system's].
-    #[arg(long, value_name = "FILE", env = "DUALGATE_ADMIN_CA")]
-    pub admin_ca: Option<PathBuf>,
-    /// Client certificate for an https:// admin URL, PEM.
-    #[arg(long, value_name = "FILE", env = "DUALGATE_ADMIN_CERT")]
-    pub admin_cert: Option<PathBuf>,
-    /// Its key, PEM.
-    #[arg(long, value_name = "FILE", env = "DUALGATE_ADMIN_KEY")]
-    pub admin_key: Option<PathBuf>,
-    /// File with the admin token [default: admin-token in the state directory].
-    #[arg(long, value_name = "FILE", env = "DUALGATE_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-    /// Form of the data on stdout.
-    #[arg(short, long, env = "DUALGATE_OUTPUT", value_enum, default_value = "table")]
-    pub output: Output,
-    /// Until it is true: the API answers, a change is on disk, a check passes.
-    #[arg(long, env = "DUALGATE_WAIT", value_parser = FalseyValueParser::new())]
-    pub wait: bool,
-    /// For each call, each check, and all of a wait [default: 30s; for a rollout as long as it takes].
-    #[arg(long, value_name = "TIME", env = "DUALGATE_TIMEOUT", value_parser = positive)]
-    timeout: Option<Duration>,
-    /// Changes: why, for the audit.
-    #[arg(long, value_name = "TEXT", env = "DUALGATE_REASON")]
-    pub reason: Option<String>,
-    /// Changes: who, for the audit, beside the address [default: the user's name].
-    #[arg(long, value_name = "NAME", env = "DUALGATE_ACTOR", value_parser = actor)]
-    actor: Option<String>,
-    /// Changes: only if this is still the revision.
-    #[arg(long, value_name = "REV", env = "DUALGATE_IF_MATCH", value_parser = revision)]
-    pub if_match: Option<u64>,
-    /// Changes: do not ask.
-    #[arg(long, env = "DUALGATE_YES", value_parser = FalseyValueParser::new())]
-    pub yes: bool,
-    /// Changes: only say what would happen.
-    #[arg(long, env = "DUALGATE_DRY_RUN", value_parser = FalseyValueParser::new())]
-    pub dry_run: bool,
-}
-
-impl Common {
-    /// The service, where one is named; an empty variable names none.
-    pub fn service(&self) -> Option<&str> {
-        self.service.as_deref().filter(|name| !name.is_empty())
-    }
-
-    /// Who says so: the one who is named, or whose shell this is.
-    pub fn actor(&self) -> Option<String> {
-        self.actor.clone().filter(|name| !name.is_empty()).or_else(|| {
-            ["USER", "LOGNAME"]
-                .into_iter()
-                .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty() && actor(name).is_ok()))
-        })
-    }
-
-    /// For each call, each check, and all of a wait.
-    pub fn timeout(&self) -> Duration {
-        self.timeout.unwrap_or(TIMEOUT)
-    }
-
-    /// The same, where somebody has said so.
-    pub fn timeout_given(&self) -> Option<Duration> {
-        self.timeout
-    }
-
-    /// Whether there is a person to ask, who does not want to be left alone.
-    pub fn can_ask(&self) -> bool {
-        !self.yes && io::stdin().is_terminal() && io::stderr().is_terminal()
-    }
-
-    /// Whether programs read what is printed.
-    pub fn json(&self) -> bool {
-        self.output == Output::Json
-    }
-}
-
-/// A duration that is longer than nothing.
-fn positive(text: &str) -> Result<Duration, String> {
-    match config::parse_duration(text)? {
-        Duration::ZERO => Err("must be longer than 0".to_owned()),
-        time => Ok(time),
-    }
-}
-
-fn actor(text: &str) -> Result<String, String> {
-    // Nothing is what an empty variable says, and names nobody.
-    let is_name = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_name { Ok(text.to_owned()) } else { Err("a name is 1 to 64 visible ASCII characters, without spaces".to_owned()) }
-}
-
 fn threads(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "a whole number; 0 is one per core".to_owned())
 }
@@ -412,11 +300,4 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 fn generation(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "a whole number, as `dualgate config history` shows it".to_owned())
-}
-
-/// A revision as `status` prints it, or as an ETag has it, in quotes.
-fn revision(text: &str) -> Result<u64, String> {
-    text.trim_matches('"')
-        .parse()
-        .map_err(|_| format!("`{text}` is not a revision: a whole number, as `dualgate status` shows it"))
 }

@@ -29,6 +29,9 @@ const MOST_READ: usize = 64 << 20;
 /// From one look to the next while something is waited for.
 pub(super) const POLL: Duration = Duration::from_millis(200);
 
+/// Who looks again and again waits so long for a dualgate that has gone: a restart takes less.
+pub(super) const BACK_WITHIN: Duration = Duration::from_secs(10);
+
 /// The admin API as one command sees it.
 pub(super) struct Admin {
     base: String,

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::answers::{EntryState, Service};
 use super::args::MonitorArgs;
-use super::client::{Admin, POLL, segment};
+use super::client::{Admin, BACK_WITHIN, POLL, segment};
 use super::failure::{Exit, Failure};
 use super::print::{Audience, put, say};
 use super::status::the_service;
@@ -34,6 +34,7 @@ pub(super) async fn monitor(args: &MonitorArgs) -> Result<Exit, Failure> {
     let admin = Admin::new(common)?;
     let service = the_service(&admin, common.service()).await?;
     let first = look(&admin, &service).await?;
+    let admin = Admin::new(&common.without_wait())?;
     let mut watch = Watch::begin(&first, args)?;
     let deadline = Instant::now() + args.duration;
     let (mut now, mut said): (Service, Option<(Instant, String)>) = (first, None);
@@ -57,7 +58,7 @@ pub(super) async fn monitor(args: &MonitorArgs) -> Result<Exit, Failure> {
             return watch.end(&now);
         }
         sleep(left.min(POLL)).await;
-        now = look_again(&admin, &service, common.timeout()).await?;
+        now = look_again(&admin, &service).await?;
     }
 }
 
@@ -66,8 +67,8 @@ async fn look(admin: &Admin, service: &str) -> Result<Service, Failure> {
 }
 
 /// A dualgate that is restarted is back soon; one that is not watches nothing.
-async fn look_again(admin: &Admin, service: &str, patience: Duration) -> Result<Service, Failure> {
-    let until = Instant::now() + patience;
+async fn look_again(admin: &Admin, service: &str) -> Result<Service, Failure> {
+    let until = Instant::now() + BACK_WITHIN;
     loop {
         match look(admin, service).await {
             Err(failure) if failure.is_of_the_way() && Instant::now() < until => sleep(POLL).await,

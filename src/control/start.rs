@@ -11,9 +11,11 @@ pub fn start_by(plan: Plan, to: Option<Entry>, force: bool) -> Command {
 }
 
 impl Conductor {
-    /// With the id and the salt, where a rollout is to begin. An id is never given twice: the revision grows with every change.
+    /// With the id and the salt, where a rollout is to begin that has none yet. An id is never given twice: the revision grows with every change.
     pub(super) fn named(&self, at: usize, mut command: Command) -> Command {
-        if let Command::Start(start) = &mut command {
+        if let Command::Start(start) = &mut command
+            && start.id.is_empty()
+        {
             let (service, state) = (&self.charges[at].config.name, self.charges[at].machine.state());
             start.id = format!("{}-{}", compact(&wall_time()), state.revision + 1);
             start.salt = self.keys.salt(service, state.epoch + 1);

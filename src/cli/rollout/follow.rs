@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::answers::{Rollout, Turn};
 use super::{look, segment, show};
 use crate::cli::args::Common;
-use crate::cli::client::{Admin, POLL};
+use crate::cli::client::{Admin, BACK_WITHIN, POLL};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::print::{put, say};
 
@@ -23,7 +23,9 @@ struct Told {
 
 /// Follows a rollout to its end, and says every turn of it. A candidate that was taken back is an end, also while its sessions
 /// are still leaving. One that stands still is waited for: somebody may let it go on.
-pub(super) async fn until_over(admin: &Admin, service: &str, begun: &Rollout, common: &Common) -> Result<Exit, Failure> {
+pub(super) async fn until_over(service: &str, begun: &Rollout, common: &Common) -> Result<Exit, Failure> {
+    // What cannot be reached is tried again here, and for less long than at the start.
+    let admin = Admin::new(&common.without_wait())?;
     let deadline = Instant::now() + common.timeout_given().unwrap_or(FOR_EVER);
     let mut told = Told::default();
     let mut now = begun.clone();
@@ -39,7 +41,7 @@ pub(super) async fn until_over(admin: &Admin, service: &str, begun: &Rollout, co
             return Err(late(&now, common));
         }
         sleep(POLL).await;
-        now = match timeout_at(deadline, look_again(admin, service, common)).await {
+        now = match timeout_at(deadline, look_again(&admin, service)).await {
             Ok(found) => found?,
             Err(_) => return Err(late(&now, common)),
         };
@@ -50,9 +52,9 @@ pub(super) async fn until_over(admin: &Admin, service: &str, begun: &Rollout, co
     }
 }
 
-/// A dualgate that is restarted is back soon, with the same rollout; one that is not, is not waited for longer than a call is.
-async fn look_again(admin: &Admin, service: &str, common: &Common) -> Result<Rollout, Failure> {
-    let patience = Instant::now() + common.timeout();
+/// A dualgate that is restarted is back soon, with the same rollout; one that is not is not waited for.
+async fn look_again(admin: &Admin, service: &str) -> Result<Rollout, Failure> {
+    let patience = Instant::now() + BACK_WITHIN;
     let mut is_said = false;
     loop {
         match look(admin, service).await {

@@ -115,7 +115,7 @@ async fn order(admin: &Admin, service: &str, command: &str, body: Value, common:
         return Ok(Exit::Done);
     }
     match (then, &made.rollout) {
-        (Then::Over, Some(rollout)) => follow::until_over(admin, &made.service, rollout, common).await,
+        (Then::Over, Some(rollout)) => follow::until_over(&made.service, rollout, common).await,
         _ => until_durable(admin, &made.service, common).await.map(|()| Exit::Done),
     }
 }
