@@ -15,9 +15,9 @@ const BESIDE: f64 = 1e-3;
 const CLEAR_TOGETHER: f64 = 1e-10;
 const SEEN: f64 = 1e-2;
 /// Beside another time, in which other clients were there.
-const CLEAR_OF_BASELINE: f64 = 1e-7;
+const CLEAR_OF_BASELINE: f64 = 1e-5;
 /// In times, of which it is not known whose they were.
-const CLEAR_IN_TIME: f64 = 1e-7;
+const CLEAR_IN_TIME: f64 = 1e-8;
 /// In a tool: the tools share one chance among them.
 const CLEAR_OF_TOOLS: f64 = 1e-6;
 /// A difference that is no reason to act, and one not to go on.
