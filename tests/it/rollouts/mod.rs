@@ -83,8 +83,11 @@ async fn one_bad_window_does_not_fire() {
 async fn the_bad_arguments_of_one_client_do_not_fire() {
     let world = World::start("judge = { window = \"1s\", triggers = { latency = \"off\", throughput = \"off\" } }").await;
     world.clients(20, 3, Duration::from_millis(40));
+    let rollout = world.start_rollout("99:6s", "60s");
+    world.phase("holding").await;
+    // Born now, so on the candidate.
     world.one_that_errs(Duration::from_millis(3));
-    let said = world.start_rollout("99:6s", "60s").await.unwrap();
+    let said = rollout.await.unwrap();
     assert_eq!(said.code, 0, "{}", code_and_text(&said));
     let service = world.get("").await.unwrap();
     assert!(service["entries"]["secondary"]["requests"]["tool_error"].as_u64().unwrap() > 100, "it was there: {service}");
