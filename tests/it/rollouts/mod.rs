@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::eventually;
 use world::World;
 
+mod going_back;
 mod world;
 
 fn code_and_text(said: &crate::support::Said) -> String {

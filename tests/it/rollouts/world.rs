@@ -39,7 +39,7 @@ impl Manners {
     }
 }
 
-async fn server(manners: Arc<Manners>) -> SocketAddr {
+pub async fn server(manners: Arc<Manners>) -> SocketAddr {
     let born = Arc::new(AtomicU64::new(0));
     scripted(move |head, message| {
         let (manners, born) = (manners.clone(), born.clone());
@@ -143,6 +143,17 @@ impl World {
             (up("primary") && up("secondary")).then_some(())
         })
         .await;
+    }
+
+    /// Where its state is.
+    pub fn state(&self) -> std::path::PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// As by SIGTERM, to its end.
+    pub async fn stop(&self) {
+        let process = self.process.lock().unwrap().take();
+        tokio::task::spawn_blocking(move || process.map(Process::terminate)).await.unwrap();
     }
 
     pub fn kill(&self) {

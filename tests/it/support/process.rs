@@ -30,6 +30,13 @@ impl Process {
         Self(command.spawn().unwrap())
     }
 
+    /// SIGTERM, and the end of it.
+    pub fn terminate(mut self) {
+        let id = self.0.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        self.0.wait().unwrap();
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.0.kill().unwrap();
