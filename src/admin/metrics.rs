@@ -187,6 +187,17 @@ impl Scrape {
             by_trigger.into_iter().map(|(trigger, count)| (vec![view.config.name.clone(), trigger.to_owned()], count as f64))
         });
         counter(out, &names::ROLLBACKS, rollbacks.collect())?;
+        let running = |status: &Status| status.machine.rollout().filter(|rollout| !rollout.is_over()).cloned();
+        let steps = self.statuses.iter().filter_map(|(view, status)| {
+            let rollout = running(status)?;
+            Some((vec![view.config.name.clone(), rollout.phase.as_str().to_owned()], (rollout.step + 1) as f64))
+        });
+        gauge(out, &names::ROLLOUT_STEP, steps.collect())?;
+        let verdicts = self.statuses.iter().filter_map(|(view, status)| {
+            let verdict = format!("{:?}", status.machine.report()?.verdict).to_lowercase();
+            Some((vec![view.config.name.clone(), verdict], 1.0))
+        });
+        gauge(out, &names::VERDICT, verdicts.collect())?;
         gauge(out, &names::REVISION, self.per_service(|_, status| status.machine.state().revision as f64))?;
         gauge(out, &names::DURABLE, self.per_service(|_, status| f64::from(u8::from(status.machine.is_durable()))))?;
         gauge(out, &names::KEY_SKEW, self.per_service(|view, _| view.tally.dominant_key().unwrap_or(0.0)))?;

@@ -35,6 +35,8 @@ metrics! {
     ENDPOINT_UP = "dualgate_endpoint_up" ["service", "entry", "endpoint"] "1 up, 0 down, 0.5 not yet known";
     IN_FLIGHT = "dualgate_requests_in_flight" ["service", "entry", "endpoint"] "Requests and streams that an endpoint holds";
     ROLLBACKS = "dualgate_rollbacks" ["service", "trigger"] "Rollbacks, by what set them off";
+    ROLLOUT_STEP = "dualgate_rollout_step" ["service", "phase"] "Step of the rollout that runs, from 1, by its phase; nothing where none runs; paused and frozen wait for somebody";
+    VERDICT = "dualgate_verdict" ["service", "verdict"] "1 for what the judge thinks of a candidate that has clients: pass, fail or unsure; nothing where none has any";
     REVISION = "dualgate_revision" ["service"] "Revision in force";
     DURABLE = "dualgate_state_durable" ["service"] "1 when the disk has the state in force; 0 needs attention";
     KEY_SKEW = "dualgate_key_dominance" ["service"] "Share of keyed requests that one client key carries, when more than half; else 0";
