@@ -191,7 +191,7 @@ impl Machine {
             Event::Saved { revision, failure } => self.saved(now, revision, failure, &mut effects),
             Event::Braked { revision, written } => self.braked(now, revision, written, &mut effects),
             Event::Configured(rules) => self.configured(now, *rules, &mut effects),
-            Event::Dismissed => self.dismissed(&mut effects),
+            Event::Dismissed => self.dismissed(now, &mut effects),
             Event::Watched { number, baseline } => self.watched(number, *baseline),
             Event::Seen { number, candidate, stable } => self.seen(number, *candidate, *stable),
             Event::Answered { number, passed, detail } => {

@@ -76,9 +76,11 @@ impl Machine {
     }
 
     /// What a service that is taken out of the configuration leaves: nobody waits for its disk any more.
-    pub(super) fn dismissed(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn dismissed(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.state.revision = self.next_state().revision;
         self.overtake(effects);
+        // Its checks and its traffic have ended: nobody knows any more how the candidate is.
+        self.still(now, "the service was taken out of the configuration", effects);
         self.owe_a_save();
         self.save_if_owed(effects);
     }

@@ -8,7 +8,7 @@ use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
 use crate::domain::entry::PerEntry;
 use crate::domain::health::Standing;
-use crate::domain::rollout::{self, Around, Fired, Live, Rollout};
+use crate::domain::rollout::{self, Around, Fired, Live, Phase as At, Rollout};
 use crate::domain::split::{Share, Split};
 
 /// Who is named in the audit where a rollout moves something by itself.
@@ -83,8 +83,33 @@ impl Machine {
         }
     }
 
+    /// The rollout stands still from now on, by something that is not its own doing.
+    pub(super) fn still(&mut self, now: Moment, why: &str, effects: &mut Vec<Effect>) {
+        let Some(rollout) = self.rollout().filter(|rollout| rollout.is_running() && rollout.phase.why() != Some(why)) else {
+            return;
+        };
+        self.state.rollout = Some(Box::new(rollout.overruled(self.wall(now), why.to_owned())));
+        self.live = self.live.still();
+        self.owe_a_save();
+        self.tell_last_turn(effects);
+        self.save_if_owed(effects);
+    }
+
+    /// Another version is in a slot than the one that the rollout is of: what was judged so far says nothing of it.
+    fn still_for_versions(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let moves = |rollout: &&Rollout| matches!(rollout.phase, At::Holding | At::Soaking | At::Gating);
+        let Some(rollout) = self.rollout().filter(moves) else { return };
+        let other = Entry::BOTH.into_iter().find(|entry| self.entry(*entry).version != rollout.versions[*entry]);
+        if let Some(entry) = other {
+            let (was, is) = (&rollout.versions[entry], &self.entry(entry).version);
+            let why = format!("version {is} is in {entry} now, and the rollout is of {was}");
+            self.still(now, &why, effects);
+        }
+    }
+
     /// Looks whether the rollout goes on or back; the last thing in every step.
     pub(super) fn look_at_rollout(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.still_for_versions(now, effects);
         self.conduct(now, rollout::Event::Look, effects);
     }
 
@@ -108,7 +133,9 @@ impl Machine {
         follows: Vec<rollout::Effect>,
         effects: &mut Vec<Effect>,
     ) {
+        let mut owes = false;
         for effect in follows {
+            owes |= matches!(effect, rollout::Effect::Keep | rollout::Effect::Hold);
             match effect {
                 rollout::Effect::Enter(step) => self.enter(now, order, step, effects),
                 rollout::Effect::Promote => self.promote(now, &self.own_order(None), "the soak is over".to_owned(), effects),
@@ -132,7 +159,10 @@ impl Machine {
                 rollout::Effect::Record => self.record(effects),
             }
         }
-        self.save_if_owed(effects);
+        // Not after every look: a disk that refuses would be asked again at once, for ever.
+        if owes {
+            self.save_if_owed(effects);
+        }
     }
 
     fn tell_turn(&self, turn: rollout::Turn, effects: &mut Vec<Effect>) {

@@ -341,3 +341,32 @@ fn a_rollback_that_only_the_brake_has_is_known_after_a_crash_with_what_caused_it
     assert!(rollout.account.fired.as_ref().unwrap().detail.contains("an alert"));
     assert_eq!(machine.state().split.to_string(), "100:0");
 }
+
+#[test]
+fn a_disk_that_refuses_is_not_asked_again_at_once_while_a_rollout_runs() {
+    let mut case = Case::begin(plan(1_000, false), Reaction::Rollback);
+    let effects = case.machine.step(at(case.now), order(5, Command::Steer(Wanted::Pause)));
+    let saved = effects.iter().find_map(|effect| match effect {
+        Effect::Save(state) => Some(state.revision),
+        _ => None,
+    });
+    let effects = case.machine.step(at(case.now), failed(saved.unwrap()));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Save(_))), "{effects:?}");
+    case.now += 60;
+    let effects = case.machine.step(at(case.now), Event::Tick);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Save(_))), "later it is");
+}
+
+#[test]
+fn another_version_by_the_file_and_a_service_that_goes_make_a_rollout_stand_still() {
+    let mut case = Case::begin(plan(1_000, false), Reaction::Rollback);
+    let mut rules = case.machine.rules.clone();
+    rules.entries.secondary = spec("2.1", 3001);
+    case.take(Event::Configured(Box::new(rules)));
+    assert_eq!(case.phase(), "paused");
+    let (answers, _) = case.take(order(5, Command::Steer(Wanted::Resume)));
+    assert!(matches!(&answers[0].1, Err(Refusal::Rollout(Refused::OtherVersion { found, .. })) if found == "2.1"));
+    let mut case = Case::begin(plan(1_000, false), Reaction::Rollback);
+    case.take(Event::Dismissed);
+    assert_eq!(case.phase(), "paused");
+}
