@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use dualgate::domain::judge::{self, Calls, Faulty, Figures, Reaction, Reactions, Times, Verdict};
 use dualgate::domain::machine::{
-    Authority, Brake, Command, Durable, Effect, EndpointSpec, EntrySpec, Event, Found, Leave, Machine, Note, Order, Refusal,
-    Rules, Start, Ticket,
+    Authority, Brake, Command, Durable, Effect, EndpointSpec, EntrySpec, Event, Evidence, Found, Leave, Machine, Note, Order,
+    Refusal, Rules, Start, Ticket,
 };
 use dualgate::domain::rollout::{Kept, Phase as RolloutPhase, Rollout, Wanted};
 use dualgate::domain::{Entry, Gate, Moment, PerEntry, Phase, Plan, Salt, Share, Split, Standing, Step, Thresholds};
@@ -100,6 +100,9 @@ struct World {
     /// Since when the candidate is being taken back.
     back_since: Option<Duration>,
     tickets: u64,
+    /// Orders that wait for their answer.
+    open: std::collections::BTreeSet<u64>,
+    brakes_work: bool,
     ended: std::collections::BTreeMap<String, u64>,
     trace: VecDeque<String>,
     seed: u64,
@@ -175,6 +178,8 @@ impl World {
             held: 0,
             back_since: None,
             tickets: 0,
+            open: std::collections::BTreeSet::new(),
+            brakes_work: true,
             ended: std::collections::BTreeMap::new(),
             trace: VecDeque::new(),
             seed,
@@ -200,7 +205,8 @@ impl World {
         self.now += pause;
         self.change_the_world();
         match self.dice.below(100) {
-            0 => self.crash(),
+            0 if self.dice.one_in(2) => self.crash(),
+            0 => self.configure(),
             1..=8 => self.command(),
             9..=14 => self.answer_or_read(),
             15..=34 => self.arrive(),
@@ -223,6 +229,7 @@ impl World {
         }
         if self.dice.one_in(100) {
             self.disk_works = !self.dice.one_in(3);
+            self.brakes_work = !self.dice.one_in(6);
         }
     }
 
@@ -301,7 +308,10 @@ impl World {
             }
             Some(Way::Brake(brake)) => {
                 let revision = brake.revision;
-                // In place: it works on a full disk.
+                // In place: it works on a full disk, and on none that is dead.
+                if !self.brakes_work {
+                    return self.step(Event::Braked { revision, written: false }, None);
+                }
                 self.disk.brake = Some(serde_json::from_str(&serde_json::to_string(&brake).unwrap()).unwrap());
                 self.step(Event::Braked { revision, written: true }, None);
             }
@@ -336,12 +346,32 @@ impl World {
                 let spec = spec(version, if entry == Entry::Primary { 3000 } else { 3001 });
                 Command::Deploy(dualgate::domain::machine::Deploy { entry, spec, force })
             }
-            _ => Command::Signal { critical: self.dice.one_in(2), entry: None, words: "an alert".into() },
+            _ => Command::Signal(vec![Evidence {
+                critical: self.dice.one_in(2),
+                entry: self.dice.of(&[None, Some(Entry::Primary), Some(Entry::Secondary)]),
+                words: "an alert".into(),
+            }]),
         };
         self.tickets += 1;
+        self.open.insert(self.tickets);
         let (ticket, actor) = (Ticket(self.tickets), self.dice.of(&["ada", "bob", "cid"]).to_owned());
         let order = Order { ticket, actor, reason: Some("why".into()), if_match: None, dry_run: false, command: command.clone() };
         self.step(Event::Ordered(order), Some(command));
+    }
+
+    /// The file has another version, or other rules; or the service goes and comes.
+    fn configure(&mut self) {
+        let mut rules = self.machine.rules().clone();
+        match self.dice.below(4) {
+            0 => {
+                let version = self.dice.of(&["2.0", "2.2"]);
+                rules.entries.secondary = spec(version, 3001);
+            }
+            1 => rules.judge.max_error_rate = self.dice.of(&[0.05, 0.1]),
+            2 => self.step(Event::Dismissed, None),
+            _ => {}
+        }
+        self.step(Event::Configured(Box::new(rules)), None);
     }
 
     /// What has not come to the disk is lost.
@@ -349,6 +379,7 @@ impl World {
         *self.ended.entry("crash".into()).or_default() += 1;
         let before = self.machine.state().clone();
         self.way.clear();
+        self.open.clear();
         let fresh = Durable::first(Split::parse("100:0").unwrap(), 1, Salt::new([1; 16]));
         let rules = self.machine.rules().clone();
         let now = Moment::after_start(self.now);
@@ -358,6 +389,20 @@ impl World {
         self.trace.push_back(format!("crash: {} {:?}", before.split, before.rollout.as_ref().map(|rollout| &rollout.phase)));
         self.machine = machine;
         self.watched = None;
+        let braked = self.disk.brake.as_ref().map_or(0, |brake| brake.sequence);
+        let stands = |rollout: &&Rollout| matches!(rollout.phase, RolloutPhase::Paused { .. });
+        if let Some(found) = self
+            .disk
+            .state
+            .as_ref()
+            .filter(|state| state.sequence > braked)
+            .and_then(|state| state.rollout.as_deref())
+            .filter(|found| found.is_running() && !stands(found))
+            && self.machine.rollout().is_some_and(|rollout| stands(&rollout) && rollout.id == found.id)
+        {
+            let told = effects.iter().any(|effect| matches!(effect, Effect::Tell(Note::Rollout { .. })));
+            assert!(told, "{}it stands still since the restart, and nobody was told", self.said());
+        }
         if let Some(rollout) = self.machine.rollout() {
             assert!(
                 !matches!(rollout.phase, RolloutPhase::Holding | RolloutPhase::Soaking | RolloutPhase::Gating),
@@ -378,6 +423,15 @@ impl World {
             self.trace.pop_front();
         }
         let effects = self.machine.step(Moment::after_start(self.now), event.clone());
+        // Every order is answered, and once.
+        for effect in &effects {
+            if let Effect::Answer(Ticket(number @ 1..), _) = effect {
+                assert!(self.open.remove(number), "{}ticket {number} is answered twice", self.said());
+            }
+        }
+        if self.machine.is_settled() && self.way.iter().all(|way| matches!(way, Way::Ask(_))) && effects.is_empty() {
+            assert!(self.open.is_empty(), "{}nobody answers {:?}", self.said(), self.open);
+        }
         self.hold(&before, &event, command.as_ref(), &effects);
         self.note_back();
         self.take(effects);
@@ -425,6 +479,12 @@ impl World {
             new <= old || matches!(event, Event::Saved { failure: None, .. }),
             "{said}raised before it was durable: {old} {new}"
         );
+
+        // What was stopped does not go on: whatever rises was ordered, or is the next step after the gates of the last.
+        let is_answer = |effect: &Effect| matches!(effect, Effect::Answer(Ticket(1..), Ok(_)));
+        if new > old && !effects.iter().any(is_answer) {
+            assert_eq!(phase(before), Some(RolloutPhase::Gating), "{said}rises by itself");
+        }
 
         // What rises by itself rises by a step, onto a candidate that is up, not condemned, and does not fail.
         let entered = effects

@@ -194,8 +194,8 @@ impl Scrape {
         });
         gauge(out, &names::ROLLOUT_STEP, steps.collect())?;
         let verdicts = self.statuses.iter().filter_map(|(view, status)| {
-            let verdict = format!("{:?}", status.machine.report()?.verdict).to_lowercase();
-            Some((vec![view.config.name.clone(), verdict], 1.0))
+            let verdict = status.machine.report()?.verdict.as_str();
+            Some((vec![view.config.name.clone(), verdict.to_owned()], 1.0))
         });
         gauge(out, &names::VERDICT, verdicts.collect())?;
         gauge(out, &names::REVISION, self.per_service(|_, status| status.machine.state().revision as f64))?;

@@ -18,10 +18,10 @@ use super::{Office, wire};
 use crate::config::{self, StepText, nearest};
 use crate::control::outreach::signals;
 use crate::control::start_by;
-use crate::domain::machine::{Change, Command};
+use crate::domain::machine::{Change, Command, Evidence};
 use crate::domain::plan::{Forecast, INLINE, Plan};
 use crate::domain::rollout::Wanted;
-use crate::domain::{Entry, Severity};
+use crate::domain::{Entry, Severity, Signal};
 
 /// Begins a rollout.
 #[utoipa::path(post, path = "/v1/services/{service}/rollout", params(("service" = String, Path), Options),
@@ -213,17 +213,19 @@ pub(super) async fn signal(
     asked: Asked<SignalBody>,
 ) -> Result<Response, Problem> {
     let payload = serde_json::to_vec(&asked.body.0).map_err(|error| Problem::new(kinds::INVALID_BODY, error.to_string()))?;
-    let signal = signals::parse(&payload, &service).map_err(|what| Problem::new(kinds::INVALID_BODY, what))?;
-    let change = match &signal {
-        Some(signal) => {
-            let words = format!("{}: {}", signal.source, signal.summary);
-            let critical = signal.severity == Severity::Critical;
-            asked.order(&office, &service, Command::Signal { critical, entry: signal.entry, words }, None).await?
-        }
-        None => nothing_said(&office, &service, &asked).await?,
+    let all = signals::parse(&payload, &service).map_err(|what| Problem::new(kinds::INVALID_BODY, what))?;
+    let evidence = |signal: &Signal| Evidence {
+        critical: signal.severity == Severity::Critical,
+        entry: signal.entry,
+        words: format!("{}: {}", signal.source, signal.summary),
     };
+    let change = match all.is_empty() {
+        false => asked.order(&office, &service, Command::Signal(all.iter().map(evidence).collect()), None).await?,
+        true => nothing_said(&office, &service, &asked).await?,
+    };
+    let signal = all.iter().max_by_key(|signal| signal.severity);
     let status = office.control.status(&service).await?;
-    let document = wire::rollout::heard(&service, &change, asked.options.dry_run, &status, signal.as_ref());
+    let document = wire::rollout::heard(&service, &change, asked.options.dry_run, &status, signal);
     Ok(Awaited::change(&service, &change, &asked.options).on(with_etag(change.revision, document)))
 }
 

@@ -38,8 +38,9 @@ impl Conductor {
 
     /// Reads the metrics of a service while a rollout runs, and no longer.
     pub(super) fn follow_metrics(&mut self, at: usize) {
+        let is_served = self.order.contains(&at);
         let charge = &mut self.charges[at];
-        let runs = charge.machine.rollout().is_some_and(Rollout::is_running);
+        let runs = is_served && charge.machine.rollout().is_some_and(Rollout::is_running);
         let wanted = if runs { charge.machine.rules().judge.metrics.as_slice() } else { &[] };
         if charge.readings.rules == wanted {
             return;

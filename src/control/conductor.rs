@@ -35,9 +35,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// Pins are journalled every so many ticks: a crash loses those of the last second at most.
 const KEEP_PINS_EVERY: u64 = 2;
 
-/// Sessions that are to be ended are counted as such every so many ticks.
-const EVICT_EVERY: u64 = 4;
-
 /// Session counts are swept every so many ticks.
 const SWEEP_EVERY: u64 = 240;
 
@@ -165,10 +162,6 @@ impl Conductor {
                     self.tend_records(count);
                     if count.is_multiple_of(KEEP_PINS_EVERY) {
                         (0..self.charges.len()).for_each(|at| self.keep_pins(at));
-                    }
-                    if count.is_multiple_of(EVICT_EVERY) {
-                        let now = self.clock.now().since(Moment::default());
-                        self.charges.iter().for_each(|charge| charge.end_sessions(now));
                     }
                     if count.is_multiple_of(SWEEP_EVERY) {
                         self.sweep();

@@ -70,6 +70,10 @@ impl Conductor {
 
     /// Shows the judge what a window was like that is over, and counts who is left on a candidate that was taken back.
     pub(super) fn show(&mut self, at: usize) {
+        // What is configured no more has no traffic, and nobody to ask.
+        if !self.order.contains(&at) {
+            return;
+        }
         self.follow_case(at);
         let now = self.clock.now();
         let charge = &mut self.charges[at];

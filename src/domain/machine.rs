@@ -45,7 +45,7 @@ use reload::Dropped;
 use sitting::Sitting;
 use watch::Watched;
 
-pub use command::{Change, Command, Deploy, Order, Refusal, Start, Ticket};
+pub use command::{Change, Command, Deploy, Evidence, Order, Refusal, Start, Ticket};
 pub use durable::{Brake, Braked, Condemned, Durable, EndpointSpec, EntrySpec, Found, Resolve};
 pub use event::{Effect, Event};
 pub use note::Note;
@@ -166,7 +166,8 @@ impl Machine {
             origin,
         };
         machine.restore_leaving(now);
-        machine.restore_rollout(now);
+        let mut restored = Vec::new();
+        machine.restore_rollout(now, &mut restored);
         for entry in Entry::BOTH {
             machine.look_anew(entry);
             machine.checks[entry] = machine.fresh_checks(entry);
@@ -176,7 +177,7 @@ impl Machine {
         machine.save_if_owed(&mut effects);
         machine.note_leaving_since(now);
         machine.sit();
-        machine.record(&mut effects);
+        effects.append(&mut restored);
         (machine, effects)
     }
 

@@ -362,6 +362,11 @@ fn slot_bytes(brake: &Brake) -> serde_json::Result<Vec<u8>> {
         brake.overlay = None;
         text = serde_json::to_string(&brake)?;
     }
+    if text.len() + 80 > SLOT {
+        // Better without its words than over the neighbour.
+        brake.rollout = None;
+        text = serde_json::to_string(&brake)?;
+    }
     Ok(format!("{} {} {text}\n", checksum(&text), text.len()).into_bytes())
 }
 

@@ -103,6 +103,8 @@ fn end(now: &Rollout) -> Option<Result<Exit, Failure>> {
             format!("rollout {}: {} {} was taken back: {cause}", now.id, now.candidate, now.versions[now.candidate])
         }
         "aborted" => format!("rollout {} was called off: {why}", now.id),
+        // A trigger has fired: whoever waits for the end has to decide first.
+        "frozen" => format!("rollout {} is frozen at step {} of {}: {why}", now.id, now.step, now.of),
         _ => return None,
     };
     Some(Err(Failure::new(Exit::Aborted, failure).with_hint(format!("the record: dualgate rollout show {}", now.id))))

@@ -21,8 +21,8 @@ const MOST_ALERTS: usize = 1000;
 /// What is right, for who sends something else.
 const EXPECTED: &str = r#"like {"severity": "critical", "source": "checkout", "summary": "orders have stopped"} (severity critical, warning or info; entry, if any, primary or secondary), or Alertmanager's webhook, version "4""#;
 
-/// What a payload says about a service: the worst of it, or nothing.
-pub fn parse(payload: &[u8], service: &str) -> Result<Option<Signal>, String> {
+/// What a payload says about a service: of each entry that is meant, and of those that name none, the worst.
+pub fn parse(payload: &[u8], service: &str) -> Result<Vec<Signal>, String> {
     if payload.len() > MOST_PAYLOAD {
         return Err(format!("the payload has {} bytes: at most {MOST_PAYLOAD}", payload.len()));
     }
@@ -32,14 +32,18 @@ pub fn parse(payload: &[u8], service: &str) -> Result<Option<Signal>, String> {
         return Err(wrong("a signal is an object".to_owned()));
     }
     if document.get("alerts").is_none() {
-        return Generic::deserialize(document).map_err(|error| wrong(error.to_string()))?.signal().map(Some).map_err(wrong);
+        return Generic::deserialize(document)
+            .map_err(|error| wrong(error.to_string()))?
+            .signal()
+            .map(|one| vec![one])
+            .map_err(wrong);
     }
     if document["version"] != "4" {
         let version = brief(&document["version"].to_string());
         return Err(wrong(format!("`alerts` with version {version}: of Alertmanager's webhook, version \"4\" is understood")));
     }
     let group = Group::deserialize(document).map_err(|error| wrong(format!("Alertmanager's webhook: {error}")))?;
-    group.signal(service)
+    group.signals(service)
 }
 
 #[derive(Deserialize)]
@@ -87,21 +91,31 @@ struct Alert {
 }
 
 impl Group {
-    fn signal(&self, service: &str) -> Result<Option<Signal>, String> {
+    /// The worst of each entry that is meant, and of those that name none.
+    fn signals(&self, service: &str) -> Result<Vec<Signal>, String> {
         if self.alerts.len() > MOST_ALERTS {
             return Err(format!("{} alerts: at most {MOST_ALERTS} (max_alerts of webhook_config)", self.alerts.len()));
         }
-        let mut worst: Option<Signal> = None;
+        let (mut worst, mut wrong) = (Vec::<Signal>::new(), Vec::new());
         for alert in self.alerts.iter().filter(|alert| alert.status == "firing") {
             if self.label(alert, "dualgate_service").is_some_and(|meant| meant != service) {
                 continue;
             }
-            let signal = self.one(alert)?;
-            if worst.as_ref().is_none_or(|worst| worst.severity < signal.severity) {
-                worst = Some(signal);
+            let signal = match self.one(alert) {
+                Ok(signal) => signal,
+                // One label that is wrong must not cost what the others say.
+                Err(what) => {
+                    wrong.push(what);
+                    continue;
+                }
+            };
+            match worst.iter_mut().find(|known| known.entry == signal.entry) {
+                Some(known) if known.severity < signal.severity => *known = signal,
+                Some(_) => {}
+                None => worst.push(signal),
             }
         }
-        Ok(worst)
+        if worst.is_empty() && !wrong.is_empty() { Err(wrong.join("; ")) } else { Ok(worst) }
     }
 
     fn one(&self, alert: &Alert) -> Result<Signal, String> {
@@ -172,14 +186,28 @@ mod tests {
     }
 
     fn signal(payload: &[u8]) -> Option<Signal> {
-        parse(payload, "notes").unwrap()
+        parse(payload, "notes").unwrap().into_iter().next()
+    }
+
+    #[test]
+    fn of_each_entry_the_worst_is_heard_and_a_wrong_label_costs_its_own_alert_alone() {
+        let alerts = json!([
+            alert("firing", &json!({ "severity": "critical", "dualgate_entry": "primary" }), "disk"),
+            alert("firing", &json!({ "severity": "critical", "dualgate_entry": "Canary" }), "who?"),
+            alert("firing", &json!({ "severity": "critical", "dualgate_entry": "secondary" }), "errors"),
+        ]);
+        let heard = parse(&group(&alerts), "notes").unwrap();
+        let said: Vec<_> = heard.iter().map(|one| (one.entry, one.summary.as_str())).collect();
+        assert_eq!(said, [(Some(Entry::Primary), "disk"), (Some(Entry::Secondary), "errors")]);
+        let wrong = json!([alert("firing", &json!({ "severity": "critical", "dualgate_entry": "Canary" }), "who?")]);
+        assert!(parse(&group(&wrong), "notes").unwrap_err().contains("`Canary` is not an entry"));
     }
 
     #[test]
     fn the_worst_alert_that_fires_is_the_signal() {
         let alerts = json!([
             alert("resolved", &json!({ "severity": "critical" }), "gone by"),
-            alert("firing", &json!({ "severity": "warning" }), "slow"),
+            alert("firing", &json!({ "severity": "warning", "dualgate_entry": "secondary" }), "slow"),
             alert("firing", &json!({ "severity": "critical", "dualgate_entry": "secondary" }), "checkout errors at 12 %"),
             alert("firing", &json!({ "severity": "critical" }), "later"),
         ]);

@@ -30,6 +30,17 @@ pub enum Verdict {
     Unsure,
 }
 
+impl Verdict {
+    /// The word of output: `pass`, `fail`, `unsure`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Unsure => "unsure",
+        }
+    }
+}
+
 /// One thing that was judged, with what it was judged by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {

@@ -57,14 +57,18 @@ pub enum Command {
     /// Call the rollout off: candidate to 0, now, and not condemned.
     Abort,
     /// Evidence from outside.
-    Signal {
-        /// Whether the candidate has to go.
-        critical: bool,
-        /// The entry that it is about; none: the candidate.
-        entry: Option<Entry>,
-        /// Who says so, and what.
-        words: String,
-    },
+    Signal(Vec<Evidence>),
+}
+
+/// What somebody outside says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Whether the candidate has to go.
+    pub critical: bool,
+    /// The entry that it is about; none: the candidate.
+    pub entry: Option<Entry>,
+    /// Who says so, and what.
+    pub words: String,
 }
 
 /// A rollout to begin.
@@ -94,7 +98,7 @@ impl Command {
             Self::Steer(wanted) => wanted.name(),
             Self::Promote { .. } => "promote",
             Self::Abort => "abort",
-            Self::Signal { .. } => "signal",
+            Self::Signal(_) => "signal",
         }
     }
 
@@ -112,7 +116,7 @@ impl Command {
             Self::Steer(wanted) => wanted.name().to_owned(),
             Self::Promote { force } => format!("the candidate in charge{}", if *force { ", by force" } else { "" }),
             Self::Abort => "the rollout called off".to_owned(),
-            Self::Signal { words, .. } => words.clone(),
+            Self::Signal(all) => all.iter().map(|one| one.words.as_str()).collect::<Vec<_>>().join("; "),
         }
     }
 }

@@ -121,7 +121,7 @@ impl Durable {
             stable: self.stable,
             condemned: self.condemned.clone(),
             overlay: Some(self.overlay.clone()),
-            rollout: self.rollout.as_deref().and_then(Braked::of),
+            rollout: Some(Braked::of(self.rollout.as_deref())),
         }
     }
 
@@ -136,8 +136,8 @@ impl Durable {
             self.condemned = brake.condemned;
             // What the state file holds beside it may be a deploy that the rollback overtook.
             self.overlay = brake.overlay.unwrap_or(self.overlay);
-            if let (Some(rollout), Some(braked)) = (&mut self.rollout, brake.rollout) {
-                braked.put_on(rollout);
+            if let Some(braked) = brake.rollout {
+                self.rollout = braked.put_on(self.rollout.take());
             }
         }
         self
@@ -174,40 +174,65 @@ pub struct Brake {
     /// Entries as deployed by API; absent where they were too long for the brake.
     #[serde(default)]
     pub overlay: Option<PerEntry<Option<EntrySpec>>>,
-    /// How the rollout that it took back stands.
+    /// How the rollout stood; absent in one that was written by an earlier version, or where it was too long.
     #[serde(default)]
     pub rollout: Option<Braked>,
 }
 
-/// How a rollout stands that was taken back.
+/// How the rollout stands while the brake is written, or that there is none: what the state file has of it beside the brake
+/// may be of a change that never came in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Braked {
-    /// Its id.
-    pub id: String,
-    /// Its phase.
-    pub phase: rollout::Phase,
-    /// What took it back.
-    pub fired: Option<rollout::Fired>,
-    /// Why, in words.
-    pub turn: rollout::Turn,
+#[serde(rename_all = "kebab-case")]
+pub enum Braked {
+    /// There is none.
+    None,
+    /// This one.
+    Rollout {
+        /// Its id.
+        id: String,
+        /// Its phase.
+        phase: rollout::Phase,
+        /// The step that it is at.
+        step: usize,
+        /// What took it back, or has frozen it.
+        fired: Option<rollout::Fired>,
+        /// Its last turn.
+        turn: Option<rollout::Turn>,
+    },
 }
 
 impl Braked {
-    fn of(rollout: &Rollout) -> Option<Self> {
-        let turn = rollout.account.turns.last().filter(|_| !rollout.is_running())?.clone();
-        Some(Self { id: rollout.id.clone(), phase: rollout.phase.clone(), fired: rollout.account.fired.clone(), turn })
+    fn of(rollout: Option<&Rollout>) -> Self {
+        let Some(rollout) = rollout else { return Self::None };
+        let Rollout { id, phase, step, account, .. } = rollout;
+        let (id, phase, turn) = (id.clone(), phase.clone(), account.turns.last().cloned());
+        Self::Rollout { id, phase, step: *step, fired: account.fired.clone(), turn }
     }
 
-    /// What the state file has of it may be from before.
-    fn put_on(self, rollout: &mut Rollout) {
-        if rollout.id != self.id || !rollout.is_running() {
-            return;
+    fn put_on(self, found: Option<Box<Rollout>>) -> Option<Box<Rollout>> {
+        let mut found = found?;
+        match self {
+            // One that has begun on the disk alone.
+            Self::None => found.is_over().then_some(found),
+            Self::Rollout { id, .. } if id != found.id => found.is_over().then_some(found),
+            Self::Rollout { phase, step, fired, turn, .. } => {
+                if !found.is_running() || (found.phase == phase && found.step == step) {
+                    return Some(found);
+                }
+                let (at, why) = turn.map_or((0, String::new()), |turn| (turn.at, turn.why));
+                let is_back = matches!(phase, rollout::Phase::RollingBack | rollout::Phase::Ended { .. });
+                if is_back {
+                    *found = found.taken_back(at, fired, why);
+                    found.account.ended = matches!(phase, rollout::Phase::Ended { .. }).then_some(at);
+                    found.phase = phase;
+                } else {
+                    found.step = step;
+                    found.account.fired = fired.or(found.account.fired.take());
+                    found.turn(at, phase, why);
+                }
+                Some(found)
+            }
         }
-        let at = self.turn.at;
-        let back = rollout.taken_back(at, self.fired, self.turn.why.clone());
-        let over = matches!(self.phase, rollout::Phase::Ended { .. }).then_some(at);
-        *rollout = Rollout { phase: self.phase, ..back };
-        rollout.account.ended = over;
     }
 }
 

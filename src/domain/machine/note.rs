@@ -234,6 +234,16 @@ impl Note {
         }
     }
 
+    /// The same, of another revision.
+    pub(super) fn at(self, revision: u64) -> Self {
+        match self {
+            Self::Steered { actor, reason, rollout, command, step, .. } => {
+                Self::Steered { actor, reason, rollout, command, step, revision }
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn rollback(
         order: &Order,
         candidate: Entry,

@@ -7,7 +7,7 @@ use super::{
 use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
 use crate::domain::health::Standing;
-use crate::domain::rollout::{Fired, Refused, Rollout};
+use crate::domain::rollout::{Fired, Refused, Rollout, Wanted};
 use crate::domain::split::{Share, Split};
 
 impl Machine {
@@ -16,7 +16,11 @@ impl Machine {
             Command::Rollback => self.roll_back(now, &order, effects),
             // What raises must not overtake what waits; what lowers must not wait.
             Command::Split(split) if self.waiting.is_some() && self.raises(*split) && !order.dry_run => self.wait(order, effects),
-            Command::Deploy(_) | Command::Restore(_) | Command::Start(_) | Command::Steer(_) | Command::Promote { .. }
+            Command::Deploy(_)
+            | Command::Restore(_)
+            | Command::Start(_)
+            | Command::Steer(Wanted::Resume | Wanted::Advance { .. } | Wanted::Approve { .. })
+            | Command::Promote { .. }
                 if self.waiting.is_some() && !order.dry_run =>
             {
                 self.wait(order, effects);
@@ -46,10 +50,7 @@ impl Machine {
                 self.order_promote(now, &order, force, effects);
             }
             Command::Abort => self.order_abort(now, &order, effects),
-            Command::Signal { critical, entry, words } => {
-                let (critical, entry, words) = (*critical, *entry, words.clone());
-                self.signalled(now, &order, critical, entry, words, effects);
-            }
+            Command::Signal(all) => self.signalled(now, &order, all, effects),
         }
     }
 

@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 
 use super::instances::is_over;
 use super::watch::Watched;
-use super::{Effect, EndpointSpec, EntrySpec, Machine, Note, Rules};
+use super::{Authority, Effect, EndpointSpec, EntrySpec, Machine, Note, Rules};
 use crate::domain::clock::Moment;
 use crate::domain::entry::{Entry, PerEntry};
 use crate::domain::split::Share;
@@ -30,7 +30,7 @@ impl Machine {
     /// Follows the rules of a configuration that has been checked.
     pub(super) fn configured(&mut self, now: Moment, rules: Rules, effects: &mut Vec<Effect>) {
         let before = (self.state.clone(), PerEntry::from_fn(|entry| self.entry(entry).clone()));
-        self.rules = rules;
+        let before_rules = std::mem::replace(&mut self.rules, rules);
         let next = self.next_state();
         let overtakes = self.waiting.is_some();
         // What waits was ordered under other rules, and may not be what these would let be.
@@ -60,6 +60,12 @@ impl Machine {
         if lowers || (is_other && overtakes) {
             // What was overtaken may be on the disk already.
             self.brake(effects);
+        }
+        if self.rules.judge != before_rules.judge {
+            self.sit_anew();
+        }
+        if self.state.split != old.split || self.rules.authority == Authority::Config {
+            self.still(now, "the configuration file sets the split", effects);
         }
         let revision = self.state.revision;
         for entry in Entry::BOTH.into_iter().filter(|entry| changed[*entry]) {

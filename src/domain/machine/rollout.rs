@@ -69,17 +69,21 @@ impl Machine {
             report: self.sitting.report(),
             held: self.held,
             leave: self.rules.leave.time(),
+            is_busy: self.waiting.is_some() || !self.line.is_empty(),
         }
     }
 
     /// Takes up what the process before left: it stands still until somebody says to go on.
-    pub(super) fn restore_rollout(&mut self, now: Moment) {
+    pub(super) fn restore_rollout(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let wall = self.wall(now);
         let Some(rollout) = self.state.rollout.as_deref() else { return };
         let found = rollout.resumed_after_restart(wall);
         if found != *rollout {
             self.state.rollout = Some(Box::new(found));
             self.owe_a_save();
+            self.tell_last_turn(effects);
+        } else {
+            self.record(effects);
         }
     }
 

@@ -109,6 +109,11 @@ impl Machine {
         }
     }
 
+    /// The rules are others now: what was seen by the old ones is judged no more.
+    pub(super) fn sit_anew(&mut self) {
+        self.sitting.case = None;
+    }
+
     /// Traffic is watched from now on; `baseline` is what the stable entry was like until now.
     pub(super) fn watched(&mut self, number: u64, baseline: Figures) {
         if self.sitting.number != number || self.sitting.case.is_none() {

@@ -1,7 +1,7 @@
 //! Orders that begin a rollout, steer it, or end it; and evidence from outside.
 
 use super::rollout::Move;
-use super::{Change, Effect, Machine, Note, Order, Refusal, Start};
+use super::{Change, Effect, Evidence, Machine, Note, Order, Refusal, Start};
 use crate::domain::clock::Moment;
 use crate::domain::entry::{Entry, PerEntry};
 use crate::domain::health::Standing;
@@ -97,10 +97,10 @@ impl Machine {
         let Some(current) = self.state.rollout.as_deref() else {
             return answer(effects, Err(Refused::None { done: wanted.done(), was: None }.into()));
         };
-        let found = &self.entry(current.candidate).version;
-        if current.is_running() && *found != current.versions[current.candidate] && *wanted != Wanted::Pause {
-            let (entry, meant) = (current.candidate, current.versions[current.candidate].clone());
-            return answer(effects, Err(Refused::OtherVersion { entry, meant, found: found.clone() }.into()));
+        let other = Entry::BOTH.into_iter().find(|entry| self.entry(*entry).version != current.versions[*entry]);
+        if let Some(entry) = other.filter(|_| current.is_running() && *wanted != Wanted::Pause) {
+            let (meant, found) = (current.versions[entry].clone(), self.entry(entry).version.clone());
+            return answer(effects, Err(Refused::OtherVersion { entry, meant, found }.into()));
         }
         let (mut rollout, mut live) = (current.clone(), self.live.clone());
         let around = self.around(now, current);
@@ -136,10 +136,15 @@ impl Machine {
                 self.follow_through(now, Some(order), follows, effects);
             }
             Wanted::Pause | Wanted::Advance { .. } => {
-                (self.state.rollout, self.live) = (Some(Box::new(rollout)), live);
-                effects.push(Effect::Tell(note));
+                // In force at once, as a rollback is; and nothing that waits for the disk goes on behind it.
+                let mut next = self.next_state();
+                next.rollout = Some(Box::new(rollout));
+                change.revision = next.revision;
+                let note = note.at(next.revision);
+                self.ease(now, next, order.ticket, change, note, effects);
+                self.live = live;
                 self.follow_through(now, Some(order), follows, effects);
-                answer(effects, Ok(change));
+                self.overtake(effects);
             }
         }
     }
@@ -201,36 +206,59 @@ impl Machine {
         }
     }
 
-    /// Somebody outside says something.
-    pub(super) fn signalled(
-        &mut self,
-        now: Moment,
-        order: &Order,
-        critical: bool,
-        entry: Option<Entry>,
-        words: String,
-        effects: &mut Vec<Effect>,
-    ) {
+    /// Somebody outside says something. What is critical takes the candidate back; where it is said of the stable entry, nobody
+    /// is sent there, and a rollout stands still.
+    pub(super) fn signalled(&mut self, now: Moment, order: &Order, all: &[Evidence], effects: &mut Vec<Effect>) {
         if let Err(refusal) = self.fresh(order) {
             return effects.push(Effect::Answer(order.ticket, Err(refusal)));
         }
-        let candidate = self.candidate();
         let before = self.state.split;
-        let concerns = entry.is_none_or(|entry| entry == candidate) && self.state.split.share(candidate) != Share::NONE;
         if !order.dry_run {
-            effects.push(Effect::Tell(Note::Signal { actor: order.actor.clone(), critical, entry, detail: words.clone() }));
-        }
-        let fired = Fired::new(Trigger::Signal, words);
-        if critical && concerns && !order.dry_run {
-            if self.rollout().is_some_and(Rollout::is_running) {
-                self.conduct(now, rollout::Event::Alarm(fired), effects);
-            } else if self.rules.judge.reactions.signal == Reaction::Rollback
-                && self.standing(candidate.other()) != Standing::Down
-            {
-                self.take_back(now, &fired, effects);
+            for Evidence { critical, entry, words } in all {
+                let (actor, critical, entry) = (order.actor.clone(), *critical, *entry);
+                effects.push(Effect::Tell(Note::Signal { actor, critical, entry, detail: words.clone() }));
+            }
+            let stable = self.state.stable;
+            let of = |wanted: bool| all.iter().find(|one| one.critical && (one.entry == Some(stable)) == wanted);
+            match (of(true), of(false)) {
+                (Some(sick), _) => {
+                    self.alarm(now, Fired { sick_stable: true, ..Fired::new(Trigger::Signal, &*sick.words) }, effects)
+                }
+                (None, Some(one)) => self.alarm(now, Fired::new(Trigger::Signal, &*one.words), effects),
+                (None, None) => {}
             }
         }
         let change = Change { old: before, changed: before != self.state.split, ..self.change_to(self.state.split) };
         effects.push(Effect::Answer(order.ticket, Ok(change)));
+    }
+
+    fn alarm(&mut self, now: Moment, fired: Fired, effects: &mut Vec<Effect>) {
+        if self.rollout().is_some_and(Rollout::is_running) {
+            return self.conduct(now, rollout::Event::Alarm(fired), effects);
+        }
+        let has_clients = self.state.split.share(self.candidate()) != Share::NONE;
+        if !has_clients || fired.sick_stable || self.rules.judge.reactions.signal != Reaction::Rollback {
+            return;
+        }
+        match self.unfit() {
+            None => self.take_back(now, &fired, effects),
+            Some(sick) => {
+                let detail = format!("{fired}; not rolled back, since {sick}");
+                effects.push(Effect::Tell(Note::Warned { rollout: None, trigger: Trigger::Signal, sick_stable: true, detail }));
+            }
+        }
+    }
+
+    /// Why nobody may be sent back to the stable entry without a person saying so.
+    fn unfit(&self) -> Option<String> {
+        let stable = self.state.stable;
+        if self.standing(stable) == Standing::Down {
+            return Some(format!("{stable}, the stable entry, is down"));
+        }
+        if self.state.condemned[stable].is_some() {
+            return Some(format!("{stable}, the stable entry, is condemned"));
+        }
+        let sick = self.sitting.report().is_some_and(|report| report.stable_is_sick.is_some());
+        sick.then(|| format!("{stable}, the stable entry, is sick, too"))
     }
 }

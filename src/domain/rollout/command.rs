@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::progress::{obstacles, turn};
 use super::{Approval, Around, Effect, Live, Moment, Phase, Rollout};
+use crate::domain::health::Standing;
 use crate::domain::judge::Verdict;
 use crate::domain::plan::Gate;
 
@@ -169,7 +170,6 @@ pub fn order(
             live.stop_clock(now);
             let why = format!("paused by {who}");
             turn(rollout, around, Phase::Paused { why: why.clone() }, why, effects);
-            effects.push(Effect::Keep);
             Ok(true)
         }
         Wanted::Resume => resume(rollout, live, around, who, effects),
@@ -188,8 +188,14 @@ fn resume(
     if !matches!(rollout.phase, Phase::Paused { .. } | Phase::Frozen { .. }) {
         return Ok(false);
     }
-    let obstacles: Vec<String> =
-        around.condemned[rollout.candidate].then(|| format!("{} is condemned", rollout.candidate)).into_iter().collect();
+    let candidate = rollout.candidate;
+    let mut obstacles = Vec::new();
+    if around.condemned[candidate] {
+        obstacles.push(format!("{candidate} is condemned"));
+    }
+    if around.standing[candidate] != Standing::Up {
+        obstacles.push(format!("{candidate} is {}", around.standing[candidate].as_str()));
+    }
     if !obstacles.is_empty() {
         return Err(Refused::Obstructed { obstacles });
     }
@@ -231,7 +237,6 @@ fn advance(
         let forced = if force { ", whatever health, verdict and gates say" } else { "" };
         let why = format!("{who} said to go on{forced}");
         turn(rollout, around, Phase::Gating, why, effects);
-        effects.push(Effect::Keep);
     }
     Ok(changed)
 }

@@ -146,6 +146,8 @@ pub struct Around<'a> {
     pub held: Option<u64>,
     /// The time that sessions have to leave after a rollback; none: they may stay.
     pub leave: Option<Duration>,
+    /// Whether somebody's order waits for the disk: nothing that goes on by itself may take its place.
+    pub is_busy: bool,
 }
 
 /// What happens to a rollout.

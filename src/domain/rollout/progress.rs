@@ -45,8 +45,12 @@ fn fail(rollout: &mut Rollout, live: &mut Live, now: Moment, around: &Around<'_>
     };
     all.sort_by_key(worst);
     for fired in all {
-        let reaction = reaction_of(around.rules, &fired);
         let why = fired.to_string();
+        if fired.sick_stable {
+            warn(live, fired.clone(), effects);
+            return freeze(rollout, live, now, around, fired, why, effects);
+        }
+        let reaction = reaction_of(around.rules, &fired);
         match reaction {
             Reaction::Rollback => match unfit(rollout, around) {
                 None => {
@@ -76,6 +80,7 @@ fn failing(rollout: &Rollout, live: &Live, around: &Around<'_>) -> Vec<Fired> {
     let mut all: Vec<Fired> = live.alarm.iter().cloned().collect();
     // Who has no clients fails nobody.
     if around.share == Share::NONE {
+        all.clear();
         return all;
     }
     let candidate = rollout.candidate;
@@ -160,7 +165,11 @@ fn go_on(rollout: &mut Rollout, live: &mut Live, now: Moment, around: &Around<'_
     if !obstacles.is_empty() {
         return tell_held(live, obstacles, effects);
     }
-    if !live.may_enter(now) {
+    if let Some((_, reason)) = &live.not_stored {
+        let what = format!("the next step could not be stored ({reason}), and is tried again");
+        tell_held(live, vec![what], effects);
+    }
+    if around.is_busy || !live.may_enter(now) {
         return;
     }
     let next = rollout.step + 1;
@@ -218,7 +227,7 @@ pub fn obstacles(rollout: &Rollout, live: &Live, around: &Around<'_>) -> Vec<Str
         Some(report) if report.stable_is_sick.is_some() => all.push(format!("{stable}, the stable entry, is sick")),
         Some(report) if judges => {
             let why = report.unsure.clone().unwrap_or_else(|| "something fails".to_owned());
-            all.push(format!("the verdict is {:?}: {why}", report.verdict).to_lowercase());
+            all.push(format!("the verdict is {}: {why}", report.verdict.as_str()));
         }
         None if judges => all.push("the verdict is unsure: no window is full yet".to_owned()),
         _ => {}

@@ -126,7 +126,7 @@ impl Case {
     }
 
     fn signal(&mut self) -> Vec<Effect> {
-        let command = Command::Signal { critical: true, entry: None, words: "an alert".into() };
+        let command = Command::Signal(vec![Evidence { critical: true, entry: None, words: "an alert".into() }]);
         self.take(order(3, command)).1
     }
 
@@ -369,4 +369,82 @@ fn another_version_by_the_file_and_a_service_that_goes_make_a_rollout_stand_stil
     let mut case = Case::begin(plan(1_000, false), Reaction::Rollback);
     case.take(Event::Dismissed);
     assert_eq!(case.phase(), "paused");
+}
+
+#[test]
+fn what_goes_on_by_itself_never_takes_the_place_of_an_order_that_waits_for_the_disk() {
+    let mut case = Case::begin(plan(1_000, false), Reaction::Rollback);
+    let effects = case.machine.step(at(case.now), split(7, "80:20"));
+    case.now += 11;
+    let more = case.machine.step(at(case.now), Event::Tick);
+    assert!(!more.iter().any(|effect| matches!(effect, Effect::Save(_))), "{more:?}");
+    let answers = case.settle(effects);
+    assert!(matches!(&answers[..], [(Ticket(7), Ok(change))] if change.changed), "{answers:?}");
+    assert_eq!((case.phase(), case.machine.state().split.to_string().as_str()), ("paused", "80:20"));
+}
+
+#[test]
+fn a_pause_waits_for_no_step_that_waits_for_the_disk_and_is_durable_by_the_brake() {
+    let mut case = Case::begin(plan(1_000, false), Reaction::Rollback);
+    case.now += 11;
+    let raising = case.machine.step(at(case.now), Event::Tick);
+    let before = case.machine.state().revision;
+    let (answers, _) = case.take(order(8, Command::Steer(Wanted::Pause)));
+    let own = answers.iter().find(|(ticket, _)| *ticket == Ticket(8)).unwrap();
+    let change = own.1.clone().unwrap();
+    assert!(change.changed && change.durable && change.revision > before);
+    case.settle(raising);
+    assert_eq!((case.phase(), case.share()), ("paused", Share::from_basis_points(1_000).unwrap()));
+}
+
+#[test]
+fn a_critical_signal_about_the_stable_entry_makes_the_rollout_stand_still() {
+    let mut case = Case::begin(plan(1_000, false), Reaction::Rollback);
+    let evidence = Evidence { critical: true, entry: Some(Entry::Primary), words: "the disk is full".into() };
+    let (_, effects) = case.take(order(8, Command::Signal(vec![evidence])));
+    assert_eq!((case.phase(), case.share()), ("frozen", Share::from_basis_points(1_000).unwrap()));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Tell(Note::Warned { sick_stable: true, .. }))));
+}
+
+#[test]
+fn nobody_resumes_onto_a_candidate_that_is_down() {
+    let mut case = Case::at("paused", Reaction::Rollback);
+    case.take(split(5, "100:0"));
+    case.probe(true, false);
+    let (answers, _) = case.take(order(6, Command::Steer(Wanted::Resume)));
+    assert!(matches!(&answers[0].1, Err(Refusal::Rollout(Refused::Obstructed { .. }))), "{answers:?}");
+}
+
+#[test]
+fn a_crash_between_a_step_on_the_disk_and_the_brake_that_cancelled_it_leaves_what_was_in_force() {
+    // A start that a rollback overtook.
+    let mut machine = machine("100:0");
+    let started = machine.step(at(2), order(1, Command::Split(Split::parse("99:1").unwrap())));
+    settle(&mut machine, started);
+    for entry in Entry::BOTH {
+        machine.step(at(2), Event::Probed { entry, endpoint: "a".into(), success: true });
+    }
+    let effects = machine.step(at(2), start(2, plan(1_000, false)));
+    let on_the_disk = effects.iter().find_map(|effect| match effect {
+        Effect::Save(state) => Some(state.clone()),
+        _ => None,
+    });
+    machine.step(at(2), rollback(3));
+    let found = Found { state: on_the_disk, brake: Some(machine.state().brake()) };
+    let after = Machine::start(at(0), Duration::ZERO, rules(), found, fresh("100:0"), Phase::from_random(0)).0;
+    assert_eq!((after.rollout(), after.state().split.to_string().as_str()), (None, "100:0"));
+    // A step that a freeze overtook.
+    let mut case = Case::begin(plan(1_000, false), Reaction::Freeze);
+    case.now += 11;
+    let effects = case.machine.step(at(case.now), Event::Tick);
+    let on_the_disk = effects.iter().find_map(|effect| match effect {
+        Effect::Save(state) => Some(state.clone()),
+        _ => None,
+    });
+    case.signal();
+    let found = Found { state: on_the_disk, brake: Some(case.machine.state().brake()) };
+    let after = Machine::start(at(0), Duration::ZERO, rules(), found, fresh("100:0"), Phase::from_random(0)).0;
+    let rollout = after.rollout().unwrap();
+    assert_eq!((rollout.phase.as_str(), rollout.step, after.state().split.to_string().as_str()), ("frozen", 0, "90:10"));
+    assert!(rollout.account.fired.is_some());
 }
