@@ -253,6 +253,7 @@ async fn control(
         notifier: notifier.clone(),
         evictions: seams.evictions,
         keep_records: config.records.keep,
+        gate_secret_file: config.gate_secret_file.clone(),
     };
     let (conductor, handle, reader) = Conductor::start(setup).map_err(AppError::other)?;
     tokio::spawn(async move {

@@ -98,6 +98,7 @@ impl Checker<'_> {
             log: Log { tool_calls: raw.log.tool_calls, tool_errors: raw.log.tool_errors },
             state_dir: state_dir.map(Into::into),
             records: self.records(&raw.records),
+            gate_secret_file: raw.gates.secret_file.filter(|file| !file.is_empty()).map(Into::into),
             plans,
             services: most_specific_first(services),
             notify,

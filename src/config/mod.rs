@@ -55,6 +55,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// What is kept of rollouts.
     pub records: Records,
+    /// The file of the secret that signs what webhook gates are asked.
+    pub gate_secret_file: Option<PathBuf>,
     /// The services, most specific first.
     pub services: Vec<Service>,
     /// The plans, in the order of the file; `default` is always among them, and the first where the file has none.

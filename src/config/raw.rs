@@ -8,7 +8,7 @@ use super::value::{EndpointText, Percent, Size, Span};
 
 mod rollout;
 
-pub(super) use rollout::{GateText, Judge, Metric, Plan, Records, Sessions, Step, Triggers};
+pub(super) use rollout::{GateText, Gates, Judge, Metric, Plan, Records, Sessions, Step, Triggers};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +35,8 @@ pub(super) struct File {
     pub(super) plan: Vec<Plan>,
     #[serde(default)]
     pub(super) records: Records,
+    #[serde(default)]
+    pub(super) gates: Gates,
     #[serde(default)]
     pub(super) notify: Vec<Notify>,
 }

@@ -23,7 +23,7 @@ impl Conductor {
         let candidate = question.candidate;
         let means = gates::Means {
             client: self.client.clone(),
-            secret_file: None,
+            secret_file: self.gate_secret_file.clone(),
             endpoints: charge.endpoints_of(candidate),
             health: charge.config.health.clone(),
         };

@@ -38,6 +38,8 @@ pub(super) struct Charge {
     tally: Arc<ServiceTally>,
     pub(super) pins: Arc<Pins>,
     pub(super) journal: Journal,
+    /// The last brake was not written.
+    pub(super) is_not_durable: bool,
     pub(super) watched: Watched,
     pub(super) readings: Readings,
     evictions: Evictions,
@@ -88,6 +90,7 @@ impl Charge {
             tally: Arc::default(),
             pins: Arc::default(),
             journal: Journal::default(),
+            is_not_durable: false,
             watched: Watched::default(),
             readings: Readings::default(),
             evictions,

@@ -1,5 +1,6 @@
 //! The actor: mailbox and ticks in, effects out.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct Setup {
     pub evictions: Evictions,
     /// Records of rollouts are kept so long.
     pub keep_records: Duration,
+    /// The file of the secret that signs what webhook gates are asked.
+    pub gate_secret_file: Option<PathBuf>,
 }
 
 /// The actor.
@@ -82,6 +85,7 @@ pub struct Conductor {
     resolver: Resolver,
     notifier: Notifier,
     pub(super) client: Client,
+    pub(super) gate_secret_file: Option<PathBuf>,
     pub(super) evictions: Evictions,
     pub(super) keep_records: Duration,
     events: Arc<EventLog>,
@@ -121,6 +125,7 @@ impl Conductor {
             resolver: setup.resolver,
             notifier: setup.notifier,
             client: Client::default(),
+            gate_secret_file: setup.gate_secret_file,
             evictions: setup.evictions,
             keep_records: setup.keep_records,
             events,
@@ -198,6 +203,14 @@ impl Conductor {
                 self.step(service, Event::Saved { revision, failure });
             }
             Mail::Braked { service, revision, written } => {
+                let charge = &mut self.charges[service];
+                // Once while it lasts, and not where nothing is ever kept.
+                let is_news =
+                    !written && !charge.machine.rules().volatile && !std::mem::replace(&mut charge.is_not_durable, true);
+                charge.is_not_durable &= !written;
+                if is_news {
+                    self.notifier.enqueue(telling::not_durable(&charge.config.name, revision));
+                }
                 self.step(service, Event::Braked { revision, written });
             }
             Mail::PinsKept { service, failure, writing: _counted } => self.pins_kept(service, failure),

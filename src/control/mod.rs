@@ -214,6 +214,7 @@ mod tests {
             notifier: outreach::Notifier::start(&[], Arc::new(Memory::default())),
             evictions: Evictions::default(),
             keep_records: Duration::MAX,
+            gate_secret_file: None,
         };
         let (conductor, handle, _reader) = Conductor::start(setup).unwrap();
         assert!(handle.is_alive());

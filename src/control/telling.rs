@@ -21,6 +21,21 @@ pub(super) fn notice(service: &str, revision: u64, note: &Note) -> Option<Notice
     })
 }
 
+/// The notice that what is in force is not on the disk.
+pub(super) fn not_durable(service: &str, revision: u64) -> Notice {
+    Notice {
+        service: service.to_owned(),
+        rollout: None,
+        occasion: Occasion::NotDurable,
+        severity: Severity::Critical,
+        title: format!("{service}: what is in force is not on the disk"),
+        detail: "a restart would lose it; it is tried again until the disk takes it".to_owned(),
+        fields: Vec::new(),
+        time: wall_time(),
+        revision,
+    }
+}
+
 type Words = (Occasion, Severity, Option<String>, String, String);
 
 fn words(note: &Note) -> Option<Words> {
@@ -102,12 +117,17 @@ fn fields(note: &Note) -> Vec<(String, String)> {
             field("candidate", candidate.to_string()),
             field("share", format!("{share} %")),
         ],
-        Note::Rollback { trigger, candidate, before, after, .. } => vec![
-            field("trigger", (*trigger).to_owned()),
-            field("candidate", candidate.to_string()),
-            field("before", before.clone()),
-            field("after", after.clone()),
-        ],
+        Note::Rollback { trigger, about, candidate, before, after, .. } => {
+            let what = if *trigger == Trigger::Metric.as_str() { "metric" } else { "tool" };
+            let mut fields = vec![
+                field("trigger", (*trigger).to_owned()),
+                field("candidate", candidate.to_string()),
+                field("before", before.clone()),
+                field("after", after.clone()),
+            ];
+            fields.extend(about.as_ref().map(|name| field(what, name.clone())));
+            fields
+        }
         Note::Warned { trigger, .. } => vec![field("trigger", Trigger::as_str(*trigger).to_owned())],
         _ => Vec::new(),
     }
@@ -125,6 +145,7 @@ mod tests {
             reason: Some("tool-errors of delete_note: 62 %".into()),
             candidate: Entry::Secondary,
             trigger: "tool-errors",
+            about: Some("delete_note".into()),
             rollout: Some("r1".into()),
             before: "50:50".into(),
             after: "100:0".into(),
@@ -134,6 +155,7 @@ mod tests {
         assert_eq!((notice.occasion, notice.severity), (Occasion::Rollback, Severity::Critical));
         assert!(notice.title.contains("50:50 to 100:0 (tool-errors)") && notice.detail.contains("delete_note"));
         assert_eq!(notice.rollout.as_deref(), Some("r1"));
+        assert!(notice.fields.contains(&("tool".to_owned(), "delete_note".to_owned())), "{:?}", notice.fields);
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Control {
             notifier: Notifier::start(&[], weak.upgrade().unwrap()),
             evictions: Evictions::default(),
             keep_records,
+            gate_secret_file: None,
         };
         let (conductor, handle, _reader) = Conductor::start(setup).unwrap();
         let running = tokio::spawn(conductor.run());
@@ -155,7 +156,7 @@ async fn a_rollback_is_in_the_audit_with_what_set_it_off_be_it_a_person_or_a_tri
     assert!(aborted.reverted.is_some() && aborted.steps[0].held_s.is_some());
     control.roll_out("r-2", 10.0, hour()).await;
     let words = "alertmanager: orders | fail".to_owned();
-    control.order(Command::Signal { critical: true, entry: None, words }).await;
+    control.order(Command::Signal(vec![dualgate::domain::machine::Evidence { critical: true, entry: None, words }])).await;
     let back = control.record("r-2", "rolling-back").await;
     let trigger = back.trigger.unwrap();
     assert_eq!((trigger.trigger.as_str(), trigger.took_back), ("signal", true));

@@ -401,8 +401,9 @@ async fn a_critical_signal_takes_the_candidate_back_and_others_are_told() {
     }
     let other = json!({ "severity": "critical", "source": "x", "summary": "y", "entry": "primary" });
     assert_eq!(post(&app, SIGNALS, &[], Some(other)).await.body["changed"], false, "the stable entry is not the candidate");
+    assert_eq!(look(&app).await["phase"].as_str(), Some("frozen"), "and nobody is sent there meanwhile");
     let dry = post(&app, &format!("{SIGNALS}?dry_run=true"), &[], signal("critical")).await;
-    assert_eq!((dry.status, look(&app).await["phase"].as_str()), (200, Some("holding")));
+    assert_eq!((dry.status, look(&app).await["phase"].as_str()), (200, Some("frozen")));
     let heard = post(&app, SIGNALS, &[], signal("critical")).await;
     assert_eq!(
         (heard.status, &heard.body["changed"], &heard.body["new"]["secondary"]),

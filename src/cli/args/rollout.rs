@@ -21,7 +21,7 @@ pub struct RolloutArgs {
 pub enum RolloutCommand {
     /// Begin one: step by step to 100 %, judged on the way, and taken back by itself where something fails.
     ///
-    /// With --wait until it is over: exit 0 done, 8 taken back or called off, 9 not over after --timeout (as long as it
+    /// With --wait until it is over: exit 0 done, 8 taken back, frozen or called off, 9 not over after --timeout (as long as it
     /// takes where none is given). With --dry-run the timeline, and whether there is enough traffic to judge it.
     Start(Box<RolloutStartArgs>),
     /// How it stands: the one that runs, or the last one.

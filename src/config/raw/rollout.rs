@@ -15,6 +15,12 @@ pub(in crate::config) struct Records {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(in crate::config) struct Gates {
+    pub(in crate::config) secret_file: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(in crate::config) struct Sessions {
     pub(in crate::config) on_drain: Option<String>,
     pub(in crate::config) drain_deadline: Option<Span>,

@@ -17,6 +17,7 @@ pub(super) fn changes(running: &Config, wanted: &Config) -> Vec<String> {
         ("tls", one.tls == two.tls),
         ("state.dir", one.state_dir == two.state_dir),
         ("records.keep", one.records == two.records),
+        ("gates.secret_file", one.gate_secret_file == two.gate_secret_file),
         ("seal.key_files", one.seal_key_files == two.seal_key_files),
     ];
     let changed = same.into_iter().filter(|(_, is_same)| !is_same);

@@ -6,6 +6,7 @@ use super::{Change, EntrySpec, Order};
 use crate::domain::entry::Entry;
 use crate::domain::health::Standing;
 use crate::domain::judge::Trigger;
+use crate::domain::rollout::Fired;
 
 /// Something that happened, for audit, events and log.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,6 +35,9 @@ pub enum Note {
         candidate: Entry,
         /// What set it off: `operator`, `abort`, or a trigger.
         trigger: &'static str,
+        /// The tool or the business metric that it was about, where it was about one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
         /// The rollout that it ends.
         #[serde(skip_serializing_if = "Option::is_none")]
         rollout: Option<String>,
@@ -248,6 +252,7 @@ impl Note {
         order: &Order,
         candidate: Entry,
         change: &Change,
+        fired: Option<&Fired>,
         trigger: &'static str,
         rollout: Option<String>,
     ) -> Self {
@@ -256,6 +261,7 @@ impl Note {
             reason: order.reason.clone(),
             candidate,
             trigger,
+            about: fired.and_then(|fired| fired.tool.clone().or_else(|| fired.metric.clone())),
             rollout,
             before: change.old.to_string(),
             after: change.new.to_string(),

@@ -164,7 +164,7 @@ impl Machine {
             None => "abort",
         };
         let running = self.rollout().filter(|rollout| rollout.is_running());
-        let note = Note::rollback(order, candidate, &change, trigger, running.map(|rollout| rollout.id.clone()));
+        let note = Note::rollback(order, candidate, &change, fired, trigger, running.map(|rollout| rollout.id.clone()));
         let reason = order.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
         let (wall, actor) = (self.wall(now), &order.actor);
         let turned = running.map(|rollout| match (condemns, fired) {
