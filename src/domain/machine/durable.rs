@@ -183,6 +183,7 @@ pub struct Brake {
 /// may be of a change that never came in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "one of a brake, which is on its way to the disk")]
 pub enum Braked {
     /// There is none.
     None,
