@@ -32,7 +32,7 @@ async fn a_healthy_candidate_goes_all_the_way_by_itself_and_the_exit_code_is_0()
 #[tokio::test]
 async fn one_broken_tool_of_forty_is_found_and_named_though_every_answer_is_200() {
     let world = World::start("judge = { window = \"2s\" }").await;
-    world.candidate.fail("tool-7", 1_000);
+    world.candidate.fail("tool-7", 10_000);
     world.clients(60, 40, Duration::from_millis(40));
     let said = world.start_rollout("50:20s,100", "60s").await.unwrap();
     assert_eq!(said.code, 8, "{}", code_and_text(&said));
@@ -50,13 +50,13 @@ async fn one_broken_tool_of_forty_is_found_and_named_though_every_answer_is_200(
 async fn of_1000_requests_49_errors_do_not_fire_and_51_do() {
     let judge = "judge = { window = \"4s\", triggers = { latency = \"off\", throughput = \"off\", tools = \"off\" } }";
     let world = World::start(judge).await;
-    // Every client makes one call in twenty go wrong, nearly.
-    world.candidate.fail("*", 49);
+    // Ten of a client's twelve requests are calls: the others open its session and end it.
+    world.candidate.fail("*", 588);
     world.clients(60, 1, Duration::from_millis(40));
     let said = world.start_rollout("50:13s", "60s").await.unwrap();
     assert_eq!(said.code, 0, "49 of 1,000: {}", code_and_text(&said));
     assert_eq!(world.cli(&["split", "100:0"]).await.code, 0);
-    world.candidate.fail("*", 51);
+    world.candidate.fail("*", 612);
     let said = world.start_rollout("50:21s", "60s").await.unwrap();
     assert_eq!(said.code, 8, "51 of 1,000: {}", code_and_text(&said));
     assert_eq!(world.record().await["trigger"]["trigger"], "errors");
@@ -68,7 +68,7 @@ async fn one_bad_window_does_not_fire() {
     world.clients(40, 3, Duration::from_millis(20));
     let rollout = world.start_rollout("50:9s", "60s");
     world.phase("holding").await;
-    world.candidate.fail("*", 500);
+    world.candidate.fail("*", 5_000);
     // From the first call that fails for less than the first window.
     eventually("some have failed", async || {
         let service = world.get("").await?;
@@ -136,7 +136,7 @@ async fn when_the_stable_entry_turns_sick_nothing_is_moved() {
     .await;
     let rollout = world.start_rollout("50:8s,100", "20s");
     world.phase("holding").await;
-    world.stable.fail("*", 400);
+    world.stable.fail("*", 4_000);
     let said = rollout.await.unwrap();
     assert_eq!(said.code, 9, "{}", code_and_text(&said));
     let after = world.get("/rollout").await.unwrap();

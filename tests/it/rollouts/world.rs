@@ -16,7 +16,7 @@ use crate::support::{Client, Folder, Process, Said, call, dualgate, eventually};
 /// How a server behaves, as of now.
 #[derive(Default)]
 pub struct Manners {
-    /// Of so many calls in 1,000 of a tool (`*`: of any), the answer says `isError`: evenly spread, and always HTTP 200.
+    /// Of so many calls in 10,000 of a tool (`*`: of any), the answer says `isError`: evenly spread, and always HTTP 200.
     faults: Mutex<HashMap<String, u64>>,
     calls: AtomicU64,
     /// What an answer takes, in microseconds.
@@ -26,16 +26,16 @@ pub struct Manners {
 }
 
 impl Manners {
-    pub fn fail(&self, tool: &str, of_thousand: u64) {
-        self.faults.lock().unwrap().insert(tool.to_owned(), of_thousand);
+    pub fn fail(&self, tool: &str, of_ten_thousand: u64) {
+        self.faults.lock().unwrap().insert(tool.to_owned(), of_ten_thousand);
     }
 
     fn fails(&self, tool: &str) -> bool {
         let n = self.calls.fetch_add(1, Ordering::Relaxed);
         let faults = self.faults.lock().unwrap();
         // The tool that one client gets wrong always.
-        let rate = if tool == "wrong" { 1_000 } else { *faults.get(tool).or(faults.get("*")).unwrap_or(&0) };
-        (n + 1) * rate / 1_000 > n * rate / 1_000
+        let rate = if tool == "wrong" { 10_000 } else { *faults.get(tool).or(faults.get("*")).unwrap_or(&0) };
+        (n + 1) * rate / 10_000 > n * rate / 10_000
     }
 }
 
