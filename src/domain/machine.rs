@@ -113,6 +113,8 @@ pub struct Machine {
     sitting: Sitting,
     held: Option<u64>,
     leaving_since: PerEntry<Option<Moment>>,
+    /// Who is answered when what a signal sets off is on the disk.
+    asked_by: Option<Ticket>,
     /// The wall clock at the start of the process, for accounts alone.
     origin: Duration,
 }
@@ -163,6 +165,7 @@ impl Machine {
             sitting: Sitting::default(),
             held: None,
             leaving_since: PerEntry::default(),
+            asked_by: None,
             origin,
         };
         machine.restore_leaving(now);

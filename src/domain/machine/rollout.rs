@@ -231,7 +231,8 @@ impl Machine {
 
     /// The candidate to 0, now, by a trigger.
     pub(super) fn take_back(&mut self, now: Moment, fired: &Fired, effects: &mut Vec<Effect>) {
-        let order = self.own_order(Some(fired.to_string()));
+        let ticket = self.asked_by.take().unwrap_or(Ticket::NOBODY);
+        let order = Order { ticket, ..self.own_order(Some(fired.to_string())) };
         self.revert(now, &order, Some(fired), true, effects);
     }
 

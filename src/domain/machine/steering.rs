@@ -218,6 +218,7 @@ impl Machine {
                 let (actor, critical, entry) = (order.actor.clone(), *critical, *entry);
                 effects.push(Effect::Tell(Note::Signal { actor, critical, entry, detail: words.clone() }));
             }
+            self.asked_by = Some(order.ticket);
             let stable = self.state.stable;
             let of = |wanted: bool| all.iter().find(|one| one.critical && (one.entry == Some(stable)) == wanted);
             match (of(true), of(false)) {
@@ -226,6 +227,10 @@ impl Machine {
                 }
                 (None, Some(one)) => self.alarm(now, Fired::new(Trigger::Signal, &*one.words), effects),
                 (None, None) => {}
+            }
+            if self.asked_by.take().is_none() {
+                // Taken back: answered as a rollback is, when the brake has it.
+                return;
             }
         }
         let change = Change { old: before, changed: before != self.state.split, ..self.change_to(self.state.split) };

@@ -448,3 +448,14 @@ fn a_crash_between_a_step_on_the_disk_and_the_brake_that_cancelled_it_leaves_wha
     assert_eq!((rollout.phase.as_str(), rollout.step, after.state().split.to_string().as_str()), ("frozen", 0, "90:10"));
     assert!(rollout.account.fired.is_some());
 }
+
+#[test]
+fn a_signal_that_takes_the_candidate_back_is_answered_when_the_brake_has_it() {
+    let mut case = Case::begin(plan(1_000, false), Reaction::Rollback);
+    let evidence = Evidence { critical: true, entry: None, words: "an alert".into() };
+    let effects = case.machine.step(at(case.now), order(8, Command::Signal(vec![evidence])));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Answer(Ticket(8), _))));
+    let answers = case.settle(effects);
+    let own = answers.iter().filter(|(ticket, _)| *ticket == Ticket(8)).collect::<Vec<_>>();
+    assert!(matches!(own[..], [(_, Ok(change))] if change.changed && change.durable), "{answers:?}");
+}
