@@ -493,7 +493,8 @@ impl World {
         if entered && new > old {
             *self.ended.entry("advanced".into()).or_default() += 1;
         }
-        let asks_to_enter = |effect: &Effect| matches!(effect, Effect::Save(state) if state.split.share(candidate) > new);
+        let asks_to_enter =
+            |effect: &Effect| matches!(effect, Effect::Save(state) if state.split.share(candidate) > old.max(new));
         if by_itself && effects.iter().any(asks_to_enter) && before.is_settled() {
             let fails = machine.report().is_some_and(|report| report.verdict == Verdict::Fail);
             let forced = machine.live().is_forced();
