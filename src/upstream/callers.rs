@@ -14,6 +14,9 @@ const SLOTS: usize = 4_096;
 /// A client is in one of so many slots from its own on; one that finds no room there is not counted.
 const REACH: usize = 64;
 
+/// With fewer in use than that, twice as many clients may come in the next time.
+const FEW: u32 = SLOTS as u32 / 8;
+
 /// A word: 30 bits of the hash, 18 of requests, 16 of faults. No word of a client is 0, as it has a request.
 const CLIENT: u32 = 34;
 const REQUEST: u64 = 1 << 16;
@@ -26,11 +29,13 @@ pub(super) struct Table {
     slots: Box<[AtomicU64]>,
     /// Slots that are not 0, or are about to be: never fewer than there are.
     used: AtomicU32,
+    /// Only clients whose hash begins with so many zeros come in, even into an empty table.
+    floor: AtomicU32,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(), used: AtomicU32::new(0) }
+        Self { slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(), used: AtomicU32::new(0), floor: AtomicU32::new(0) }
     }
 }
 
@@ -38,7 +43,8 @@ impl Table {
     /// One request more.
     pub(super) fn note(&self, client: Client, is_fault: bool) {
         let hash = client.hash();
-        if hash.leading_zeros() < zeros(self.used.load(Ordering::Relaxed)) {
+        let needed = self.floor.load(Ordering::Relaxed) + zeros(self.used.load(Ordering::Relaxed));
+        if hash.leading_zeros() < needed {
             return;
         }
         let home = hash as usize % SLOTS;
@@ -84,11 +90,14 @@ impl Table {
             requests: ((word & REQUESTS) / REQUEST) as u32,
             faults: (word & FAULTS) as u32,
         });
-        Callers::new(callers, zeros(used))
+        let (floor, more) = (self.floor.load(Ordering::Relaxed), zeros(used));
+        let next = if more > 1 { floor + 2 } else { floor - u32::from(used < FEW).min(floor) };
+        self.floor.store(next, Ordering::Relaxed);
+        Callers::new(callers, floor + more)
     }
 }
 
-/// With so many slots in use, only clients whose hash begins with so many zeros come in: half of them when half of the table
+/// With so many slots in use, only clients whose hash begins with so many more zeros come in: half of them when half of the table
 /// is full, a quarter when a quarter of it is left, and so on. Within a span it only grows.
 fn zeros(used: u32) -> u32 {
     let free = (SLOTS as u32).saturating_sub(used).max(1);
@@ -142,18 +151,21 @@ mod tests {
     #[test]
     fn of_too_many_clients_those_that_are_known_are_known_wholly() {
         let table = Table::default();
-        for n in 0..200_000 {
-            table.note(client(n % 40_000), n % 40_000 < 10_000);
-        }
-        let callers = table.take();
+        let span = || {
+            (0..200_000).for_each(|n| table.note(client(n % 40_000), n % 40_000 < 10_000));
+            table.take()
+        };
+        // The table learns in a few spans how many there are.
+        let callers = (0..8).map(|_| span()).last().unwrap();
         let known = callers.iter().count();
-        assert!((300..4_000).contains(&known), "{known}");
+        assert!((500..3_000).contains(&known), "{known}");
         let whole = callers.iter().filter(|caller| caller.requests == 5 && [0, 5].contains(&caller.faults)).count();
         // One or two may have found no room when it was full.
         assert!(whole + 2 >= known, "{whole} of {known}");
         let faulty = callers.iter().filter(|caller| caller.faults > 0).count() as f64 / known as f64;
         assert!((0.15..0.35).contains(&faulty), "a quarter of all have faults, and of these {faulty}");
         // There is room again.
+        (0..20).for_each(|_| drop(table.take()));
         table.note(client(1), false);
         assert_eq!(sums(&table.take()), (1, 0));
     }
