@@ -156,7 +156,8 @@ mod tests {
             table.take()
         };
         // The table learns in a few spans how many there are.
-        let callers = (0..8).map(|_| span()).last().unwrap();
+        (0..7).for_each(|_| drop(span()));
+        let callers = span();
         let known = callers.iter().count();
         assert!((500..3_000).contains(&known), "{known}");
         let whole = callers.iter().filter(|caller| caller.requests == 5 && [0, 5].contains(&caller.faults)).count();
