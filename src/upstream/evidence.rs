@@ -1,7 +1,7 @@
 //! What the judge is shown: what has come to an entry since somebody began to watch it.
 //!
-//! Counts by outcome and fine times are always there, and a watcher goes by how they have grown. Who met the faults, and how many
-//! clients there were, is noted while somebody watches and at no other time, for each watcher by itself.
+//! Counts by outcome and fine times are always there, and a watcher goes by how they have grown. Who met the faults, how many
+//! clients there were and how much each of them asked is noted while somebody watches and at no other time, for each watcher by itself.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::callers::Table;
 use super::clients::{Client, Clients};
 use super::fine::{self, Fine};
 use super::tally::EntryTally;
@@ -50,6 +51,7 @@ pub(super) struct Evidence {
 #[derive(Debug, Default)]
 struct Collector {
     clients: Clients,
+    callers: Table,
     faults: Mutex<Faults>,
 }
 
@@ -147,6 +149,9 @@ impl Evidence {
             if let Some(client) = client.filter(|_| is_answer) {
                 collector.clients.note(client);
             }
+            if let Some(client) = client.filter(|_| outcome.is_entrys()) {
+                collector.callers.note(client, outcome.is_fault());
+            }
             if outcome.is_fault() {
                 collector.faults().note(tool, client);
             }
@@ -169,6 +174,7 @@ impl Watch {
         let mut figures = now.since(&self.before);
         self.before = now;
         figures.clients = self.collector.clients.take();
+        figures.callers = self.collector.callers.take();
         let faults = std::mem::take(&mut *self.collector.faults());
         figures.all.faulty = faults.all.into();
         for (tool, met) in faults.tools {

@@ -1,5 +1,6 @@
 //! What talks to an entry: endpoints with their admission, connections, and checks.
 
+mod callers;
 mod clients;
 mod connect;
 pub mod desk;

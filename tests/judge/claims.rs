@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dualgate::domain::judge::{Calls, Faulty, Figures, Judge, Reaction, Report, Rules, Times, Trigger, Verdict};
+use dualgate::domain::judge::{Caller, Callers, Calls, Faulty, Figures, Judge, Reaction, Report, Rules, Times, Trigger, Verdict};
 
 use super::traffic::Ailment;
 use super::{onset, quiet};
@@ -27,6 +27,14 @@ fn clean() -> Figures {
 /// So many errors in a thousand, spread over clients.
 fn errors(count: usize) -> Figures {
     figures(1_000, &vec![1; count], 0, 100)
+}
+
+/// The same, and it is known who asked how much: ten times each of `clients`, the first of which (from `first` on) have faults.
+fn known(clients: u32, faults: &[u32], first: u32) -> Figures {
+    let of = |n: u32| Caller { client: first + n, requests: 10, faults: faults.get(n as usize).copied().unwrap_or(0).min(10) };
+    let callers = Callers::new((0..clients).map(of), 0);
+    let faults: Vec<u32> = callers.iter().map(|caller| caller.faults).filter(|faults| *faults > 0).collect();
+    Figures { callers, ..figures(u64::from(clients) * 10, &faults, first.into(), 100) }
 }
 
 fn judge() -> Judge {
@@ -63,6 +71,20 @@ fn one_clients_bad_arguments_do_not_fail_nor_those_of_two() {
         let windows = (0..40).map(|_| figures(1_000, &faults, 0, 100));
         assert!(verdicts(windows).into_iter().all(|verdict| verdict != Verdict::Fail), "{faults:?}");
     }
+}
+
+#[test]
+fn where_it_is_known_who_asks_how_much_it_takes_more_than_a_few_clients_too() {
+    let verdicts = |faults: &[u32]| {
+        let mut judge = Judge::new(Rules::default(), Some(known(1_000, &[1; 300], 100_000)));
+        // As many errors as the stable entry has, and so many more.
+        (0..10).map(|_| judge.window(known(30, faults, 0), known(300, &[1; 90], 1_000)).verdict).collect::<Vec<_>>()
+    };
+    for faults in [vec![10], vec![10, 10], vec![10, 10, 1, 1, 1, 1, 1, 1, 1]] {
+        assert!(verdicts(&faults).into_iter().all(|verdict| verdict != Verdict::Fail), "{faults:?}");
+    }
+    assert_eq!(verdicts(&[1; 14]), [Verdict::Pass; 10], "below the bound");
+    assert_eq!(verdicts(&[2; 29])[1], Verdict::Fail);
 }
 
 #[test]
@@ -142,7 +164,7 @@ fn a_candidate_that_is_asked_for_slower_tools_is_not_slow() {
         let tools = [("quick".to_owned(), calls(quick, &[], 0, 10)), ("slow".to_owned(), calls(slow, &[], 0, 1_000))];
         let mut all = Calls::default();
         tools.iter().for_each(|(_, calls)| all.merge(calls));
-        Figures { all, tools: tools.into(), clients: 100 }
+        Figures { all, tools: tools.into(), clients: 100, ..Figures::default() }
     };
     let mut judge = Judge::new(Rules::default(), Some(of(9_000, 1_000)));
     for _ in 0..20 {

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use dualgate::domain::judge::times::{BUCKETS, bucket};
-use dualgate::domain::judge::{Calls, Faulty, Figures, Times};
+use dualgate::domain::judge::{Caller, Callers, Calls, Faulty, Figures, Times};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_distr::{Beta, Distribution, Exp1, Gamma, Geometric, LogNormal, Normal, Pareto, Poisson, StandardNormal};
@@ -202,6 +202,8 @@ impl Traffic {
 struct Side {
     tools: BTreeMap<usize, (Vec<u32>, u64)>,
     faults: Vec<(usize, u64)>,
+    /// Requests, and the faulty ones among them.
+    asked: BTreeMap<u64, (u32, u32)>,
     clients: u64,
 }
 
@@ -210,6 +212,8 @@ impl Side {
         let (counts, sum) = self.tools.entry(tool).or_insert_with(|| (vec![0; BUCKETS], 0));
         counts[bucket(micros as u64)] += 1;
         *sum += micros as u64;
+        let (requests, faults) = self.asked.entry(client).or_default();
+        (*requests, *faults) = (*requests + 1, *faults + u32::from(failed));
         if failed {
             self.faults.push((tool, client));
         }
@@ -229,7 +233,9 @@ impl Side {
             (format!("tool-{tool:02}"), calls(times, micros, faults.remove(&tool).unwrap_or_default()))
         });
         let tools = tools.collect();
-        Figures { all: calls(counts, sum, all), tools, clients: self.clients }
+        let callers =
+            self.asked.into_iter().map(|(client, (requests, faults))| Caller { client: (client >> 32) as u32, requests, faults });
+        Figures { all: calls(counts, sum, all), tools, clients: self.clients, callers: Callers::new(callers, 0) }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Callers;
 use super::times::Times;
 
 /// What one entry showed in one span of time.
@@ -15,6 +16,9 @@ pub struct Figures {
     pub tools: BTreeMap<String, Calls>,
     /// How many clients (sessions, or keys where there is no session) had an answer.
     pub clients: u64,
+    /// Those clients, each with its requests and faults. Compared is within the same windows only, so it is not kept.
+    #[serde(skip)]
+    pub callers: Callers,
 }
 
 /// Requests of one kind.
@@ -49,6 +53,7 @@ impl Figures {
         }
         // Who was there in both spans is not known: at least so many there were.
         self.clients = self.clients.max(other.clients);
+        self.callers.merge(&other.callers);
     }
 }
 

@@ -1,16 +1,19 @@
 //! The judge: what traffic shows of the candidate beside the stable entry, and what is to be thought of it.
 
+mod callers;
 mod compare;
 mod errors;
 pub mod figures;
 pub mod rules;
 mod speed;
+mod spread;
 mod stats;
 pub mod times;
 mod verdict;
 mod watch;
 mod windows;
 
+pub use callers::{Caller, Callers};
 pub use figures::{Calls, Faulty, Figures};
 pub use rules::{Bound, MetricRule, MetricSource, Reaction, Reactions, Rules, Trigger};
 pub use times::Times;

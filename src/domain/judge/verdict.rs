@@ -147,7 +147,7 @@ impl Judge {
 fn of_tool(figures: &Figures, tool: &str) -> Figures {
     let all = figures.tools.get(tool).cloned().unwrap_or_default();
     let part = all.requests as f64 / figures.all.requests.max(1) as f64;
-    Figures { clients: (figures.clients as f64 * part) as u64, all, tools: BTreeMap::new() }
+    Figures { clients: (figures.clients as f64 * part) as u64, all, ..Figures::default() }
 }
 
 fn words(finding: &Finding) -> String {

@@ -14,6 +14,11 @@ const BESIDE: f64 = 1e-3;
 /// quiet one's. Where both say the same, it takes less of each: so much together, and so much of the first.
 const CLEAR_TOGETHER: f64 = 1e-10;
 const SEEN: f64 = 1e-2;
+/// Where each client's requests are known: the product of two chances, of clients beside clients that are as busy. Of so many
+/// clients of the candidate and more, a true difference is far clearer than that, and more is asked.
+const CLEAR_BY_SPREAD: f64 = 5e-9;
+const MANY: usize = 100;
+const CLEAR_BY_SPREAD_OF_MANY: f64 = 1e-12;
 /// Beside another time, in which other clients were there.
 const CLEAR_OF_BASELINE: f64 = 1e-5;
 /// In times, of which it is not known whose they were.
@@ -92,11 +97,12 @@ impl Watch {
     }
 
     fn is_clear(&self, seen: &Seen, among: usize) -> bool {
-        let Seen { chance, beside_stable, by_client, .. } = *seen;
+        let Seen { chance, beside_stable, by_client, spread, .. } = *seen;
         match (self.trigger, seen.against) {
             (Trigger::Errors, Against::Stable) => {
                 let together = chance * by_client < CLEAR_TOGETHER && chance < SEEN && beside_stable < SEEN;
-                together || (chance < CLEAR && beside_stable < BESIDE)
+                let level = if seen.callers < MANY { CLEAR_BY_SPREAD } else { CLEAR_BY_SPREAD_OF_MANY };
+                together || (chance < CLEAR && beside_stable < BESIDE) || spread < level
             }
             (Trigger::Errors, _) => chance < CLEAR_OF_BASELINE,
             (Trigger::Latency | Trigger::Throughput, _) => chance < CLEAR_IN_TIME,

@@ -26,6 +26,10 @@ fn a_watcher_sees_all_that_came_since_it_looked_last_and_nothing_that_came_befor
     assert_eq!((figures.all.requests, figures.all.faults, figures.clients), (31, 11, 6));
     assert_eq!((figures.all.faulty.clients(), figures.all.faulty.others), (6, 0));
     assert_eq!(figures.all.times.count(), 31);
+    let mut callers: Vec<_> = figures.callers.iter().map(|caller| (caller.requests, caller.faults)).collect();
+    callers.sort_unstable();
+    // Neither what a client broke off nor what the proxy did is among them.
+    assert_eq!(callers, [(1, 1), (6, 2), (6, 2), (6, 2), (6, 2), (6, 2)]);
     let search = &figures.tools["search"];
     assert_eq!((search.requests, search.faults, search.times.count()), (15, 5, 15));
     // Of 0, 6, 12, 18, 24 each is another one of five.
@@ -54,6 +58,7 @@ fn nothing_is_collected_when_nobody_watches() {
     assert!(!tally.is_watched());
     end(&tally, Some("search"), Outcome::ToolError, client(1));
     assert_eq!((collector.clients.take(), collector.faults().all.by_client.len()), (0, 0));
+    assert!(collector.callers.take().is_empty());
     assert!(tally.evidence.collectors.load().is_empty());
     let total = tally.total();
     assert_eq!((total.all.requests, total.all.faults, total.clients, total.all.faulty.clients()), (1, 1, 0, 0));
