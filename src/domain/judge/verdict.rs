@@ -59,10 +59,11 @@ impl Judge {
         self.samples += candidate.all.requests;
         self.stable_samples += stable.all.requests;
         self.of_tools(&candidate, &stable);
-        let measure = Measure { rules: &self.rules, baseline: self.baseline.as_ref(), among: 1 };
+        let measure = Measure { rules: &self.rules, baseline: self.baseline.as_ref(), among: 1, of_stable: false };
         let alone = Arc::new(Span { candidate: stable.clone(), stable: Figures::default() });
         if self.baseline.is_some() {
-            self.stable.iter_mut().for_each(|watch| watch.window(&alone, &measure));
+            let itself = Measure { of_stable: true, ..measure };
+            self.stable.iter_mut().for_each(|watch| watch.window(&alone, &itself));
         }
         let span = Arc::new(Span { candidate, stable });
         self.whole.iter_mut().for_each(|watch| watch.window(&span, &measure));
@@ -81,7 +82,7 @@ impl Judge {
         let among = self.tools.len();
         for (tool, watches) in &mut self.tools {
             let span = Arc::new(Span { candidate: of_tool(candidate, tool), stable: of_tool(stable, tool) });
-            let measure = Measure { rules: &self.rules, baseline: self.baselines.get(tool), among };
+            let measure = Measure { rules: &self.rules, baseline: self.baselines.get(tool), among, of_stable: false };
             watches.iter_mut().for_each(|watch| watch.window(&span, &measure));
         }
     }

@@ -21,6 +21,8 @@ const MANY: usize = 100;
 const CLEAR_BY_SPREAD_OF_MANY: f64 = 1e-12;
 /// Beside another time, in which other clients were there.
 const CLEAR_OF_BASELINE: f64 = 1e-5;
+/// The same, of the stable entry itself: a hold for nothing in one of a hundred quiet rollouts would be too many.
+const SICK: f64 = 1e-7;
 /// In times, of which it is not known whose they were.
 const CLEAR_IN_TIME: f64 = 1e-8;
 /// In a tool: the tools share one chance among them.
@@ -36,6 +38,8 @@ pub struct Measure<'a> {
     pub baseline: Option<&'a Figures>,
     /// How many share the chance of a false alarm.
     pub among: usize,
+    /// Whether it is the stable entry that is measured, beside what it was like before.
+    pub of_stable: bool,
 }
 
 /// One figure.
@@ -73,7 +77,7 @@ impl Watch {
 
     fn conclude(&mut self, seen: &Seen, measure: &Measure<'_>) {
         let (windows, of) = (self.track.length(), measure.rules.windows);
-        let clear = self.is_clear(seen, measure.among);
+        let clear = self.is_clear(seen, measure);
         self.worrying = windows > 0 && (seen.chance < WORRYING || (windows < of && self.tool.is_none()));
         let verdict = match windows {
             0 => Verdict::Pass,
@@ -96,7 +100,8 @@ impl Watch {
         });
     }
 
-    fn is_clear(&self, seen: &Seen, among: usize) -> bool {
+    fn is_clear(&self, seen: &Seen, measure: &Measure<'_>) -> bool {
+        let among = measure.among;
         let Seen { chance, beside_stable, by_client, spread, .. } = *seen;
         match (self.trigger, seen.against) {
             (Trigger::Errors, Against::Stable) => {
@@ -104,7 +109,7 @@ impl Watch {
                 let level = if seen.callers < MANY { CLEAR_BY_SPREAD } else { CLEAR_BY_SPREAD_OF_MANY };
                 together || (chance < CLEAR && beside_stable < BESIDE) || spread < level
             }
-            (Trigger::Errors, _) => chance < CLEAR_OF_BASELINE,
+            (Trigger::Errors, _) => chance < if measure.of_stable { SICK } else { CLEAR_OF_BASELINE },
             (Trigger::Latency | Trigger::Throughput, _) => chance < CLEAR_IN_TIME,
             _ => chance < CLEAR_OF_TOOLS / among.max(1) as f64 && beside_stable < BESIDE,
         }
