@@ -11,6 +11,7 @@ use super::post::{self, Failure};
 use super::{Parcel, SinkCounts};
 use crate::config::Sink;
 use crate::control::outreach::Client;
+use crate::domain::Severity;
 
 /// Notices that wait for one sink; beyond, the oldest becomes a dead letter.
 const WAITING: usize = 256;
@@ -51,7 +52,8 @@ pub(super) enum State {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Parcel>,
+    /// With the tries that each has had.
+    waiting: VecDeque<(Parcel, u32)>,
     /// The one that is on its way, with its tries so far.
     current: Option<(Parcel, u32)>,
     delivered: u64,
@@ -94,13 +96,13 @@ impl Line {
         let oldest = {
             let mut queue = self.lock();
             let oldest = if queue.waiting.len() == WAITING { queue.waiting.pop_front() } else { None };
-            queue.waiting.push_back(parcel);
+            queue.waiting.push_back((parcel, 0));
             queue.dead += u64::from(oldest.is_some());
             self.tell(&queue);
             oldest
         };
-        if let Some(oldest) = oldest {
-            self.bury(&oldest, 0, &format!("{WAITING} others wait for this sink"));
+        if let Some((oldest, tries)) = oldest {
+            self.bury(&oldest, tries, &format!("{WAITING} others wait for this sink"));
         }
         self.more.notify_one();
     }
@@ -124,7 +126,7 @@ impl Line {
         let left: Vec<(Parcel, u32)> = {
             let mut queue = self.lock();
             let current = queue.current.take();
-            let left = current.into_iter().chain(queue.waiting.drain(..).map(|parcel| (parcel, 0)).collect::<Vec<_>>());
+            let left = current.into_iter().chain(queue.waiting.drain(..).collect::<Vec<_>>());
             let left: Vec<(Parcel, u32)> = left.collect();
             queue.dead += left.len() as u64;
             self.tell(&queue);
@@ -152,20 +154,20 @@ impl Line {
         while standing.borrow_and_update().state != State::Over {
             let next = {
                 let mut queue = self.lock();
-                queue.current = queue.waiting.pop_front().map(|parcel| (parcel, 0));
+                queue.current = queue.next();
                 queue.current.clone()
             };
             match next {
-                Some((parcel, _)) => self.deliver(&parcel, &mut standing).await,
+                Some((parcel, tries)) => self.deliver(&parcel, tries, &mut standing).await,
                 None => self.more.notified().await,
             }
         }
     }
 
-    /// Until it is delivered, or given up.
-    async fn deliver(&self, parcel: &Parcel, standing: &mut watch::Receiver<Standing>) {
+    /// Until it is delivered, given up, or put back since something critical has come that it must not hold up.
+    async fn deliver(&self, parcel: &Parcel, tried: u32, standing: &mut watch::Receiver<Standing>) {
         let pace = &self.tools.pace;
-        for tries in 1.. {
+        for tries in tried + 1.. {
             let Standing { sink, state } = standing.borrow_and_update().clone();
             if state == State::Over {
                 return;
@@ -182,11 +184,32 @@ impl Line {
             if is_last {
                 return self.bury(parcel, tries, &failure.what);
             }
-            tokio::select! {
-                () = tokio::time::sleep(pace.pause(tries, failure.retry_after, super::dice())) => {}
-                _ = standing.changed() => {}
+            if self.gives_way(parcel, tries) {
+                return;
+            }
+            let pause = tokio::time::sleep(pace.pause(tries, failure.retry_after, super::dice()));
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    _ = standing.changed() => break,
+                    () = self.more.notified() => if self.gives_way(parcel, tries) {
+                        return;
+                    },
+                }
             }
         }
+    }
+
+    /// Puts a notice back that waits for another try, where one waits that is critical and has not been tried yet.
+    fn gives_way(&self, parcel: &Parcel, tries: u32) -> bool {
+        let mut queue = self.lock();
+        let gives_way = parcel.notice.severity != Severity::Critical && queue.urgent().is_some();
+        if gives_way && queue.current.take().is_some() {
+            queue.waiting.push_front((parcel.clone(), tries));
+            self.tell(&queue);
+        }
+        gives_way
     }
 
     fn delivered(&self) {
@@ -228,6 +251,16 @@ impl Line {
 }
 
 impl Queue {
+    /// The first that is critical and has not been tried yet: nothing that is only told may hold it up.
+    fn urgent(&self) -> Option<usize> {
+        self.waiting.iter().position(|(parcel, tries)| *tries == 0 && parcel.notice.severity == Severity::Critical)
+    }
+
+    fn next(&mut self) -> Option<(Parcel, u32)> {
+        let at = self.urgent().unwrap_or(0);
+        self.waiting.remove(at)
+    }
+
     fn left(&self) -> usize {
         self.waiting.len() + usize::from(self.current.is_some())
     }

@@ -138,6 +138,27 @@ async fn what_is_refused_for_good_is_a_dead_letter_at_once_and_keeps_nobody_wait
 }
 
 #[tokio::test]
+async fn what_is_critical_waits_behind_nothing_that_is_only_told() {
+    // The first is to be tried again in an hour; two more wait behind it.
+    let fake =
+        Fake::start(|asked, _| if asked == 0 { Reply::Says(503, "later".to_owned()) } else { Reply::Says(200, String::new()) })
+            .await;
+    let (notifier, _) = start(&[sink("ops", &fake.url)], SLOW);
+    let told = |title: &str| Notice { severity: Severity::Info, title: title.to_owned(), ..notice(Occasion::Step) };
+    notifier.enqueue(told("first"));
+    figures_become(&notifier, "ops", [0, 1, 0, 1]).await;
+    notifier.enqueue(told("second"));
+    notifier.enqueue(notice(Occasion::Rollback));
+    figures_become(&notifier, "ops", [3, 1, 0, 0]).await;
+    let titles: Vec<String> = fake
+        .asked()
+        .iter()
+        .map(|asked| serde_json::from_str::<Value>(&asked.body).unwrap()["title"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(titles, ["first", "notes: 1.5.0 was taken back", "first", "second"]);
+}
+
+#[tokio::test]
 async fn a_dead_sink_delays_no_other_and_nobody_who_has_something_to_tell() {
     let (hanging, sound) = (Fake::start(|_, _| Reply::Hangs).await, Fake::saying(200).await);
     let dead = nobody().await;
