@@ -15,7 +15,7 @@ pub struct NotifyArgs {
 /// The commands about notifications.
 #[derive(Clone, Debug, Subcommand)]
 pub enum NotifyCommand {
-    /// Deliver one real notice to every sink of [[notify]]; exit 0 when all took it, 9 when those that did not were only
+    /// Deliver one real notice to every sink of `[[notify]]`; exit 0 when all took it, 9 when those that did not were only
     /// too slow, else 1.
     Test(NotifyTestArgs),
 }

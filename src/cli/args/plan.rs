@@ -15,7 +15,7 @@ pub struct PlanArgs {
 /// The commands about plans.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PlanCommand {
-    /// Print the canary of an Argo Rollout as a [[plan]] for the configuration.
+    /// Print the canary of an Argo Rollout as a `[[plan]]` for the configuration.
     ///
     /// setWeight is a step, a pause its hold, a pause without a duration an approval. What no plan has is left out, and
     /// named on stderr. Exit 3 where it cannot be a plan.

@@ -60,14 +60,14 @@ pub enum Event {
     Dismissed,
     /// Traffic is watched for the judge from now on.
     Watched {
-        /// Of [`Watching`].
+        /// Of [`super::Watching`].
         number: u64,
         /// What the stable entry was like until now.
         baseline: Box<Figures>,
     },
     /// A window is full.
     Seen {
-        /// Of [`Watching`].
+        /// Of [`super::Watching`].
         number: u64,
         /// What the candidate showed in it.
         candidate: Box<Figures>,
