@@ -116,7 +116,10 @@ async fn a_business_metric_out_of_bounds_takes_the_candidate_back_and_one_that_c
     let metric = format!(
         "[[service.judge.metric]]\nname = \"accuracy\"\njson = \"http://{metrics}/\"\npointer = \"/accuracy\"\nmin = 0.9\ninterval = \"200ms\"\n"
     );
-    let world = World::start(&format!("[service.judge]\nwindow = \"1s\"\n{metric}")).await;
+    let world = World::start(&format!(
+        "[service.judge]\nwindow = \"1s\"\ntriggers = {{ latency = \"off\", throughput = \"off\" }}\n{metric}"
+    ))
+    .await;
     world.clients(20, 2, Duration::from_millis(20));
     let rollout = world.start_rollout("50:2s,100:60s", "60s");
     eventually("it is held for the metric", async || {

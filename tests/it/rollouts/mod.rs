@@ -31,7 +31,7 @@ async fn a_healthy_candidate_goes_all_the_way_by_itself_and_the_exit_code_is_0()
 
 #[tokio::test]
 async fn one_broken_tool_of_forty_is_found_and_named_though_every_answer_is_200() {
-    let world = World::start("judge = { window = \"2s\" }").await;
+    let world = World::start("judge = { window = \"2s\", triggers = { latency = \"off\", throughput = \"off\" } }").await;
     world.candidate.fail("tool-7", 10_000);
     world.clients(60, 40, Duration::from_millis(40));
     let said = world.start_rollout("50:20s,100", "60s").await.unwrap();
