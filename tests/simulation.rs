@@ -511,7 +511,10 @@ impl World {
             assert_eq!(new, Share::NONE, "{said}half back");
             let fails = machine.standing(candidate) == Standing::Down
                 || before.report().into_iter().chain(machine.report()).any(|report| report.verdict == Verdict::Fail)
-                || matches!(event, Event::Seen { .. });
+                // What the judge said in this very window is kept in the account alone, since nobody is judged any more.
+                || machine.rollout().and_then(|rollout| rollout.account.fired.as_ref()?.finding.as_ref()).is_some_and(|finding| {
+                    matches!(event, Event::Seen { .. }) && finding.verdict == Verdict::Fail
+                });
             assert!(fails, "{said}back for nothing: unsure reverts");
             assert_ne!(machine.standing(candidate.other()), Standing::Down, "{said}back onto a sick entry");
             assert!(
