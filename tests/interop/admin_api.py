@@ -39,7 +39,7 @@ STEERED = ("/pause", "/advance")
 UNSURE = ("wait-timed-out", "deployed-over")
 KEPT_EVENTS = 1024
 MOST_RUNS = 1000
-# About 2,000 changes in a round: more than events are kept, and fewer than the audit shows at once.
+# About 2,000 changes in a round: more than events are kept.
 OPERATOR_PAUSE = 0.025
 LEAST_MOVES = 1500
 
@@ -75,6 +75,14 @@ class Api:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as refused:
             return refused.code, json.load(refused)
+
+    def audit(self):
+        """All of it, page by page: how much is in one answer has bounds in lines and in bytes."""
+        entries, after = [], 0
+        while page := self.get(f"/v1/audit?limit=10000&after={after}")["entries"]:
+            entries += page
+            after = max(line["seq"] for line in page)
+        return entries
 
     def events(self, after, count):
         """The first events for a listener that comes back."""
@@ -183,7 +191,7 @@ def check_audit(checks, api, notes):
     made = [note["revision"] for note in made if not note.get("path", "").endswith(STEERED)]
     unsure = sum(slug(note) in UNSURE for note in notes)
     is_change = lambda line: line.get("type") in (*CHANGES, *OF_ROLLOUTS) or (line.get("type"), line.get("command")) == ("steered", "approve")
-    lines = [line for line in api.get("/v1/audit?limit=10000")["entries"] if is_change(line)]
+    lines = [line for line in api.audit() if is_change(line)]
     own = sum(str(line.get("actor")).startswith("rollout") for line in lines)
     in_audit = [line["revision"] for line in lines]
     missing = set(made) - set(in_audit)
