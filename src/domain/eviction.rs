@@ -19,6 +19,29 @@ pub struct Eviction {
     pub cut: Moment,
     /// Only those that were born under an earlier revision: who came later was sent there by an operator.
     pub before_revision: u64,
+    /// What becomes of them.
+    pub how: Departure,
+}
+
+/// What becomes of those that leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// They are ended, in the way that their clients survive.
+    Ends,
+    /// They are moved to the other entry, or to another endpoint of theirs.
+    Moves {
+        /// Also where tool lists or capabilities say that clients may notice.
+        forced: bool,
+        /// Whether those that cannot be moved are ended; if not, they stay.
+        or_ends: bool,
+    },
+}
+
+impl Departure {
+    /// Whether nobody is on the entry after it.
+    pub fn ends(self) -> bool {
+        matches!(self, Self::Ends | Self::Moves { or_ends: true, .. })
+    }
 }
 
 impl Eviction {
@@ -58,7 +81,7 @@ mod tests {
     }
 
     fn eviction(over: u64) -> Eviction {
-        Eviction { from: at(100), over: Duration::from_secs(over), cut: at(400), before_revision: 7 }
+        Eviction { from: at(100), over: Duration::from_secs(over), cut: at(400), before_revision: 7, how: Departure::Ends }
     }
 
     #[test]

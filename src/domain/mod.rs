@@ -24,7 +24,7 @@ pub use clock::Moment;
 pub use decide::{Asked, Choice, Scene, Unseated, Why};
 pub use entry::{Entry, PerEntry};
 pub use era::{Era, Eras};
-pub use eviction::Eviction;
+pub use eviction::{Departure, Eviction};
 pub use health::{Standing, Streak, Thresholds};
 pub use notice::{Notice, Occasion};
 pub use outcome::{Blame, Outcome};

@@ -173,6 +173,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Departure;
 
     #[test]
     fn sessions_are_counted_until_they_end_or_are_abandoned() {
@@ -206,7 +207,7 @@ mod tests {
         (0..=255u8).for_each(|id| roster.seen(&[id], 1, 3, at(0)));
         (0..10u8).for_each(|id| roster.seen(&[id, 1], 1, 5, at(0)));
         let from = Moment::after_start(at(10));
-        let eviction = Some(Eviction { from, over: at(100), cut: from.plus(at(200)), before_revision: 5 });
+        let eviction = Some(Eviction { from, over: at(100), cut: from.plus(at(200)), before_revision: 5, how: Departure::Ends });
         assert_eq!(roster.evict(eviction, at(9)), 0);
         let half = roster.evict(eviction, at(60));
         assert!((90..166).contains(&half), "{half}");

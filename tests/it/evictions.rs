@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dualgate::domain::{Entry, Eviction, Moment};
+use dualgate::domain::{Departure, Entry, Eviction, Moment};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(3600);
 /// All leave so long after the start of the process, and what still runs is cut so long after it.
 fn leaving(from: Duration, cut: Duration) -> Option<Eviction> {
     let at = Moment::after_start;
-    Some(Eviction { from: at(from), over: Duration::ZERO, cut: at(cut), before_revision: u64::MAX })
+    Some(Eviction { from: at(from), over: Duration::ZERO, cut: at(cut), before_revision: u64::MAX, how: Departure::Ends })
 }
 
 /// Everybody is to leave, and what runs goes on.

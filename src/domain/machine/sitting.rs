@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Effect, Machine};
 use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
-use crate::domain::eviction::Eviction;
+use crate::domain::eviction::{Departure, Eviction};
 use crate::domain::judge::{Figures, Judge, Report, Times};
 use crate::domain::rollout::{Kept, Phase, Rollout};
 use crate::domain::split::Share;
@@ -161,7 +161,7 @@ impl Machine {
         let Leave { ends, deadline, pace } = self.rules.leave;
         let from = self.leaving_since[entry].filter(|_| ends)?.plus(deadline);
         let cut = from.plus(pace).plus(Leave::LAST_CALLS);
-        Some(Eviction { from, over: pace, cut, before_revision: condemned.revision })
+        Some(Eviction { from, over: pace, cut, before_revision: condemned.revision, how: Departure::Ends })
     }
 
     /// What is left on a candidate that was taken back, as it was counted.
