@@ -64,15 +64,15 @@ pub struct Wanted<'a> {
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
+pub(super) struct Message<'a> {
     #[serde(borrow)]
-    jsonrpc: Option<Text<'a>>,
+    pub(super) jsonrpc: Option<Text<'a>>,
     #[serde(borrow)]
-    method: Option<Text<'a>>,
+    pub(super) method: Option<Text<'a>>,
     #[serde(borrow)]
-    id: Option<&'a RawValue>,
+    pub(super) id: Option<&'a RawValue>,
     #[serde(borrow)]
-    params: Option<&'a RawValue>,
+    pub(super) params: Option<&'a RawValue>,
 }
 
 /// The id of the request that a `notifications/cancelled` gives up (2024-11-05, cancellation), as it
@@ -123,7 +123,7 @@ struct Raw<'a> {
 
 /// Borrowed where nothing is escaped: serde does not see the borrow through an `Option<Cow<str>>`.
 #[derive(Clone, Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl<'a> Envelope<'a> {
     /// Reads a complete body; nothing if it is not JSON-RPC 2.0. Members are not interpreted
@@ -208,6 +208,6 @@ impl<'a> Raw<'a> {
 }
 
 /// An object with these members; serde would take an array of their values for one, too.
-fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     text.starts_with('{').then(|| serde_json::from_str(text).ok())?
 }

@@ -3,14 +3,17 @@
 pub mod brief;
 pub mod endpoint;
 pub mod envelope;
+pub mod essentials;
 pub mod names;
 mod plain;
 pub mod scan;
 pub mod seal;
+mod splice;
 pub mod sse;
 mod token;
 pub mod words;
 
 pub use brief::Brief;
 pub use envelope::{Envelope, Kind, Wanted, cancelled};
+pub use essentials::{Capabilities, Essentials, Mismatch};
 pub use seal::{SealKeys, Secret, SessionPin, StandsFor, TooLong};

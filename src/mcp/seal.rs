@@ -8,6 +8,7 @@
 //! base64url( version | key id (4) | nonce (12) | ciphertext | tag (16) )        <= 1,024 characters
 //! plaintext: flags | revision (8) | name length | endpoint name | id length (2) | upstream id | fields
 //! field:     tag | length (2) | bytes        a tag below 128 that is not known is passed over
+//!            1: the essentials of the session, to open it again elsewhere
 //! ```
 //!
 //! The header and the service's name are authenticated with it, so an id of one service opens in
@@ -28,6 +29,7 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::brief::Brief;
+use super::essentials::Essentials;
 use super::token;
 use crate::domain::{Entry, Salt};
 
@@ -38,6 +40,9 @@ const VERSION: u8 = 1;
 const KEY_ID: usize = 4;
 const TAG: usize = 16;
 const HEADER: usize = 1 + KEY_ID + NONCE_LEN;
+
+/// The field of [`Essentials`].
+const ESSENTIALS: u8 = 1;
 
 /// Bytes of the longest token, and of one that is no longer than nearly all are.
 const LONGEST_TOKEN: usize = LONGEST / 4 * 3;
@@ -149,6 +154,23 @@ impl SealKeys {
 
     /// Seals the pin into an id for clients of this service.
     pub fn seal(&self, service: &str, pin: &SessionPin) -> Result<String, TooLong> {
+        self.seal_with_field(service, pin, &[])
+    }
+
+    /// The same, with what is needed to open the session again, and whether that is in it: it is left out where the id
+    /// would be longer than [`LONGEST`].
+    pub fn seal_whole(&self, service: &str, pin: &SessionPin, whole: Option<&Essentials>) -> Result<(String, bool), TooLong> {
+        if let Some(essentials) = whole.map(Essentials::encode)
+            && let Ok(length) = u16::try_from(essentials.len())
+            && let field = [&[ESSENTIALS][..], &length.to_be_bytes(), &essentials].concat()
+            && let Ok(id) = self.seal_with_field(service, pin, &field)
+        {
+            return Ok((id, true));
+        }
+        Ok((self.seal(service, pin)?, false))
+    }
+
+    fn seal_with_field(&self, service: &str, pin: &SessionPin, field: &[u8]) -> Result<String, TooLong> {
         let keys = self.keys.load();
         let key = &keys[0];
         let upstream = pin.upstream.as_deref();
@@ -166,12 +188,16 @@ impl SealKeys {
         let id = upstream.unwrap_or_default();
         token.extend_from_slice(&u16::try_from(id.len()).map_err(|_| too_long())?.to_be_bytes());
         token.extend_from_slice(id.as_bytes());
+        token.extend_from_slice(field);
+        if token.len() + TAG > LONGEST_TOKEN {
+            return Err(too_long());
+        }
         let (header, text) = token.split_at_mut(HEADER);
         let aad = bound_to(service, &header[..1 + KEY_ID]);
         // Sealing fails only for messages of 64 GiB; ours are bounded above.
         let tag = key.aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&aad), text);
         token.extend_from_slice(tag.map_err(|_| too_long())?.as_ref());
-        if token.len() > LONGEST_TOKEN { Err(too_long()) } else { Ok(URL_SAFE_NO_PAD.encode(token)) }
+        Ok(URL_SAFE_NO_PAD.encode(token))
     }
 
     /// Opens a session id that a client sent. Nothing if it was not sealed by one of the keys for
@@ -185,15 +211,25 @@ impl SealKeys {
         self.open_any(service, token).filter(|pin| pin.stands_for == StandsFor::EndpointUri)
     }
 
+    /// Opens an id, or the token of an endpoint URI, once more for the essentials that [`Self::seal_whole`] has put into
+    /// it. Nothing, too, where they are of a later version and cannot be read here.
+    pub fn essentials(&self, service: &str, id: &[u8]) -> Option<Essentials> {
+        let room = &mut [0; LONGEST_TOKEN];
+        let text = self.text_in(room, service, id)?;
+        read_pin(text)?;
+        Essentials::decode(field_of(text, ESSENTIALS)?)
+    }
+
     fn open_any(&self, service: &str, id: &[u8]) -> Option<SessionPin> {
-        match id.len() {
-            0..=LONGEST if id.len() <= COMMON_TOKEN / 3 * 4 => self.open_in(&mut [0; COMMON_TOKEN], service, id),
-            0..=LONGEST => self.open_in(&mut [0; LONGEST_TOKEN], service, id),
-            _ => None,
+        if id.len() <= COMMON_TOKEN / 3 * 4 {
+            read_pin(self.text_in(&mut [0; COMMON_TOKEN], service, id)?)
+        } else {
+            read_pin(self.text_in(&mut [0; LONGEST_TOKEN], service, id)?)
         }
     }
 
-    fn open_in(&self, room: &mut [u8], service: &str, id: &[u8]) -> Option<SessionPin> {
+    /// What was sealed into an id, in the room that is given for it; an id that is too long finds none.
+    fn text_in<'r>(&self, room: &'r mut [u8], service: &str, id: &[u8]) -> Option<&'r [u8]> {
         let token = token::decode(id, room)?;
         if token.len() < HEADER + TAG || token[0] != VERSION {
             return None;
@@ -205,7 +241,7 @@ impl SealKeys {
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let aad = bound_to(service, prefix);
         let text = key.aead.open_in_place(nonce, Aad::from(&aad), sealed).ok()?;
-        read_pin(text)
+        Some(text)
     }
 
     /// The salt of a service's position hash in an epoch. Every replica with the same first key
@@ -287,6 +323,21 @@ fn read_pin(text: &[u8]) -> Option<SessionPin> {
     })
 }
 
+/// The first field of this tag, in a text that has opened.
+fn field_of(text: &[u8], wanted: u8) -> Option<&[u8]> {
+    let mut rest = Reader(text);
+    rest.take(1 + 8)?;
+    rest.counted(1)?;
+    rest.counted(2)?;
+    loop {
+        let tag = rest.take(1)?[0];
+        let bytes = rest.counted(2)?;
+        if tag == wanted {
+            return Some(bytes);
+        }
+    }
+}
+
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -317,7 +368,36 @@ mod tests {
         SessionPin { stands_for, entry: Entry::Secondary, endpoint: "a".into(), revision: 7, upstream: Some("6f1e0b7a5d".into()) }
     }
 
+    /// Of a client whose name has so many characters.
+    fn essentials(length: usize) -> Essentials {
+        let params = format!(r#"{{"protocolVersion":"2025-11-25","clientInfo":{{"name":"{}"}}}}"#, "n".repeat(length));
+        let request = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{params}}}"#);
+        let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"x":{}}}}"#;
+        Essentials::agreed(request.as_bytes(), answer.as_bytes()).unwrap()
+    }
+
     proptest! {
+        #[test]
+        fn what_is_needed_to_open_a_session_again_is_in_its_id_wherever_it_fits(
+            length in 0usize..900, upstream in prop::option::of("[!-~]{0,200}"), is_uri: bool,
+        ) {
+            let (keys, essentials) = (keys(&[1]), essentials(length));
+            let stands_for = if is_uri { StandsFor::EndpointUri } else { StandsFor::SessionId };
+            let pin = SessionPin { stands_for, upstream: upstream.map(Name::from), ..pin() };
+            let open = |id: &str| if is_uri { keys.open_uri("notes", id.as_bytes()) } else { keys.open("notes", id.as_bytes()) };
+            let (id, is_in) = keys.seal_whole("notes", &pin, Some(&essentials)).unwrap();
+            prop_assert!(id.len() <= LONGEST);
+            prop_assert_eq!(open(&id), Some(pin.clone()));
+            prop_assert_eq!(keys.essentials("notes", id.as_bytes()), is_in.then(|| essentials.clone()));
+            prop_assert_eq!(keys.essentials("tasks", id.as_bytes()), None);
+            let without = keys.seal("notes", &pin).unwrap();
+            let bytes = URL_SAFE_NO_PAD.decode(&without).unwrap().len() + 3 + essentials.encode().len();
+            prop_assert_eq!(is_in, bytes <= LONGEST_TOKEN);
+            let (bare, is_in) = keys.seal_whole("notes", &pin, None).unwrap();
+            prop_assert_eq!((bare.len(), is_in), (without.len(), false));
+            prop_assert_eq!((keys.essentials("notes", bare.as_bytes()), open(&without)), (None, Some(pin)));
+        }
+
         #[test]
         fn what_is_sealed_opens_again(
             secondary: bool, endpoint in "[a-z0-9.:-]{1,64}", revision: u64, upstream in prop::option::of("[!-~]{0,400}"),
@@ -341,12 +421,13 @@ mod tests {
     #[test]
     fn an_id_altered_in_any_character_opens_nothing() {
         let keys = keys(&[1]);
-        let id = keys.seal("notes", &pin()).unwrap();
+        let (id, _) = keys.seal_whole("notes", &pin(), Some(&essentials(9))).unwrap();
         for at in 0..id.len() {
             for other in (0x21..0x7f).filter(|byte| *byte != id.as_bytes()[at]) {
                 let mut altered = id.clone().into_bytes();
                 altered[at] = other;
                 assert_eq!(keys.open("notes", &altered), None, "character {at} as {}", other as char);
+                assert_eq!(keys.essentials("notes", &altered), None, "character {at} as {}", other as char);
             }
         }
         for cut in 0..id.len() {
@@ -424,6 +505,25 @@ mod tests {
         assert_ne!(keys(&[1]).salt("notes", 1), keys(&[1]).salt("tasks", 1));
         assert_ne!(keys(&[1]).salt("notes", 1), keys(&[1]).salt("notes", 2));
         assert_ne!(keys(&[1]).salt("notes", 1), keys(&[2]).salt("notes", 1));
+    }
+
+    #[test]
+    fn fields_of_later_versions_are_passed_over_and_those_that_must_be_known_refuse_the_id() {
+        let keys = keys(&[1]);
+        let sealed = |field: &[u8]| keys.seal_with_field("notes", &pin(), field).unwrap().into_bytes();
+        assert_eq!(keys.open("notes", &sealed(&[127, 0, 1, 9])), Some(pin()));
+        assert_eq!((keys.open("notes", &sealed(&[128, 0, 1, 9])), keys.open("notes", &sealed(&[127, 0, 2, 9]))), (None, None));
+        let encoded = essentials(9).encode();
+        let behind_another = [&[127, 0, 1, 9, ESSENTIALS, 0, encoded.len() as u8][..], &encoded].concat();
+        assert_eq!(keys.essentials("notes", &sealed(&behind_another)), Some(essentials(9)));
+        assert_eq!(keys.essentials("notes", &sealed(&[ESSENTIALS, 0, 1, 9])), None);
+    }
+
+    #[test]
+    fn an_id_of_before_the_fields_still_opens() {
+        let old = "AV0Ap68BAQEBAQEBAQEBAQHgrZDDYa9MVxrrjBxtds3TPb66mnv9xOyk9XheKes4sm-sgeyDNCk";
+        assert_eq!(keys(&[1]).open("notes", old.as_bytes()), Some(pin()));
+        assert_eq!(keys(&[1]).essentials("notes", old.as_bytes()), None);
     }
 
     #[test]
