@@ -6,6 +6,7 @@ pub mod envelope;
 pub mod essentials;
 pub mod names;
 mod plain;
+pub mod request_id;
 pub mod scan;
 pub mod seal;
 mod splice;
