@@ -134,7 +134,7 @@ fn rules(dice: &mut Dice) -> Rules {
         grace: Duration::from_secs(1),
         volatile: false,
         judge: judge::Rules { window: WINDOW, reactions, ..judge::Rules::default() },
-        leave: Leave { ends: !dice.one_in(4), ..Leave::default() },
+        leave: Leave { on_drain: if dice.one_in(4) { OnDrain::Wait } else { OnDrain::Rehome }, ..Leave::default() },
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
@@ -21,6 +21,7 @@ use crate::live::{Handle, ServiceView, Snapshot};
 use crate::telemetry::log;
 use crate::telemetry::names::{self, Metric};
 use crate::tls::{self, Reload};
+use crate::upstream::rehomed::{Moving, Rehomed, Remembered};
 use crate::upstream::tally::{BOUNDS, Histogram};
 use crate::upstream::{Endpoint, EntryTally, StreamKind};
 
@@ -88,6 +89,7 @@ impl Scrape {
         gauge(out, &names::SESSIONS, sessions)?;
         let ended = self.per_entry(|view, _, entry| vec![(vec![], view.entries[entry].tally.ended() as f64)]);
         counter(out, &names::SESSIONS_ENDED, ended)?;
+        self.encode_moves(out)?;
         let streams = |figure: fn(&EntryTally, StreamKind) -> u64| {
             self.per_entry(move |view, _, entry| {
                 let tally = &view.entries[entry].tally;
@@ -119,6 +121,22 @@ impl Scrape {
             each.map(|(endpoint, outcome)| (labels(endpoint, outcome), endpoint.outcomes.count(outcome) as f64)).collect()
         });
         counter(out, &names::ENDPOINT_REQUESTS, requests)
+    }
+
+    fn encode_moves(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let moves = self.per_entry(|view, _, from| {
+            let tally = &view.entries[from].tally;
+            let each = Entry::BOTH.into_iter().flat_map(|to| Rehomed::ALL.map(|result| (to, result)));
+            let count =
+                |to, result| [Moving::Departure, Moving::Loss].map(|why| tally.rehomed(to, why, result)).iter().sum::<u64>();
+            each.map(|(to, result)| (vec![to.to_string(), result.as_str().to_owned()], count(to, result) as f64)).collect()
+        });
+        counter(out, &names::REHOMED, moves)?;
+        let of = |figure: fn(&Remembered) -> &AtomicU64| {
+            self.per_service(move |view, _| figure(&view.tally.remembered).load(Ordering::Relaxed) as f64)
+        };
+        gauge(out, &names::REMEMBERED, of(|remembered| &remembered.sessions))?;
+        counter(out, &names::FORGOTTEN, of(|remembered| &remembered.forgotten))
     }
 
     fn histograms(&self, out: &mut DescriptorEncoder<'_>, metric: &Metric, of: fn(&EntryTally) -> &Histogram) -> fmt::Result {

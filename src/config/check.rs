@@ -10,10 +10,10 @@ use super::listeners::Listeners;
 use super::place::Places;
 use super::value::{Percent, Span};
 use super::{
-    Admin, Affinity, Config, ConfigError, ErrorShape, Health, HealthKind, HostSeen, Limits, Log, Network, OnDrain, Plain,
-    Service, Shutdown, Traffic, endpoint, raw,
+    Admin, Affinity, Config, ConfigError, ErrorShape, Health, HealthKind, HostSeen, Limits, Log, Network, Plain, Service,
+    Shutdown, Traffic, endpoint, raw,
 };
-use crate::domain::machine::{Authority, EntrySpec, Leave, Rules};
+use crate::domain::machine::{Authority, EntrySpec, Leave, Paced, Rules};
 use crate::domain::{Entry, KeySource, PerEntry, Share, Split, Thresholds};
 
 mod foolish;
@@ -151,9 +151,9 @@ impl Checker<'_> {
         let tls = self.client_tls(at, &raw.tls);
         let (sessions, judge) = (self.sessions(at, &raw.sessions), self.judge(at, &raw.judge));
         let leave = Leave {
-            ends: sessions.on_drain != OnDrain::Wait,
-            deadline: sessions.rollback_deadline,
-            pace: sessions.rollback_pace,
+            on_drain: sessions.on_drain,
+            drain: Paced { deadline: sessions.drain_deadline, pace: sessions.drain_pace },
+            rollback: Paced { deadline: sessions.rollback_deadline, pace: sessions.rollback_pace },
         };
         let rules = Rules { judge: judge.clone(), leave, ..self.rules(at, raw, listeners) };
         self.tls_for_no_one(at, &tls, [&rules.entries.primary, &rules.entries.secondary]);

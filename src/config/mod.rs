@@ -20,6 +20,7 @@ mod source;
 mod tests;
 mod value;
 
+pub use crate::domain::machine::OnDrain;
 pub use crate::domain::plan::parse_duration;
 pub use argo::{LARGEST_MANIFEST, plan_as_toml, plan_from_argo};
 pub use check::{StepText, load, steps};
@@ -205,25 +206,59 @@ pub struct Records {
 /// `[service.sessions]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sessions {
-    /// What becomes of those that do not end by themselves.
+    /// What becomes of those whose endpoint has died, was removed, or has lost them.
+    pub on_loss: OnLoss,
+    /// What becomes of those whose entry is to be left, after a drain or a rollback, and that do not end by themselves.
     pub on_drain: OnDrain,
-    /// A planned drain gives them so long.
+    /// A drain gives them so long,
     pub drain_deadline: Duration,
+    /// and then they leave, spread evenly over so long; zero: all at once.
+    pub drain_pace: Duration,
     /// A rollback gives the candidate's so long; zero: none.
     pub rollback_deadline: Duration,
-    /// Then they are ended, spread evenly over so long; zero: all at once.
+    /// Then they leave, spread evenly over so long; zero: all at once.
     pub rollback_pace: Duration,
+    /// A request that finds nobody there is held so long; zero: not at all.
+    pub hold: Duration,
+    /// Most moves that are begun in a second towards one endpoint; at least 1.
+    pub handshakes_per_second: u32,
+    /// What of two versions must agree before a session is moved without need.
+    pub check: MoveCheck,
+    /// Whether a call whose outcome is not known may be sent again.
+    pub resend: Resend,
+    /// Bytes for what it takes to open sessions again, where their ids do not hold it; beyond, sessions stay bound and cannot be
+    /// moved. Zero: none.
+    pub remember: usize,
 }
 
-/// What becomes of sessions that do not end by themselves.
+/// What becomes of sessions whose endpoint has died, was removed, or has lost them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDrain {
-    /// They are moved; those that cannot be are ended.
+pub enum OnLoss {
+    /// They are opened again elsewhere.
     Rehome,
-    /// Nothing is ended by force.
+    /// They wait for their endpoint to come back.
     Wait,
     /// They are ended, in the way that their clients survive.
     End,
+}
+
+/// What of two versions must agree before a session is moved without need. After a loss only version and capabilities are asked
+/// for, whatever this says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveCheck {
+    /// Protocol version, capabilities, and the tools: names, `inputSchema`, `outputSchema`.
+    Tools,
+    /// Protocol version and capabilities.
+    Capabilities,
+}
+
+/// Whether a tool call whose outcome is not known may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resend {
+    /// It fails, once, and its client decides.
+    Never,
+    /// If its tool is annotated as read-only or idempotent.
+    Annotated,
 }
 
 /// `[service.affinity]`.

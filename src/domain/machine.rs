@@ -28,6 +28,7 @@ mod disk;
 mod durable;
 mod event;
 mod instances;
+mod leaving;
 mod note;
 mod orders;
 mod reload;
@@ -48,8 +49,9 @@ use watch::Watched;
 pub use command::{Change, Command, Deploy, Evidence, Order, Refusal, Start, Ticket};
 pub use durable::{Brake, Braked, Condemned, Durable, EndpointSpec, EntrySpec, Found, Resolve};
 pub use event::{Effect, Event};
+pub use leaving::{Cause, Leave, OnDrain, Paced};
 pub use note::Note;
-pub use sitting::{Leave, Watching};
+pub use sitting::Watching;
 
 /// What the configuration says about a service, as far as the machine needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +74,7 @@ pub struct Rules {
     pub volatile: bool,
     /// By what candidates are judged.
     pub judge: judge::Rules,
-    /// How sessions leave an entry that was rolled back.
+    /// How sessions leave an entry.
     pub leave: Leave,
 }
 

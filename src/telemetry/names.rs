@@ -27,7 +27,10 @@ metrics! {
     TOOL_CALLS = "mcp_tool_calls" ["service", "entry", "tool_name", "outcome"] "Tool calls that ended, by outcome; `other` takes what goes beyond 200 names";
     TOOL_TIME = "mcp_tool_duration_seconds" ["service", "entry", "tool_name"] "Time from a tool call to its result";
     SESSIONS = "dualgate_sessions" ["service", "entry"] "Legacy sessions seen in the last 30 minutes and not ended";
-    SESSIONS_ENDED = "dualgate_sessions_ended" ["service", "entry"] "Sessions that were ended because their entry was taken back";
+    SESSIONS_ENDED = "dualgate_sessions_ended" ["service", "entry"] "Sessions that were ended because their entry was to be left";
+    REHOMED = "dualgate_rehomed" ["service", "from", "to", "result"] "Moves of sessions from an entry to another, or to another endpoint of the same: moved; refused, where the session may not go; failed, where the new place did not take it";
+    REMEMBERED = "dualgate_sessions_remembered" ["service"] "Sessions that are remembered so that they can be opened again, since their ids do not hold it";
+    FORGOTTEN = "dualgate_sessions_forgotten" ["service"] "Such sessions that were forgotten before their end, there being too many (sessions.remember): they can be moved no more";
     STREAMS = "dualgate_streams" ["service", "entry", "kind"] "Open event streams: listen (GET) and call (POST)";
     STREAMS_BROKEN = "dualgate_streams_broken" ["service", "entry", "kind"] "Event streams that the server broke off or fell silent on; where nobody waited for an answer, no request has failed";
     SPLIT_TARGET = "dualgate_split_target" ["service", "entry"] "Share of clients in force, 0 to 1";

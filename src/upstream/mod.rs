@@ -9,6 +9,7 @@ pub mod evidence;
 mod fine;
 pub mod gate;
 pub mod probe;
+pub mod rehomed;
 pub mod roster;
 mod socket;
 mod stripes;

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::evidence::Evidence;
+use super::rehomed::{Moves, Moving, Rehomed, Remembered};
 use super::roster::Roster;
 use super::stripes::Striped;
 use super::tools::Tools;
 use crate::domain::skew::Skew;
-use crate::domain::{ClientKey, Eviction, Outcome};
+use crate::domain::{ClientKey, Departure, Entry, Eviction, Outcome};
 
 /// Upper bounds of histograms in seconds.
 pub const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -45,6 +46,7 @@ struct Here {
     streams: [AtomicI64; 2],
     sessions: Roster,
     sessions_ended: AtomicU64,
+    moves: Moves,
 }
 
 /// Requests by outcome.
@@ -186,10 +188,31 @@ impl EntryTally {
     }
 
     /// Ends the sessions whose time has come; and from now on none of them is counted alive again. `now` is the time since the
-    /// start.
+    /// start. Those that are moved are here until whoever moves them says so ([`Self::move_session`]), or until the cut where
+    /// whoever cannot be moved is ended.
     pub fn end_sessions(&self, eviction: Option<Eviction>, now: Duration) {
-        let ended = self.sessions().evict(eviction, now);
+        let ending = eviction.and_then(|eviction| match eviction.how {
+            Departure::Ends => Some(eviction),
+            Departure::Moves { or_ends: true, .. } => Some(Eviction { from: eviction.cut, over: Duration::ZERO, ..eviction }),
+            Departure::Moves { or_ends: false, .. } => None,
+        });
+        let ended = self.sessions().evict(ending, now);
         self.here.sessions_ended.fetch_add(ended, Ordering::Relaxed);
+    }
+
+    /// Takes a session off that is at another entry from now on.
+    pub fn move_session(&self, id: &[u8]) {
+        self.sessions().ended(id);
+    }
+
+    /// A move of a session of this entry has ended; `to` is the entry that it was to go to, which may be the same.
+    pub fn note_rehomed(&self, to: Entry, why: Moving, result: Rehomed) {
+        self.here.moves.note(to, why, result);
+    }
+
+    /// Moves that ended so, whatever the version.
+    pub fn rehomed(&self, to: Entry, why: Moving, result: Rehomed) -> u64 {
+        self.here.moves.count(to, why, result)
     }
 
     /// Sessions that were ended, whatever the version.
@@ -230,6 +253,8 @@ pub struct ServiceTally {
     pub unpeeked: AtomicU64,
     /// Messages of clients that could not be delivered.
     pub undelivered: AtomicU64,
+    /// What is remembered of sessions, to open them again.
+    pub remembered: Remembered,
     skew: Mutex<(Skew, Option<f64>)>,
 }
 
@@ -264,6 +289,39 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Moment;
+
+    #[test]
+    fn sessions_that_are_moved_are_here_until_they_are_or_until_the_cut() {
+        let (tally, at) = (EntryTally::default(), Duration::from_secs);
+        (0..10u8).for_each(|id| tally.sessions().seen(&[id], 1, 3, at(0)));
+        let moves = |or_ends| {
+            let (from, cut) = (Moment::after_start(at(10)), Moment::after_start(at(40)));
+            Some(Eviction { from, over: at(20), cut, before_revision: 5, how: Departure::Moves { forced: false, or_ends } })
+        };
+        tally.end_sessions(moves(true), at(39));
+        assert_eq!((tally.sessions().count(), tally.ended()), (10, 0));
+        tally.move_session(&[3]);
+        tally.end_sessions(moves(false), at(41));
+        assert_eq!((tally.sessions().count(), tally.ended()), (9, 0), "those that may not be moved stay");
+        tally.end_sessions(moves(true), at(41));
+        assert_eq!((tally.sessions().count(), tally.ended()), (0, 9));
+    }
+
+    #[test]
+    fn moves_are_told_apart_and_outlive_the_version() {
+        let tally = EntryTally::default();
+        tally.note_rehomed(Entry::Secondary, Moving::Departure, Rehomed::Moved);
+        tally.note_rehomed(Entry::Secondary, Moving::Departure, Rehomed::Moved);
+        tally.note_rehomed(Entry::Secondary, Moving::Loss, Rehomed::Moved);
+        tally.note_rehomed(Entry::Primary, Moving::Loss, Rehomed::Failed);
+        let next = tally.succeeded();
+        let count = |to, why, result| next.rehomed(to, why, result);
+        assert_eq!(count(Entry::Secondary, Moving::Departure, Rehomed::Moved), 2);
+        assert_eq!(count(Entry::Secondary, Moving::Loss, Rehomed::Moved), 1);
+        assert_eq!(count(Entry::Primary, Moving::Loss, Rehomed::Failed), 1);
+        assert_eq!(count(Entry::Primary, Moving::Departure, Rehomed::Moved), 0);
+    }
 
     #[test]
     fn a_time_is_counted_under_the_first_bound_that_it_is_within() {

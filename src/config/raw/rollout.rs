@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use crate::config::value::{Percent, Span};
+use crate::config::value::{Percent, Size, Span};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,10 +22,17 @@ pub(in crate::config) struct Gates {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Sessions {
+    pub(in crate::config) on_loss: Option<String>,
     pub(in crate::config) on_drain: Option<String>,
     pub(in crate::config) drain_deadline: Option<Span>,
+    pub(in crate::config) drain_pace: Option<Span>,
     pub(in crate::config) rollback_deadline: Option<Span>,
     pub(in crate::config) rollback_pace: Option<Span>,
+    pub(in crate::config) hold: Option<Span>,
+    pub(in crate::config) handshakes_per_second: Option<u32>,
+    pub(in crate::config) check: Option<String>,
+    pub(in crate::config) resend: Option<String>,
+    pub(in crate::config) remember: Option<Size>,
 }
 
 #[derive(Debug, Default, Deserialize)]

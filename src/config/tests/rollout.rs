@@ -1,9 +1,9 @@
 //! Plans, the judge, sessions, records: what is read, and what is refused.
 
 use super::{SMALLEST, said};
-use crate::config::{Config, OnDrain, load};
+use crate::config::{Config, MoveCheck, OnDrain, OnLoss, Resend, Sessions, load};
 use crate::domain::judge::{MetricSource, Reaction, Rules};
-use crate::domain::machine::Leave;
+use crate::domain::machine::{Leave, Paced};
 use crate::domain::{Gate, Plan};
 use std::time::Duration;
 
@@ -314,15 +314,28 @@ fn sessions_and_records_have_their_defaults_and_take_what_is_written() {
     let sessions = |more: &str| loaded(more).services[0].sessions;
     let seconds = |more: &str| {
         let one = sessions(more);
-        [one.drain_deadline, one.rollback_deadline, one.rollback_pace].map(|span| span.as_secs())
+        let spans = [one.drain_deadline, one.drain_pace, one.rollback_deadline, one.rollback_pace, one.hold];
+        spans.map(|span| span.as_secs())
     };
-    assert_eq!((sessions("").on_drain, seconds("")), (OnDrain::Rehome, [600, 30, 25]));
-    let all = "[service.sessions]\non_drain = \"end\"\nrollback_deadline = \"0s\"\nrollback_pace = \"5s\"";
-    assert_eq!((sessions(all).on_drain, seconds(all)), (OnDrain::End, [600, 0, 5]));
+    assert_eq!(
+        (sessions("").on_loss, sessions("").on_drain, seconds("")),
+        (OnLoss::Rehome, OnDrain::Rehome, [600, 25, 30, 25, 3])
+    );
+    let all = "[service.sessions]\non_loss = \"wait\"\non_drain = \"end\"\ndrain_deadline = \"2s\"\ndrain_pace = \"1s\"\n\
+        rollback_deadline = \"0s\"\nrollback_pace = \"5s\"\nhold = \"0s\"\nhandshakes_per_second = 7\ncheck = \"capabilities\"\n\
+        remember = \"1MiB\"";
+    assert_eq!((sessions(all).on_loss, sessions(all).on_drain, seconds(all)), (OnLoss::Wait, OnDrain::End, [2, 1, 0, 5, 0]));
+    let moves = |more: &str| {
+        let Sessions { handshakes_per_second, check, resend, remember, .. } = sessions(more);
+        (handshakes_per_second, check, resend, remember)
+    };
+    assert_eq!(moves(""), (200, MoveCheck::Tools, Resend::Never, 64 << 20));
+    assert_eq!(moves(all), (7, MoveCheck::Capabilities, Resend::Never, 1 << 20));
+    assert_eq!(sessions("[service.sessions]\nresend = \"annotated\"").resend, Resend::Annotated);
     let leave = |more: &str| loaded(more).services[0].rules.leave;
     assert_eq!(leave(""), Leave::default());
-    assert_eq!((leave(all).ends, leave(all).deadline, leave(all).pace), (true, Duration::ZERO, Duration::from_secs(5)));
-    assert!(!leave("[service.sessions]\non_drain = \"wait\"").ends);
+    let paced = |deadline, pace| Paced { deadline: Duration::from_secs(deadline), pace: Duration::from_secs(pace) };
+    assert_eq!(leave(all), Leave { on_drain: OnDrain::End, drain: paced(2, 1), rollback: paced(0, 5) });
     assert_eq!(loaded("").records.keep, Duration::from_secs(90 * 86_400));
     let records = |keep: &str| format!("[records]\nkeep = \"{keep}\"\n{SMALLEST}");
     assert_eq!(load("f", &records("7d"), None).unwrap().records.keep, Duration::from_secs(7 * 86_400));
@@ -334,11 +347,40 @@ fn sessions_and_records_have_their_defaults_and_take_what_is_written() {
         ),
         (
             with("[service.sessions]\non_drain = \"wait\"\nrollback_pace = \"5s\""),
-            "service[0].sessions.rollback_pace: means nothing where on_drain is \"wait\": no session is ended",
+            "service[0].sessions.rollback_pace: means nothing where on_drain is \"wait\": after a rollback no session is moved or ended",
         ),
         (
-            with("[service.sessions]\non_drain = \"rehome\""),
-            "service[0].sessions.on_drain: moving sessions is not served by this version: after a rollback they are ended, as with \"end\"",
+            with("[service.sessions]\non_loss = \"end\"\nresend = \"annotated\""),
+            "service[0].sessions.resend: means nothing where on_loss is not \"rehome\": no call is sent again",
+        ),
+        (
+            with("[service.sessions]\non_loss = \"move\""),
+            "dualgate.toml:11: service[0].sessions.on_loss: `move` is not one of \"rehome\", \"wait\", \"end\"",
+        ),
+        (
+            with("[service.sessions]\ncheck = \"all\""),
+            "dualgate.toml:11: service[0].sessions.check: `all` is not one of \"tools\", \"capabilities\"",
+        ),
+        (
+            with("[service.sessions]\nresend = \"always\""),
+            "dualgate.toml:11: service[0].sessions.resend: `always` is not one of \"never\", \"annotated\"",
+        ),
+        (with("[service.sessions]\nhold = \"31s\""), "dualgate.toml:11: service[0].sessions.hold: 31s is too long: at most 30s"),
+        (
+            with("[service.sessions]\ndrain_deadline = \"0s\""),
+            "dualgate.toml:11: service[0].sessions.drain_deadline: must be longer than 0",
+        ),
+        (
+            with("[service.sessions]\nhandshakes_per_second = 0"),
+            "dualgate.toml:11: service[0].sessions.handshakes_per_second: `0` is not a number of moves in a second: from 1 to 100000",
+        ),
+        (
+            with("[service.sessions]\nremember = \"4KiB\""),
+            "dualgate.toml:11: service[0].sessions.remember: 4096 bytes hold hardly any session: at least 64KiB, or 0B for none",
+        ),
+        (
+            with("[service.sessions]\nremember = 64"),
+            "dualgate.toml:11: service[0].sessions.remember: invalid type: integer `64`, expected a size in quotes, like \"64KiB\"",
         ),
     ]);
 }

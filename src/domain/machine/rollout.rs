@@ -1,8 +1,5 @@
 //! The rollout of a service, carried out: shares, the swap of the stable entry, and back.
 
-use std::time::Duration;
-
-use super::sitting::Leave;
 use super::{Command, Effect, Machine, Note, Order, Ticket};
 use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
@@ -298,15 +295,5 @@ impl Machine {
     fn all_up(&self, entry: Entry) -> bool {
         let mut open = self.checks[entry].iter().filter(|watched| !watched.place().1).peekable();
         open.peek().is_some() && open.all(|watched| watched.standing() == Standing::Up)
-    }
-}
-
-impl Leave {
-    /// What a session has begun when its time comes may take so long.
-    pub const LAST_CALLS: Duration = Duration::from_secs(5);
-
-    /// The time in which sessions have to leave after a rollback; none: they may stay.
-    pub fn time(&self) -> Option<Duration> {
-        self.ends.then(|| self.deadline.saturating_add(self.pace).saturating_add(Self::LAST_CALLS))
     }
 }

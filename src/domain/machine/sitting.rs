@@ -2,30 +2,14 @@
 
 use std::time::Duration;
 
+use super::leaving::{Cause, Leave, Paced};
 use super::{Effect, Machine};
 use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
-use crate::domain::eviction::{Departure, Eviction};
+use crate::domain::eviction::Eviction;
 use crate::domain::judge::{Figures, Judge, Report, Times};
 use crate::domain::rollout::{Kept, Phase, Rollout};
 use crate::domain::split::Share;
-
-/// How sessions leave an entry that was rolled back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leave {
-    /// Whether they are ended at all; if not, they stay until their clients end them.
-    pub ends: bool,
-    /// They may stay so long,
-    pub deadline: Duration,
-    /// and are then ended one after the other, over so long.
-    pub pace: Duration,
-}
-
-impl Default for Leave {
-    fn default() -> Self {
-        Self { ends: true, deadline: Duration::from_secs(30), pace: Duration::from_secs(25) }
-    }
-}
 
 /// What the judge looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,10 +142,11 @@ impl Machine {
     /// When the sessions of an entry are ended; none: they stay.
     pub fn eviction(&self, entry: Entry) -> Option<Eviction> {
         let condemned = self.state.condemned[entry].as_ref()?;
-        let Leave { ends, deadline, pace } = self.rules.leave;
-        let from = self.leaving_since[entry].filter(|_| ends)?.plus(deadline);
+        let Leave { on_drain, rollback: Paced { deadline, pace }, .. } = self.rules.leave;
+        let how = Cause::Rollback.departure(on_drain)?;
+        let from = self.leaving_since[entry]?.plus(deadline);
         let cut = from.plus(pace).plus(Leave::LAST_CALLS);
-        Some(Eviction { from, over: pace, cut, before_revision: condemned.revision, how: Departure::Ends })
+        Some(Eviction { from, over: pace, cut, before_revision: condemned.revision, how })
     }
 
     /// What is left on a candidate that was taken back, as it was counted.

@@ -1,0 +1,126 @@
+//! Who has to leave an entry, from when on, and what becomes of them.
+
+use std::time::Duration;
+
+use crate::domain::eviction::Departure;
+
+/// How sessions leave an entry, as the configuration says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leave {
+    /// What becomes of them.
+    pub on_drain: OnDrain,
+    /// When they leave an entry without a share.
+    pub drain: Paced,
+    /// When they leave one that was rolled back.
+    pub rollback: Paced,
+}
+
+/// A time to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paced {
+    /// They may stay so long,
+    pub deadline: Duration,
+    /// and then leave one after the other, over so long. Zero: all at once.
+    pub pace: Duration,
+}
+
+/// What becomes of sessions that do not end by themselves, after a drain or a rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDrain {
+    /// They are moved. Those that cannot be are ended after a rollback, and else they stay.
+    Rehome,
+    /// They stay until their clients end them.
+    Wait,
+    /// They are ended, in the way that their clients survive.
+    End,
+}
+
+/// Why an entry is to be left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// It has had no share for long enough.
+    Drain,
+    /// It was rolled back.
+    Rollback,
+    /// An operator wants it drained.
+    OrderedDrain,
+    /// An operator wants its sessions on the other entry,
+    OrderedMove {
+        /// also where their clients may notice.
+        forced: bool,
+    },
+    /// An operator wants them ended.
+    OrderedEnd,
+}
+
+impl Cause {
+    /// What becomes of the sessions; none: they stay. A candidate that was taken back is sick, so that nobody may stay on it;
+    /// whoever may not be moved from a sound entry is better off there. An operator's word is stronger than the configuration,
+    /// which is there for what happens by itself; but a drain ends nobody by force unless the configuration says so.
+    pub fn departure(self, on_drain: OnDrain) -> Option<Departure> {
+        let moves = |forced, or_ends| Some(Departure::Moves { forced, or_ends });
+        match (self, on_drain) {
+            (Self::OrderedMove { forced }, _) => moves(forced, false),
+            (Self::OrderedEnd, _) | (Self::Drain | Self::Rollback | Self::OrderedDrain, OnDrain::End) => Some(Departure::Ends),
+            (Self::Drain | Self::Rollback, OnDrain::Wait) => None,
+            (Self::Rollback, OnDrain::Rehome) => moves(false, true),
+            (Self::Drain, OnDrain::Rehome) | (Self::OrderedDrain, OnDrain::Rehome | OnDrain::Wait) => moves(false, false),
+        }
+    }
+
+    /// As events and answers name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Rollback => "rollback",
+            Self::OrderedDrain => "drain-ordered",
+            Self::OrderedMove { .. } => "move-ordered",
+            Self::OrderedEnd => "end-ordered",
+        }
+    }
+}
+
+impl Leave {
+    /// What a session has begun when its time comes may take so long.
+    pub const LAST_CALLS: Duration = Duration::from_secs(5);
+
+    /// The time in which sessions have to leave after a rollback; none: they may stay.
+    pub fn time(&self) -> Option<Duration> {
+        let Paced { deadline, pace } = self.rollback;
+        Cause::Rollback.departure(self.on_drain).map(|_| deadline.saturating_add(pace).saturating_add(Self::LAST_CALLS))
+    }
+}
+
+impl Default for Leave {
+    fn default() -> Self {
+        let pace = Duration::from_secs(25);
+        Self {
+            on_drain: OnDrain::Rehome,
+            drain: Paced { deadline: Duration::from_secs(600), pace },
+            rollback: Paced { deadline: Duration::from_secs(30), pace },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_departure_under_each_configuration() {
+        use OnDrain::{End, Rehome, Wait};
+        let moves = |forced, or_ends| Some(Departure::Moves { forced, or_ends });
+        let (ends, stay) = (Some(Departure::Ends), None);
+        for (cause, on_rehome, on_wait, on_end) in [
+            (Cause::Drain, moves(false, false), stay, ends),
+            (Cause::Rollback, moves(false, true), stay, ends),
+            (Cause::OrderedDrain, moves(false, false), moves(false, false), ends),
+            (Cause::OrderedMove { forced: false }, moves(false, false), moves(false, false), moves(false, false)),
+            (Cause::OrderedMove { forced: true }, moves(true, false), moves(true, false), moves(true, false)),
+            (Cause::OrderedEnd, ends, ends, ends),
+        ] {
+            let found = [Rehome, Wait, End].map(|on_drain| cause.departure(on_drain));
+            assert_eq!(found, [on_rehome, on_wait, on_end], "{cause:?}");
+        }
+    }
+}
