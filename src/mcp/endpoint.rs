@@ -6,7 +6,7 @@ use url::{Position, Url};
 /// The most that is held back until the first event is complete, in bytes.
 pub const MOST_HELD: usize = 16 << 10;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Waits for the first event of a stream. Lines before it that say nothing pass; of the event
 /// itself nothing does before all of it is here.
@@ -171,19 +171,19 @@ fn fields(event: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// Name and value of a line: a blank behind the colon is not part of the value.
-fn field(line: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn field(line: &[u8]) -> (&[u8], &[u8]) {
     let Some(colon) = line.iter().position(|byte| *byte == b':') else { return (line, b"") };
     let value = &line[colon + 1..];
     (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
 }
 
-fn without_end(line: &[u8]) -> &[u8] {
+pub(super) fn without_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// Lines with their ends: LF, CRLF or CR.
-fn lines(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn lines(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let end = text.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
         let length = match end {

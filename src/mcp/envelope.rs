@@ -84,9 +84,9 @@ pub fn cancelled(body: &[u8]) -> Option<&str> {
 }
 
 #[derive(Deserialize)]
-struct Cancelled<'a> {
+pub(super) struct Cancelled<'a> {
     #[serde(borrow, rename = "requestId")]
-    request: Option<&'a RawValue>,
+    pub(super) request: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

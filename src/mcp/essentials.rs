@@ -28,7 +28,7 @@ pub const MOST_PARAMS: usize = 8 << 10;
 /// The longest revision that is believed, in bytes; they are dates.
 const LONGEST_VERSION: usize = 32;
 
-/// Bytes of a text of the server's that are shown.
+/// Characters of a text of the server's that are shown.
 const MOST_SHOWN: usize = 160;
 
 /// The essentials of a session: the `params` of its `initialize`, and what the server offered.
@@ -201,7 +201,10 @@ fn is_version(text: &str) -> bool {
 }
 
 fn shortened(text: &str) -> String {
-    if text.len() <= MOST_SHOWN { text.to_owned() } else { format!("{}…", &text[..text.floor_char_boundary(MOST_SHOWN)]) }
+    match text.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -289,7 +292,10 @@ mod tests {
         let text = "é".repeat(200);
         let error = json!({"jsonrpc": "2.0", "id": 0, "error": {"code": -32602, "message": text}}).to_string();
         let said = said(error.as_bytes());
-        assert!(said.starts_with("it did not answer `initialize` with a result: error -32602: éé") && said.len() < 260, "{said}");
+        assert!(
+            said.starts_with("it did not answer `initialize` with a result: error -32602: éé") && said.chars().count() < 240,
+            "{said}"
+        );
         assert!(matches!(essentials.allows(b"<html>"), Err(Mismatch::NotAResult(_))));
     }
 
