@@ -185,7 +185,9 @@ impl Retag {
 
     /// What is to be altered in the data of an event.
     fn splices(&mut self, event: &[u8]) -> Option<Vec<Splice>> {
-        let (mut data, mut kind, mut at): (SmallVec<[(usize, &[u8]); 1]>, &[u8], _) = (SmallVec::new(), b"", 0);
+        let (mut kind, mut at) = (&b""[..], 0);
+        // With their places in the event.
+        let mut data = SmallVec::<[(usize, &[u8]); 1]>::new();
         for line in lines(event) {
             let content = without_end(line);
             match field(content) {

@@ -256,7 +256,9 @@ fn messages() -> impl Strategy<Value = String> {
     let one =
         (prop::option::of(id.clone()), prop::option::of(method), id, any::<bool>()).prop_map(|(id, method, other, is_pretty)| {
             let mut message = json!({"jsonrpc": "2.0"});
-            id.map(|id| message["id"] = id);
+            if let Some(id) = id {
+                message["id"] = id;
+            }
             match method {
                 Some(method) => {
                     message["method"] = json!(method);
