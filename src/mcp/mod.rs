@@ -1,6 +1,7 @@
 //! What a proxy has to know of the Model Context Protocol. Pure, like `domain`.
 
 pub mod brief;
+pub mod catalogue;
 pub mod endpoint;
 pub mod envelope;
 pub mod essentials;
@@ -17,6 +18,7 @@ mod token;
 pub mod words;
 
 pub use brief::Brief;
+pub use catalogue::Catalogue;
 pub use envelope::{Envelope, Kind, Wanted, cancelled};
 pub use essentials::{Capabilities, Essentials, Mismatch};
 pub use event_id::EventTag;
