@@ -30,7 +30,7 @@ cost:
     cargo build --locked --profile guard --bin dualgate
     tests/cost/cost.py "${CARGO_TARGET_DIR:-target}/guard/dualgate"
 
-# one of json, events, envelope, seal, config, trace, answer, request, for a minute; needs cargo-fuzz and a nightly toolchain
+# one of json, events, envelope, seal, essentials, ids, retag, config, trace, answer, request, for a minute; needs cargo-fuzz and a nightly toolchain
 fuzz target:
     cargo +nightly fuzz run {{target}} -- -max_total_time=60
 

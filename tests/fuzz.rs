@@ -6,7 +6,7 @@
 #[allow(dead_code)]
 mod targets;
 
-use targets::{MESSAGES, SEEDS};
+use targets::{ASKING, HANDSHAKES, IDS, MESSAGES, SEEDS};
 
 /// Dice that fall the same way every time (xorshift64*; Vigna, 2016).
 struct Dice(u64);
@@ -88,6 +88,23 @@ fn a_request_is_read_as_a_full_parser_reads_it() {
 #[test]
 fn nothing_opens_but_what_was_sealed() {
     run(targets::seal, &SEEDS[JSON], 5_000);
+}
+
+#[test]
+fn a_handshake_is_read_as_a_full_parser_reads_it_and_said_again_as_it_was_said() {
+    run(targets::essentials, HANDSHAKES, 20_000);
+    run(targets::essentials, &SEEDS[JSON], 5_000);
+}
+
+#[test]
+fn an_id_says_its_epoch_and_nothing_else_is_taken_for_one() {
+    run(targets::ids, IDS, 30_000);
+}
+
+#[test]
+fn a_stream_of_a_later_epoch_is_the_same_but_for_its_ids() {
+    run(targets::retag, ASKING, 1_500);
+    run(targets::retag, &SEEDS[STREAMS], 500);
 }
 
 #[test]

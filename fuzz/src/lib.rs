@@ -7,11 +7,13 @@ use bytes::Bytes;
 use dualgate::config;
 use dualgate::domain::Entry;
 use dualgate::http1::{Answer, Beginning, Coming, Framing, Head, Plain, plain};
+use dualgate::mcp::event_id::{self, EventTag};
+use dualgate::mcp::request_id::{self, Reply};
 use dualgate::mcp::scan::{Body, End, Events, Message, ResultType, hash_of, id_hash};
-use dualgate::mcp::{Envelope, Kind, SealKeys, Secret, SessionPin, StandsFor};
+use dualgate::mcp::{Envelope, Essentials, Kind, Retag, SealKeys, Secret, SessionPin, StandsFor};
 use dualgate::telemetry::trace::Trace;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A body has the verdict of a full parser, in every cut.
 pub fn json(bytes: &[u8]) {
@@ -99,8 +101,12 @@ pub fn seal(bytes: &[u8]) {
     let pin = SessionPin { stands_for, entry: Entry::Secondary, endpoint, revision: rest.len() as u64, upstream };
     let open = |service: &str, token: &[u8]| if is_uri { keys.open_uri(service, token) } else { keys.open(service, token) };
     let open_other = |token: &[u8]| if is_uri { keys.open("notes", token) } else { keys.open_uri("notes", token) };
-    let Ok(token) = keys.seal("notes", &pin) else { return };
+    let whole = say.first().is_some_and(|how| how & 8 != 0).then(|| named(&String::from_utf8_lossy(rest)));
+    let Ok((token, is_in)) = keys.seal_whole("notes", &pin, whole.as_ref()) else { return };
+    assert_eq!(keys.seal("notes", &pin).expect("it fits with less").len() < token.len(), is_in);
     assert_eq!(open("notes", token.as_bytes()), Some(pin));
+    assert_eq!(keys.essentials("notes", token.as_bytes()), whole.filter(|_| is_in));
+    assert_eq!(keys.essentials("tasks", token.as_bytes()), None, "of another service");
     assert_eq!(open_other(token.as_bytes()), None, "of another kind");
     assert_eq!(open("tasks", token.as_bytes()), None, "of another service");
     let &[how, at, at_too, with] = say else { return };
@@ -117,7 +123,204 @@ pub fn seal(bytes: &[u8]) {
     }
     if altered != token.as_bytes() {
         assert_eq!(open("notes", &altered), None, "{}", shown(&altered));
+        assert_eq!(keys.essentials("notes", &altered), None, "{}", shown(&altered));
     }
+}
+
+/// The essentials of a client of this name.
+fn named(name: &str) -> Essentials {
+    let params = json!({"protocolVersion": "2025-11-25", "clientInfo": {"name": name.chars().take(600).collect::<String>()}});
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string();
+    Essentials::agreed(request.as_bytes(), agreement(&json!(1)).as_bytes()).expect("it is one")
+}
+
+fn agreement(id: &Value) -> String {
+    let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {"listChanged": true}, "x": {}}});
+    json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string()
+}
+
+/// A handshake is read as a full parser reads it, and what is replayed says what the client had said; what is decoded is
+/// encoded so.
+pub fn essentials(bytes: &[u8]) {
+    if let Some(read) = Essentials::decode(bytes) {
+        assert_eq!(read.encode(), bytes, "{}", shown(bytes));
+    }
+    let Parsed::Json(value) = Parsed::of(bytes) else {
+        let _ = (Essentials::agreed(bytes, agreement(&json!(1)).as_bytes()), named("a").allows(bytes));
+        return;
+    };
+    let (is_rpc, result) = (value["jsonrpc"] == "2.0", &value["result"]);
+    let has = |name: &str| !matches!(result["capabilities"][name], Value::Null | Value::Bool(false));
+    let suits = is_rpc && value["error"].is_null() && result["protocolVersion"] == "2025-06-18" && has("tools") && has("x");
+    assert_eq!(named("a").allows(bytes).is_ok(), suits, "{}", shown(bytes));
+    let id = &value["id"];
+    // Other numbers are spelled anew by the full parser.
+    if !(id.is_i64() || id.is_string()) {
+        return;
+    }
+    let is_whole = value["params"].get("protocolVersion").is_some() && value["params"].is_object();
+    let agreed = Essentials::agreed(bytes, agreement(id).as_bytes());
+    assert_eq!(agreed.is_some(), is_rpc && value["method"] == "initialize" && is_whole, "{}", shown(bytes));
+    let Some(agreed) = agreed else { return };
+    let mut params = value["params"].clone();
+    params["protocolVersion"] = json!("2025-06-18");
+    let expected = json!({"jsonrpc": "2.0", "id": "again", "method": "initialize", "params": params});
+    let replayed: Value = serde_json::from_slice(&agreed.initialize("\"again\"")).expect("it is JSON");
+    assert_eq!((replayed, agreed.version()), (expected, "2025-06-18"), "{}", shown(bytes));
+    assert_eq!(Essentials::decode(&agreed.encode()), Some(agreed));
+}
+
+/// A tagged id is read as it is written and as nothing else, and an answer goes to who asked.
+pub fn ids(bytes: &[u8]) {
+    if let Some((tag, original)) = EventTag::read(bytes) {
+        assert_eq!(tag.write(original), bytes, "{}", shown(bytes));
+    }
+    let epoch = bytes.len() as u32 + 1;
+    if let Ok(text) = str::from_utf8(bytes) {
+        if let Some((epoch, raw)) = request_id::untag(text) {
+            assert!(text.contains('\\') || request_id::tagged(epoch, &raw) == text, "{}", shown(bytes));
+        }
+        for raw in [text.to_owned(), json!(text).to_string()] {
+            let stream = event_id::Stream::of_request(&raw);
+            let tag = EventTag { epoch, stream };
+            assert_eq!(EventTag::read(&tag.write(b"1~2")), Some((tag, &b"1~2"[..])), "{}", shown(bytes));
+        }
+        let raw = json!(text).to_string();
+        assert_eq!(request_id::untag(&request_id::tagged(epoch, &raw)), Some((epoch, raw)), "{}", shown(bytes));
+    }
+    let replies = request_id::replies(bytes);
+    let Parsed::Json(value) = Parsed::of(bytes) else { return };
+    let messages = if let Value::Array(all) = &value { all.clone() } else { vec![value.clone()] };
+    let expected: Vec<(Option<u32>, Value)> = messages.into_iter().map(expected_reply).collect();
+    let Some(replies) = replies else {
+        assert!(expected.iter().all(|(epoch, _)| epoch.is_none_or(|epoch| epoch == 0)), "{}", shown(bytes));
+        return;
+    };
+    let mut left = expected;
+    for Reply { epoch, body } in replies {
+        let read: Value = serde_json::from_slice(&body).expect("it is JSON");
+        let messages = if let Value::Array(all) = read { all } else { vec![read] };
+        let (mine, others) = left.into_iter().partition(|(of, _)| *of == epoch);
+        left = others;
+        let mine: Vec<(Option<u32>, Value)> = mine;
+        assert_eq!(messages, mine.into_iter().map(|(_, message)| message).collect::<Vec<_>>(), "{}", shown(bytes));
+    }
+    assert!(left.is_empty(), "{}", shown(bytes));
+}
+
+fn expected_reply(mut message: Value) -> (Option<u32>, Value) {
+    let member = |name: &str| message.as_object()?.get(name).filter(|member| !member.is_null());
+    let is_text = member("jsonrpc").is_none_or(Value::is_string);
+    let Some(id) = member("id").filter(|_| is_text && member("method").is_none()).cloned() else { return (None, message) };
+    let untagged = id.as_str().and_then(|id| {
+        let (tag, rest) = id.strip_prefix('r')?.split_once('.')?;
+        let (digits, kind) = tag.split_at_checked(tag.len().checked_sub(1)?)?;
+        let epoch: u32 = digits.parse().ok().filter(|epoch: &u32| *epoch > 0 && epoch.to_string() == digits)?;
+        match kind {
+            "s" => Some((epoch, json!(rest))),
+            "n" if !rest.ends_with([' ', '\t', '\r', '\n']) && rest.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+                Some((epoch, serde_json::from_str(rest).ok()?))
+            }
+            _ => None,
+        }
+    });
+    match untagged {
+        Some((epoch, id)) => {
+            message["id"] = id;
+            (Some(epoch), message)
+        }
+        None => (Some(0), message),
+    }
+}
+
+/// A stream is the same in every cut but for the ids, and those say what they should.
+pub fn retag(bytes: &[u8]) {
+    let (out, ..) = in_every_cut(bytes, |pieces| {
+        let (mut retag, mut out, mut tokens) = (Retag::new(1, event_id::Stream::Get), Vec::new(), Vec::new());
+        for piece in pieces {
+            retag.feed(piece, &mut out);
+            tokens.extend(retag.take_tokens());
+        }
+        out.extend(retag.end());
+        (out, tokens, retag.passed_over())
+    });
+    assert_eq!(untagged(&out), untagged(bytes), "{}", shown(bytes));
+    let (given, sent) = (Stream::read(bytes), Stream::read(&out));
+    assert_eq!((given.data.len(), given.end), (sent.data.len(), sent.end), "{}", shown(bytes));
+    let ids: Vec<Vec<u8>> =
+        given.ids.iter().map(|id| if id.is_empty() { Vec::new() } else { [b"1.g~", &id[..]].concat() }).collect();
+    assert_eq!(ids, sent.ids, "{}", shown(bytes));
+    for (given, sent) in given.data.iter().zip(&sent.data) {
+        match Parsed::of(given) {
+            // What is not looked at so closely may have bad surrogates in it.
+            Parsed::Garbled if serde_json::from_slice::<de::IgnoredAny>(given).is_err() => {
+                assert_eq!(given, sent, "{}", shown(bytes))
+            }
+            Parsed::Garbled | Parsed::TooLarge | Parsed::Twice => {}
+            Parsed::Json(mut value) => {
+                match &mut value {
+                    Value::Array(all) => all.iter_mut().for_each(expected_tags),
+                    one => expected_tags(one),
+                }
+                let mut sent: Value = serde_json::from_slice(sent).expect("it is JSON still");
+                forget_fractions(&mut sent);
+                forget_fractions(&mut value);
+                assert_eq!(sent, value, "{}", shown(bytes));
+            }
+        }
+    }
+}
+
+fn expected_tags(message: &mut Value) {
+    let Some(members) = message.as_object_mut() else { return };
+    let method = members.get("method").and_then(Value::as_str).map(str::to_owned);
+    let is_text = members.get("jsonrpc").is_none_or(|version| version.is_string() || version.is_null());
+    let Some(method) = method.filter(|_| is_text) else { return };
+    let id = match members.get_mut("id").filter(|id| !id.is_null()) {
+        Some(id) => Some(id),
+        None if method == "notifications/cancelled" => {
+            members.get_mut("params").and_then(Value::as_object_mut).and_then(|params| params.get_mut("requestId"))
+        }
+        None => None,
+    };
+    if let Some(id) = id.filter(|id| id.is_string() || id.is_number()) {
+        *id = match id.as_str() {
+            Some(text) => json!(format!("r1s.{text}")),
+            None => json!(format!("r1n.{id}")),
+        };
+    }
+}
+
+/// The full parser spells fractions anew, which matters where they are ids.
+fn forget_fractions(value: &mut Value) {
+    match value {
+        Value::String(text) if text.strip_prefix("r1n.").is_some_and(|number| number.parse::<i64>().is_err()) => {
+            *text = "r1n".to_owned()
+        }
+        Value::Array(all) => all.iter_mut().for_each(forget_fractions),
+        Value::Object(members) => members.values_mut().for_each(forget_fractions),
+        _ => {}
+    }
+}
+
+/// The same bytes without tags.
+fn untagged(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = bytes;
+    while let Some((byte, behind)) = rest.split_first() {
+        let ends = (1..rest.len()).filter(|at| rest.starts_with(b"\"r1") && rest[*at] == b'"');
+        let id = |at: usize| Some((at, request_id::untag(str::from_utf8(&rest[..=at]).ok()?)?.1));
+        if let Some((end, id)) = ends.filter_map(id).next() {
+            out.extend_from_slice(id.as_bytes());
+            rest = &rest[end + 1..];
+        } else if let Some(behind) = rest.strip_prefix(b"1.g~") {
+            rest = behind;
+        } else {
+            out.push(*byte);
+            rest = behind;
+        }
+    }
+    out
 }
 
 /// A configuration is read or refused with words, and so is a manifest, of which a sound plan comes.
@@ -253,6 +456,34 @@ pub const SEEDS: &[&str] = &[
     "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     include_str!("../../config/example.toml"),
     "kind: Rollout\nmetadata: {name: a}\nspec:\n  strategy:\n    canary:\n      steps:\n      - setWeight: 20\n      - pause: {duration: 1h30m}\n      - analysis: {}\n      - setWeight: 40\n      - pause: {}\n",
+];
+
+/// Handshakes, and answers to the requests of a server.
+pub const HANDSHAKES: &[&str] = &[
+    r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"roots":{}},"clientInfo":{"name":"caf\u00e9","version":"1"}}}"#,
+    r#"{"method":"initialize", "params":{"clientInfo":{"name":"a"} ,"protocolVersion" : "2025\u002d03-26"},"jsonrpc":"2.0","id":"a-1"}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true},"x":{"y":true}},"serverInfo":{"name":"s"}}}"#,
+    r#"{"result":{"capabilities":{"resources":{"subscribe":true},"tasks":{"requests":{"tools":{"call":{}}}},"x":1,"tools":{}},"protocolVersion":"2025-06-18"},"id":1,"jsonrpc":"2.0"}"#,
+    "\0\u{1b}\0\u{1}\u{1}\u{1}x{\"protocolVersion\":\"a\"}",
+];
+
+/// Ids, and what has them in it.
+pub const IDS: &[&str] = &[
+    r#"{"jsonrpc":"2.0","id":"r1n.0","result":{"id":"r1n.0"}}"#,
+    r#"[{"jsonrpc":"2.0","id":"r1s.a\u00fc","error":{"code":-1}}, {"id":"r2n.-1.5e3","result":{}},{"id":1,"method":"ping"},{"id":7,"result":{}}]"#,
+    r#""r12s.a\"b""#,
+    r#""r1n.12""#,
+    "1.g~42",
+    "2.pImEi~6f1e_0",
+    "3.h0123456789abcdef~x",
+];
+
+/// Streams with requests of a server in them.
+pub const ASKING: &[&str] = &[
+    "id: 1\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"sampling/createMessage\",\"params\":{\"_meta\":{\"progressToken\":1}}}\n\nid:\ndata:{\"id\":\"a\\u00fc\",\"method\":\"ping\"}\n\n",
+    ": c\r\nretry: 1\r\n\r\ndata: {\"method\":\"notifications/cancelled\",\r\ndata: \"params\":{\"requestId\":\r\ndata:3}}\r\nid:  x\r\n\r\n",
+    "data: [{\"id\":1,\"method\":\"a\"},{\"id\":2,\"result\":{}},{\"id\":3,\"method\":\"b\"}]\r\revent: x\rdata: {\"id\":1,\"method\":\"m\"}\rid:5\r\r",
+    "\u{feff}id: 7\ndata: {\"id\":1.50,\"method\":\"m\"}\n\nid: 8\ndata: {",
 ];
 
 /// Runs it over cuts of every kind, which must all say the same.
@@ -444,12 +675,15 @@ fn expected_envelope(value: &Value) -> Option<One> {
 /// An event stream, read line by line (HTML living standard, 9.2.6).
 struct Stream {
     data: Vec<Vec<u8>>,
+    /// Of the events that are whole.
+    ids: Vec<Vec<u8>>,
     end: End,
 }
 
 impl Stream {
     fn read(bytes: &[u8]) -> Self {
         let (mut all, mut data, mut kind): (Vec<Vec<u8>>, Option<Vec<u8>>, Vec<u8>) = Default::default();
+        let (mut ids, mut new_ids) = (Vec::new(), Vec::new());
         let mut rest = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
             let line = &rest[..end];
@@ -459,6 +693,7 @@ impl Stream {
                 let found = data.take().filter(|data| !data.iter().all(|byte| b" \t\r\n".contains(byte)));
                 all.extend(found.filter(|_| kind.is_empty() || kind == b"message"));
                 kind.clear();
+                ids.append(&mut new_ids);
                 continue;
             }
             let (name, value) = match line.iter().position(|byte| *byte == b':') {
@@ -474,10 +709,11 @@ impl Stream {
                     data.get_or_insert_default().extend_from_slice(value);
                 }
                 b"event" => kind = value.to_vec(),
+                b"id" => new_ids.push(value.to_vec()),
                 _ => {}
             }
         }
-        Self { data: all, end: if rest.is_empty() && data.is_none() { End::Whole } else { End::Cut } }
+        Self { data: all, ids, end: if rest.is_empty() && data.is_none() { End::Whole } else { End::Cut } }
     }
 }
 
