@@ -20,7 +20,7 @@ use crate::control::outreach::Notifier;
 use crate::control::{Audit, Beginning, Conductor, Configuration, Evictions, Resolver, Setup, resolve};
 use crate::domain::Phase;
 use crate::live::Reader;
-use crate::proxy::{Front, Interrupted, Site, Stage, Tuning, Via};
+use crate::proxy::{Front, Interrupted, Sessions, Site, Stage, Tuning, Via};
 use crate::telemetry::clock::Clock;
 use crate::tls;
 
@@ -277,6 +277,7 @@ async fn control(
         reads_answers: seams.reads_answers,
         channels: Default::default(),
         interrupted: Default::default(),
+        sessions: Sessions::new(u32::from_be_bytes(random()?)),
     });
     let (tuned, tuning, told) = (site.clone(), site.clone(), notifier.clone());
     let configuration = Configuration::begin(Beginning {

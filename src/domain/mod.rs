@@ -13,6 +13,7 @@ pub mod machine;
 pub mod notice;
 pub mod outcome;
 pub mod plan;
+pub mod rehome;
 pub mod retry;
 pub mod rollout;
 pub mod signal;

@@ -177,6 +177,11 @@ impl<'a> Envelope<'a> {
         self.kind == Kind::Request && self.method.as_deref() == Some(super::names::INITIALIZE)
     }
 
+    /// Its `params`, as they were written.
+    pub fn params(&self) -> Option<&'a str> {
+        self.params
+    }
+
     /// The words of a server's that it brings back; none where a member is not as it should be.
     pub fn words(&self) -> Words {
         let Some(params) = self.params else { return Words::default() };

@@ -82,6 +82,11 @@ impl Essentials {
         &self.params[self.version.clone()]
     }
 
+    /// What they take up, in bytes, themselves included.
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.params.len()
+    }
+
     /// What the server offered that the session was born on.
     pub fn offered(&self) -> &Capabilities {
         &self.offered

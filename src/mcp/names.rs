@@ -34,6 +34,18 @@ pub const LAST_LEGACY: &str = "2025-11-25";
 /// Opens a legacy session.
 pub const INITIALIZE: &str = "initialize";
 
+/// Says that its client is ready, after the handshake.
+pub const INITIALIZED: &str = "notifications/initialized";
+
+/// Sets from which level on a server logs to its client.
+pub const SET_LEVEL: &str = "logging/setLevel";
+
+/// Begins to tell of changes of a resource.
+pub const SUBSCRIBE: &str = "resources/subscribe";
+
+/// Ends that.
+pub const UNSUBSCRIBE: &str = "resources/unsubscribe";
+
 /// Says what a modern server serves.
 pub const DISCOVER: &str = "server/discover";
 

@@ -77,6 +77,18 @@ impl Boundary {
 /// The comment that keeps a quiet stream alive on its way through impatient middlemen.
 pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
+/// The first JSON-RPC answer in as much of an event stream as has come; nothing where none of its events is whole yet.
+pub fn first_answer(stream: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(stream).ok()?.replace("\r\n", "\n");
+    let (complete, _) = text.rsplit_once("\n\n")?;
+    complete.split("\n\n").find_map(|event| {
+        let lines: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
+        let data = lines.join("\n");
+        let message: serde_json::Value = serde_json::from_str(&data).ok()?;
+        (message.get("result").is_some() || message.get("error").is_some()).then_some(data)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +134,12 @@ mod tests {
             cuts.windows(2).for_each(|pair| pieces.feed(&bytes[pair[0]..pair[1]]));
             prop_assert_eq!(pieces.is_between_events(), whole.is_between_events());
         }
+    }
+
+    #[test]
+    fn the_answer_is_found_behind_pings_primings_and_notifications() {
+        let stream = b": ping\n\nid: 1\ndata:\n\nevent: message\r\ndata: {\"method\":\"x\"}\r\n\r\ndata: {\"id\":1,\ndata: \"result\":{}}\n\n";
+        assert_eq!(first_answer(stream).as_deref(), Some("{\"id\":1,\n\"result\":{}}"));
+        assert_eq!(first_answer(&stream[..stream.len() - 1]), None, "not complete yet");
     }
 }

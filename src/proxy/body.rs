@@ -14,11 +14,13 @@ use super::channel::Downstream;
 use super::error::ProxyError;
 use super::ledger::Ledger;
 use super::progress::Progress;
+use super::rehome::{News, Splice, Tagged, Why};
 use super::rim::Permit;
 use super::socket::Exchange;
 use super::stream::{EventStream, LooksCut, Saying};
 use super::table::Phase;
 use super::upload::Upload;
+use crate::domain::Departure;
 use crate::http1::Head;
 use crate::upstream::{Cause, Flow, Lease, Ticket, Wire};
 
@@ -61,7 +63,7 @@ pub(super) struct Held {
     pub(super) progress: Option<Rc<Progress>>,
     /// How long the endpoint may take nothing of an upload.
     pub(super) patience: Duration,
-    pub(super) _ticket: Ticket,
+    pub(super) _ticket: Option<Ticket>,
     pub(super) _permit: Permit,
 }
 
@@ -71,12 +73,30 @@ pub(super) enum Source {
     Wire(Flow),
     /// One whose upload may still go on.
     Upload { incoming: Incoming, lease: Option<Lease<Box<Upload>>> },
+    /// What has been read already, and what follows.
+    Early { bytes: Bytes, rest: Box<Self> },
+    /// A later binding's answer to a call: its ids say their epoch.
+    Tagged(Box<Tagged>),
+    /// A session's GET stream, wherever the session lives.
+    Spliced(Box<Splice>),
+    /// Nothing comes, and nothing ends.
+    None,
 }
 
 impl Source {
     /// The next part; nothing at the end.
-    fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
+        if let Self::Early { bytes, rest } = self {
+            let bytes = std::mem::take(bytes);
+            *self = std::mem::replace(rest, Self::None);
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(Piece::Apart(bytes))));
+            }
+        }
         match self {
+            Self::Early { .. } | Self::None => Poll::Pending,
+            Self::Tagged(tagged) => tagged.poll(context, buffer),
+            Self::Spliced(splice) => splice.poll(context, buffer),
             Self::Wire(flow) => flow.poll(context, buffer).map(|next| next.map(|found| found.map(Piece::Here)).transpose()),
             Self::Upload { incoming, .. } => loop {
                 return Poll::Ready(match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
@@ -92,8 +112,10 @@ impl Source {
         }
     }
 
-    fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         match self {
+            Self::Early { bytes, rest } => bytes.is_empty() && rest.is_done(),
+            Self::Tagged(_) | Self::Spliced(_) | Self::None => false,
             Self::Wire(flow) => flow.is_done(),
             Self::Upload { incoming, .. } => incoming.is_end_stream(),
         }
@@ -101,6 +123,8 @@ impl Source {
 
     fn length(&self) -> Option<u64> {
         match self {
+            Self::Early { bytes, rest } => rest.length().map(|rest| rest + bytes.len() as u64),
+            Self::Tagged(_) | Self::Spliced(_) | Self::None => None,
             Self::Wire(flow) => flow.length(),
             Self::Upload { incoming, .. } => incoming.size_hint().exact(),
         }
@@ -182,6 +206,13 @@ impl Body for Written {
     }
 }
 
+/// What an answer has for itself.
+enum Own {
+    Said(Next),
+    /// It is asked again: its session is being moved.
+    Moves,
+}
+
 impl Held {
     fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
         if self.finished {
@@ -192,7 +223,9 @@ impl Held {
             return Poll::Ready(words);
         }
         loop {
-            match self.source.poll(context, buffer) {
+            let polled = self.source.poll(context, buffer);
+            self.heed_news();
+            match polled {
                 Poll::Ready(Some(Ok(piece))) => {
                     let piece = match &mut self.downstream {
                         None => piece,
@@ -216,40 +249,66 @@ impl Held {
                     self.finish();
                     return self.end_with(words);
                 }
-                Poll::Pending => return self.poll_own_words(context),
+                Poll::Pending => match ready!(self.poll_own_words(context)) {
+                    Own::Said(next) => return Poll::Ready(next),
+                    Own::Moves => {}
+                },
             }
         }
     }
 
-    fn poll_own_words(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+    fn poll_own_words(&mut self, context: &mut Context<'_>) -> Poll<Own> {
         let Some(stream) = &mut self.stream else { return Poll::Pending };
         let saying = loop {
-            match ready!(stream.poll_saying(context)) {
+            let saying = ready!(stream.poll_saying(context));
+            let why = match saying {
+                Saying::Silent => Some(Why::Lost),
+                Saying::Leave(Departure::Moves { forced, .. }) => Some(Why::Leaves { forced }),
+                _ => None,
+            };
+            if let (Source::Spliced(splice), Some(why)) = (&mut self.source, why)
+                && splice.leave(why)
+            {
+                return Poll::Ready(Own::Moves);
+            }
+            match saying {
                 // It is asked again, until nothing is to come to what was begun before, and no event is half said.
-                Saying::Leave if self.ledger.answers_others() || !stream.is_between_events() => continue,
+                Saying::Leave(_) if self.ledger.answers_others() || !stream.is_between_events() => {}
+                // Who may not be moved stays, and so does what they have begun.
+                Saying::Leave(how) | Saying::Cut(how) if !how.ends() && !self.ledger.is_left() => {}
                 saying => break saying,
             }
         };
         match saying {
-            Saying::Comment(comment) => Poll::Ready(Some(Ok(Piece::Apart(comment)))),
+            Saying::Comment(comment) => Poll::Ready(Own::Said(Some(Ok(Piece::Apart(comment))))),
             Saying::Parting => {
                 let words = stream.last_words(&self.ledger, Phase::Stopping, &ProxyError::Stopping);
                 self.ledger.part();
-                self.end_with(words.unwrap_or_default())
+                self.end_with(words.unwrap_or_default()).map(Own::Said)
             }
             Saying::Silent => {
                 let words = stream.last_words(&self.ledger, Phase::Silent, &ProxyError::Silent);
                 self.ledger.break_off();
-                self.end_with(words.unwrap_or_default())
+                self.end_with(words.unwrap_or_default()).map(Own::Said)
             }
-            Saying::Cut | Saying::Leave => {
+            Saying::Cut(_) | Saying::Leave(_) => {
                 let words = stream.last_words(&self.ledger, Phase::Taken, &ProxyError::TakenBack);
                 self.ledger.cut();
                 if let Some(downstream) = &self.downstream {
                     downstream.end_session();
                 }
-                self.end_with(words.unwrap_or_default())
+                self.end_with(words.unwrap_or_default()).map(Own::Said)
             }
+        }
+    }
+
+    /// A stream that goes on elsewhere is booked there, and is a guest there.
+    fn heed_news(&mut self) {
+        if let (Source::Spliced(splice), Some(stream)) = (&mut self.source, &mut self.stream)
+            && let Some(News { endpoint, tally, born }) = splice.take_news()
+        {
+            stream.moved(&endpoint, &tally, born);
+            self.ledger.moved(endpoint, tally);
         }
     }
 
@@ -295,7 +354,9 @@ impl Held {
         self.ledger.finish();
         let lease = match &mut self.source {
             Source::Wire(flow) => return flow.give_back(),
+            Source::Tagged(tagged) => return tagged.give_back(),
             Source::Upload { lease, .. } => lease.take(),
+            Source::Early { .. } | Source::Spliced(_) | Source::None => return,
         };
         let (Some(lease), Some(progress)) = (lease, &self.progress) else { return };
         if progress.is_done() {

@@ -59,6 +59,14 @@ impl Cargo {
         matches!(self, Self::Whole(_))
     }
 
+    /// Whether it can be sent, or sent again.
+    pub(super) fn can_be_sent(&self) -> bool {
+        match self {
+            Self::Whole(_) => true,
+            Self::Running(running) => running.upload.is_some(),
+        }
+    }
+
     /// What the client did wrong with it.
     pub(super) fn fault(&self) -> Option<ClientFault> {
         match self {
@@ -89,7 +97,7 @@ impl Worker {
         let mut sending = pin!(self.wire.send(endpoint, outgoing.method(), traffic.connect_timeout, write));
         let sent = poll_fn(|context| match sending.as_mut().poll(context) {
             Poll::Ready(sent) => Poll::Ready(Ok(sent)),
-            Poll::Pending => post.poll(context).map(Err),
+            Poll::Pending => facts.poll_alarm(post, context).map(Err),
         })
         .await;
         match sent {
@@ -100,7 +108,7 @@ impl Worker {
             }
             Err(Alarm::Silent) => Err(ProxyError::Silent),
             Err(Alarm::Stage) => Err(ProxyError::Stopping),
-            Err(Alarm::Cut | Alarm::Leave) => Err(ProxyError::TakenBack),
+            Err(Alarm::Cut(_) | Alarm::Leave(_)) => Err(ProxyError::TakenBack),
         }
     }
 
@@ -140,7 +148,7 @@ impl Worker {
             }
             _ = silent.wait_for(|silent| *silent) => return Err(ProxyError::Silent),
             _ = stage.wait_for(|stage| *stage >= Stage::Parting) => return Err(ProxyError::Stopping),
-            _ = poll_fn(|context| post.poll(context)) => return Err(ProxyError::TakenBack),
+            _ = poll_fn(|context| facts.poll_alarm(post, context)) => return Err(ProxyError::TakenBack),
         };
         Ok(match sent {
             Ok(Begun { response, lease }) => {

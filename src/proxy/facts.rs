@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Uri};
@@ -18,9 +19,12 @@ use super::peek::Peeked;
 use super::peer::Peer;
 use super::pending::{Pending, Requests};
 use super::table::{Case, Transport};
+use super::rehome::{Session, Wish};
+use super::vigil::{Alarm, Post};
 use super::witness::Witness;
 use super::{Site, headers};
 use crate::config::Plain;
+use crate::domain::rehome::Epoch;
 use crate::domain::{Asked, Blame, ClientKey, Entry, Era, Outcome};
 use crate::http1::{self, Fields, RequestHead};
 use crate::live::{EndpointView, EntryView, Pin, ServiceView};
@@ -28,7 +32,6 @@ use crate::mcp::{self, Envelope, SessionPin, names};
 use crate::upstream::{Client, Endpoint, EntryTally};
 
 /// The facts that a decision goes by.
-#[derive(Debug)]
 pub(super) struct Facts {
     /// What it asks of the split.
     pub(super) asked: Asked,
@@ -56,6 +59,12 @@ pub(super) struct Facts {
     pub(super) opens: Option<Opens>,
     /// The server's own URI, where the request was posted to a sealed one.
     pub(super) target: Option<Uri>,
+    /// What it asks for that holds from then on, in its session.
+    pub(super) wish: Option<Wish>,
+    /// Whether it is `notifications/initialized`.
+    pub(super) initializes: bool,
+    /// What runs in its session while it does, where that is known here.
+    pub(super) lodged: Option<(Arc<Session>, Epoch)>,
 }
 
 impl Facts {
@@ -85,7 +94,26 @@ impl Facts {
             unread: unread && era == Some(Era::Legacy),
             opens: None,
             target: None,
+            wish: None,
+            initializes: false,
+            lodged: None,
         }
+    }
+
+    /// What has happened that concerns it. Where an entry is left, but sessions that may not be moved stay, a request of such a
+    /// one goes on.
+    pub(super) fn poll_alarm(&self, post: &Post, context: &mut Context<'_>) -> Poll<Alarm> {
+        loop {
+            match ready!(post.poll(context)) {
+                Alarm::Cut(how) | Alarm::Leave(how) if !how.ends() && !self.is_left() => {}
+                alarm => return Poll::Ready(alarm),
+            }
+        }
+    }
+
+    /// Whether its session was moved since it began.
+    fn is_left(&self) -> bool {
+        self.lodged.as_ref().is_some_and(|(session, epoch)| !session.is_current(*epoch))
     }
 
     /// The counter that a keyless birth is dealt from.
@@ -260,6 +288,10 @@ pub(super) fn read(
     if asker.era == Some(Era::Legacy) && asker.kind != Kind::Initialize && read_session(head, service, peer, site, &mut facts)? {
         asker.session.clone_from(&facts.session);
         asker.entry = facts.pin.as_ref().map(|pin| pin.entry);
+        if let Some(envelope) = &envelope {
+            facts.wish = Wish::of(envelope);
+            facts.initializes = envelope.method.as_deref() == Some(names::INITIALIZED);
+        }
         return Ok(facts);
     }
     if matches!(body, Peeked::Running { over_limit: true, .. }) {

@@ -21,6 +21,7 @@ use super::ledger::{Ledger, Opening};
 use super::peek::{Came, Peeked};
 use super::peer::Peer;
 use super::progress::Progress;
+use super::rehome::{self, Delivered, Delivery, Stay};
 use super::rim::{self, Permit, Room};
 use super::seat::{Search, Seat};
 use super::socket::Exchange;
@@ -33,6 +34,7 @@ use crate::config::ErrorShape;
 use crate::domain::{Era, Outcome};
 use crate::http1::{Head, RequestHead};
 use crate::live::ServiceView;
+use crate::mcp::essentials::Essentials;
 use crate::upstream::{StreamGuard, StreamKind, Trouble};
 
 /// A request whose head is in order, and whose body has been looked at as far as that serves what will become of it.
@@ -51,6 +53,19 @@ pub(super) struct Replied {
     pub(super) source: Source,
     /// Of the upload that it is an answer to.
     pub(super) progress: Option<Rc<Progress>>,
+}
+
+/// An answer that has begun, and what it is to.
+struct Answered<'a> {
+    facts: &'a Facts,
+    outgoing: &'a Outgoing<'a>,
+    seat: Seat,
+    replied: Replied,
+    stay: Option<Stay>,
+    /// Of a session that is born.
+    essentials: Option<Essentials>,
+    permit: Permit,
+    post: Rc<Post>,
 }
 
 impl Admitted {
@@ -132,19 +147,31 @@ impl Worker {
         let body = std::mem::take(&mut admitted.body);
         let permit = admitted.room.permit();
         let Admitted { head, service, pause, .. } = &admitted;
-        let facts = facts::read(head, &body, service, peer, &self.site, asker)?;
+        let mut facts = facts::read(head, &body, service, peer, &self.site, asker)?;
         if service.is_watched() {
             asker.client = Some(keys::client(&facts, head, peer, &self.site));
         }
-        let outgoing = Outgoing::new(head, &service.config, peer, &self.site.via, facts.target.as_ref(), asker.is_mcp())?;
+        let target = facts.target.clone();
+        let mut outgoing = Outgoing::new(head, &service.config, peer, &self.site.via, target.as_ref(), asker.is_mcp())?;
         if let Some(posted) = &mut asker.posted {
             let trace = asker.witness.as_ref().and_then(|witness| witness.trace());
             posted.claim(&mut asker.pending, asker.begun.unwrap_or_else(Instant::now), trace);
         }
         let permit = permit?;
+        let opening = body.whole_bytes().filter(|_| asker.kind == Kind::Initialize);
         let cargo = Cargo::new(body, *pause, exchange);
-        let (seat, replied) = self.deliver(service.clone(), &facts, &outgoing, cargo, &post, asker).await?;
-        self.answer(&facts, seat, replied, permit, post, asker)
+        let (facts_of, outgoing_of) = (&mut facts, &mut outgoing);
+        let delivery = Delivery { service: service.clone(), facts: facts_of, outgoing: outgoing_of, cargo, post: &post, asker };
+        let (seat, mut replied, stay) = match self.deliver(delivery).await? {
+            Delivered::Answered(seat, replied, stay) => (seat, replied, stay),
+            Delivered::Said(answer) => return Ok(answer),
+        };
+        let essentials = match opening {
+            Some(request) => boxed(|| rehome::read_birth(&mut replied, request)).await,
+            None => None,
+        };
+        let (facts, outgoing) = (&facts, &outgoing);
+        self.answer(Answered { facts, outgoing, seat, replied, stay, essentials, permit, post }, asker)
     }
 
     fn route(&self, host: &str, head: &RequestHead) -> Result<Arc<ServiceView>, ProxyError> {
@@ -156,19 +183,27 @@ impl Worker {
         found.ok_or(ProxyError::NoService)
     }
 
-    /// Finds a seat and sends, and does both again where nothing can have been done twice.
-    async fn deliver(
-        &self,
-        service: Arc<ServiceView>,
-        facts: &Facts,
-        outgoing: &Outgoing<'_>,
-        mut cargo: Cargo,
-        post: &Post,
-        asker: &mut Asker,
-    ) -> Result<(Seat, Replied), ProxyError> {
-        if self.has_ended(&service, facts, asker.kind) {
+    /// To the server that has its session, or to wherever its facts say.
+    async fn deliver(&self, delivery: Delivery<'_, '_>) -> Result<Delivered, ProxyError> {
+        match self.resident(&delivery) {
+            Some(resident) => self.deliver_resident(&resident, delivery).await,
+            None => self.deliver_bound(delivery).await,
+        }
+    }
+
+    /// Where a request may go to one place only, or has no session.
+    pub(super) async fn deliver_bound(&self, mut delivery: Delivery<'_, '_>) -> Result<Delivered, ProxyError> {
+        if self.has_ended(&delivery.service, delivery.facts, delivery.asker.kind) {
             return Err(ProxyError::SessionEnded);
         }
+        let (seat, replied) = self.deliver_to(&mut delivery).await?;
+        Ok(Delivered::Answered(seat, replied, None))
+    }
+
+    /// Finds a seat and sends, and does both again where nothing can have been done twice.
+    pub(super) async fn deliver_to(&self, delivery: &mut Delivery<'_, '_>) -> Result<(Seat, Replied), ProxyError> {
+        let Delivery { service, facts, outgoing, cargo, post, asker } = delivery;
+        let (facts, outgoing): (&Facts, &Outgoing<'_>) = (facts, outgoing);
         let mut search = Search::default();
         let mut may_repeat = facts.repeatable;
         loop {
@@ -182,7 +217,7 @@ impl Worker {
             if asker.client.is_some() {
                 seat.tally().note_sent(self.site.clock.now());
             }
-            let sent = match &mut cargo {
+            let sent = match &mut *cargo {
                 Cargo::Whole(body) => self.send(&seat, facts, outgoing, body, post).await?,
                 Cargo::Running(upload) => boxed(|| self.send_upload(&seat, facts, outgoing, upload, post)).await?,
             };
@@ -213,37 +248,25 @@ impl Worker {
         }
     }
 
-    fn answer(
-        &self,
-        facts: &Facts,
-        seat: Seat,
-        replied: Replied,
-        permit: Permit,
-        post: Rc<Post>,
-        asker: &mut Asker,
-    ) -> Result<Answer, ProxyError> {
+    fn answer(&self, answered: Answered<'_>, asker: &mut Asker) -> Result<Answer, ProxyError> {
+        let Answered { facts, outgoing, seat, replied, stay, essentials, permit, post } = answered;
         let Replied { mut head, source, progress } = replied;
         if head.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::BadAnswer("101, which nobody asked for".to_owned()));
         }
         seat.tally().note_first_byte(asker.elapsed());
         headers::clean_answer(&mut head);
-        let outcome = self.seal_session(facts, &seat, &mut head, asker.kind)?;
+        let outcome = self.seal_session(facts, &seat, &mut head, asker.kind, (essentials, outgoing))?;
         let stream = is_event_stream(&head).then(|| event_stream(&mut head, &seat, facts, post, asker.case()));
         let opens = facts.opens.as_ref().filter(|_| stream.is_some());
         let downstream = opens.map(|opens| Downstream::begin(&self.site, opens, &seat, &head)).transpose()?.flatten();
-        let ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
-        let held = Held {
-            source,
-            stream,
-            downstream,
-            ledger,
-            finished: false,
-            progress,
-            patience: seat.service.config.traffic.first_byte_timeout,
-            _ticket: seat.ticket,
-            _permit: permit,
+        let mut ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
+        let patience = seat.service.config.traffic.first_byte_timeout;
+        let (source, ticket) = match stay {
+            None => (source, Some(seat.ticket)),
+            Some(stay) => self.lodge(stay, (facts, outgoing), (source, seat), &mut ledger, stream.as_ref()),
         };
+        let held = Held { source, stream, downstream, ledger, finished: false, progress, patience, _ticket: ticket, _permit: permit };
         Ok(Answer { head, body: ToClient::Held(Box::new(held)) })
     }
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use super::Via;
 use super::error::ProxyError;
 use super::peer::{Peer, X_FORWARDED_FOR};
+use super::rehome::{Letterhead, is_of_one_request};
 use crate::config::{HostSeen, Service};
 use crate::http1::{self, Fields, Head, RequestHead};
 use crate::mcp::{SessionPin, StandsFor};
@@ -29,6 +30,17 @@ pub(super) struct Outgoing<'a> {
     /// The authority of an absolute target, which replaces the Host field (RFC 9112, 3.2.2), also where it would
     /// be passed on.
     authority: Option<&'a str>,
+    resume: Resume,
+}
+
+/// What becomes of `Last-Event-ID`.
+pub(super) enum Resume {
+    /// It goes as it came.
+    AsAsked,
+    /// The server's own id goes instead.
+    Behind(Vec<u8>),
+    /// There is nothing to go on with: a fresh stream is asked for.
+    Fresh,
 }
 
 /// How long the body is that follows a head.
@@ -90,12 +102,59 @@ impl<'a> Outgoing<'a> {
             return Err(ProxyError::Form("Connection names a field that is not this hop's to remove"));
         }
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
-        Ok(Self { head, service, peer, via: via.of(head.version), is_mcp, named, target, authority })
+        let resume = Resume::AsAsked;
+        Ok(Self { head, service, peer, via: via.of(head.version), is_mcp, named, target, authority, resume })
     }
 
     /// The method.
     pub(super) fn method(&self) -> &Method {
         &self.head.method
+    }
+
+    /// Whose it is.
+    pub(super) fn peer(&self) -> &Peer {
+        self.peer
+    }
+
+    /// The fields of the client's.
+    pub(super) fn headers(&self) -> &Fields {
+        &self.head.headers
+    }
+
+    /// A field of the client's.
+    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
+        self.head.headers.get(name)
+    }
+
+    /// What a stream is resumed by, from now on.
+    pub(super) fn resume(&mut self, resume: Resume) {
+        self.resume = resume;
+    }
+
+    /// What by it and others of its session are the same, so that the next can be written without it.
+    pub(super) fn letterhead(&self) -> Letterhead {
+        let mut lines = Vec::with_capacity(512);
+        let host = self.authority.map(str::as_bytes).or_else(|| self.head.headers.get("host")).unwrap_or_default();
+        let names_host = self.service.traffic.host == HostSeen::Client && !host.is_empty();
+        if names_host {
+            lines.put(b"host", &[host]);
+        }
+        let mut has_cookie = false;
+        lines.put_all(&self.head.headers, |name, _| match self.fate(name) {
+            _ if self.named.iter().any(|one| one == name) || is_of_one_request(name) => false,
+            Fate::Stays => true,
+            Fate::IsCookie => {
+                has_cookie = true;
+                false
+            }
+            Fate::Goes => false,
+        });
+        if has_cookie {
+            put_cookies(&mut lines, &self.head.headers);
+        }
+        self.introduce(&mut lines, host);
+        let (slash, target) = self.target();
+        Letterhead::new(format!("{slash}{target}"), lines, names_host)
     }
 
     /// The target that an endpoint is asked for: path and query, without the prefix where that is stripped.
@@ -139,6 +198,9 @@ impl<'a> Outgoing<'a> {
         let pin = pin.filter(|pin| pin.stands_for == StandsFor::SessionId);
         if let Some(id) = pin.and_then(|pin| pin.upstream.as_deref()) {
             out.put(b"mcp-session-id", &[id.as_bytes()]);
+        }
+        if let Resume::Behind(last) = &self.resume {
+            out.put(b"last-event-id", &[last]);
         }
         let headers = &self.head.headers;
         let mut has_cookie = false;
@@ -185,6 +247,7 @@ impl<'a> Outgoing<'a> {
             // What a stranger wrote is replaced, a trusted proxy's list is continued.
             b"x-forwarded-for" | b"forwarded" => true,
             b"x-real-ip" => !self.peer.trusted,
+            b"last-event-id" => !matches!(self.resume, Resume::AsAsked),
             _ if name.starts_with(b"x-forwarded-") => !self.peer.trusted,
             _ => is_alias(name),
         };

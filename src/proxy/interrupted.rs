@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::Site;
 use super::books::Books;
 use super::pending::Pending;
+use super::rehome::Stay;
 use crate::domain::{Blame, Outcome};
 use crate::mcp::scan::Message;
 use crate::upstream::{Client, Endpoint, EntryTally, StreamKind};
@@ -62,6 +63,8 @@ pub(super) struct Call {
     pub(super) tally: Arc<EntryTally>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) client: Option<Client>,
+    /// What still runs at its server.
+    pub(super) _stay: Option<Stay>,
     /// What becomes of it where it never comes.
     pub(super) otherwise: Outcome,
 }
@@ -96,6 +99,13 @@ impl Interrupted {
     pub(super) fn has_calls(&self, session: &[u8]) -> bool {
         let session = self.hasher.hash_one(session);
         self.state().sessions.get(&session).is_some_and(|left| !left.calls.is_empty())
+    }
+
+    /// The calls of a session whose server is gone: they are booked as lost.
+    pub(super) fn lose(&self, session: &[u8]) -> Vec<Call> {
+        let calls = self.take(session);
+        calls.iter().for_each(|call| call.book(Outcome::Failed(Blame::Entry)));
+        calls
     }
 
     fn take(&self, session: &[u8]) -> Vec<Call> {

@@ -44,6 +44,32 @@ pub(super) fn address_key(head: &RequestHead, peer: &Peer, site: &Site) -> Clien
     ClientKey::new(&KeySource::Address, peer.client(&head.headers, &site.tuning().limits).to_string().as_bytes())
 }
 
+/// The fields by which servers know who asks.
+pub(super) const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "cookie"];
+
+/// The credentials of a request.
+pub(super) fn credentials(headers: &Fields) -> [Option<&[u8]>; CREDENTIALS.len()] {
+    CREDENTIALS.map(|name| headers.get(name))
+}
+
+/// Who asks, as far as credentials tell: callers that are not the same share no session that was opened for one of them. Of a
+/// JWT (RFC 7519) issuer and subject, since it changes with every refresh; it is not verified here, but by every server that it
+/// is sent to.
+pub(super) fn caller(headers: &Fields) -> Vec<u8> {
+    let mut caller = Vec::new();
+    let claims = bearer(headers).and_then(jwt_payload).filter(|claims| claims.get("sub").is_some_and(serde_json::Value::is_string));
+    let mut put = |part: &[u8]| {
+        caller.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        caller.extend_from_slice(part);
+    };
+    match &claims {
+        Some(claims) => ["iss", "sub"].iter().for_each(|claim| put(claims.get(*claim).and_then(|claim| claim.as_str()).unwrap_or_default().as_bytes())),
+        None => put(headers.get(AUTHORIZATION).unwrap_or_default()),
+    }
+    CREDENTIALS[1..].iter().for_each(|name| put(headers.get(name).unwrap_or_default()));
+    caller
+}
+
 fn bearer(headers: &Fields) -> Option<&[u8]> {
     let value = headers.get(AUTHORIZATION)?;
     let (scheme, token) = value.split_at_checked(7)?;

@@ -12,6 +12,7 @@ use super::handles::Scribe;
 use super::headers::{begins_with, is_encoded};
 use super::interrupted::{Call, Thread};
 use super::pending::{Pending, Requests};
+use super::rehome::Lodging;
 use super::witness::Witness;
 use crate::domain::{Blame, Era, Outcome};
 use crate::http1::Head;
@@ -40,6 +41,7 @@ pub(super) struct Ledger {
     witness: Option<Box<Witness>>,
     is_booked_elsewhere: bool,
     channel: Option<Arc<Channel>>,
+    lodging: Option<Lodging>,
 }
 
 /// What is known when an answer begins.
@@ -122,12 +124,28 @@ impl Ledger {
             witness,
             is_booked_elsewhere,
             channel: None,
+            lodging: None,
         }
     }
 
     /// The stream is a channel: it answers what was posted elsewhere. It may be there long before somebody watches.
     pub(super) fn follow(&mut self, channel: Arc<Channel>, client: Client) {
         (self.channel, self.client) = (Some(channel), Some(client));
+    }
+
+    /// It is of a session that is known here.
+    pub(super) fn lodge(&mut self, lodging: Lodging) {
+        self.lodging = Some(lodging);
+    }
+
+    /// Whether its session was moved since it began.
+    pub(super) fn is_left(&self) -> bool {
+        self.lodging.as_ref().is_some_and(Lodging::is_left)
+    }
+
+    /// It comes from another endpoint now.
+    pub(super) fn moved(&mut self, endpoint: Arc<Endpoint>, tally: Arc<EntryTally>) {
+        (self.endpoint, self.tally) = (endpoint, tally);
     }
 
     /// Where it books.
@@ -158,11 +176,14 @@ impl Ledger {
 
     /// Bytes of the answer pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        let Self { tally, endpoint, client, begun, pending, scribe, waited_for, channel, thread, witness, .. } = self;
+        let Self { tally, endpoint, client, begun, pending, scribe, waited_for, channel, thread, witness, lodging, .. } = self;
         let books = Books { tally, endpoint: Some(endpoint), witness: witness.as_deref(), client: *client };
         let mut book = |message: Message| {
             if let Some(scribe) = scribe {
                 scribe.note(&message);
+            }
+            if let Some(lodging) = lodging {
+                lodging.note(&message);
             }
             let resumed = thread.as_ref().filter(|_| *waited_for == 0);
             match (&*channel, resumed) {
@@ -277,10 +298,12 @@ impl Ledger {
         }
         // Where the server means to go on, it is for the client to come back.
         let otherwise = self.unanswered().unwrap_or(Outcome::Failed(Blame::Client));
-        let Self { thread, tally, endpoint, client, begun, pending, .. } = self;
+        let Self { thread, tally, endpoint, client, begun, pending, lodging, .. } = self;
         let Some(thread) = thread else { return false };
         let (begun, client) = (*begun, *client);
-        let call = |request| Call { request, begun, tally: tally.clone(), endpoint: endpoint.clone(), client, otherwise };
+        let stay = || lodging.as_ref().and_then(|lodging| lodging.stay.another());
+        let call =
+            |request| Call { request, begun, tally: tally.clone(), endpoint: endpoint.clone(), client, _stay: stay(), otherwise };
         thread.leave(pending.drain(..).map(call).collect());
         true
     }

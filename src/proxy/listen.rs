@@ -183,6 +183,7 @@ fn work(site: Arc<Site>, accepts: Vec<Accepts>, mut connections: mpsc::Unbounded
         });
         let watchful = worker.vigil.clone();
         tokio::task::spawn_local(async move { watchful.keep().await });
+        tokio::task::spawn_local(worker.clone().run_errands());
         let own = Rc::new(Own { worker, load, at });
         for accepts in accepts {
             tokio::task::spawn_local(accepts.accept(own.clone()));

@@ -14,7 +14,7 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -50,6 +50,7 @@ mod peer;
 mod pending;
 mod progress;
 mod reader;
+mod rehome;
 mod rim;
 mod seat;
 mod session;
@@ -64,6 +65,7 @@ mod writer;
 pub use channel::Channels;
 pub use interrupted::Interrupted;
 pub use listen::{Door, Front, Load};
+pub use rehome::Sessions;
 
 use upload::Upload;
 use vigil::Vigil;
@@ -108,6 +110,8 @@ pub struct Site {
     pub channels: Channels,
     /// Calls whose answer is to come on another stream than began.
     pub interrupted: Interrupted,
+    /// Sessions that may be moved.
+    pub sessions: Arc<Sessions>,
 }
 
 /// What a reload may change of the process as a whole.
@@ -199,6 +203,8 @@ struct Worker {
     turn: Cell<u64>,
     /// For handshakes of its clients.
     places: Places,
+    /// Itself, for what outlives a request.
+    own: Weak<Self>,
 }
 
 /// A future in a box of its own. The room for it is not part of who awaits it, where `Box::pin(make())` would leave
@@ -212,7 +218,7 @@ impl Worker {
         let vigil = Vigil::new(site.stage.clone(), site.reader.local(), site.clock);
         let (wire, uploads) = (Wire::new(), Uploads::new());
         let reader = site.reader.local();
-        Rc::new(Self {
+        Rc::new_cyclic(|own| Self {
             site,
             reader,
             wire,
@@ -221,6 +227,7 @@ impl Worker {
             dates: Dates::default(),
             turn: Cell::new(0),
             places: Places::new(MOST_HANDSHAKES),
+            own: own.clone(),
         })
     }
 

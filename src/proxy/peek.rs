@@ -42,6 +42,14 @@ impl Default for Peeked {
 }
 
 impl Peeked {
+    /// The same, to be kept.
+    pub(super) fn whole_bytes(&self) -> Option<Bytes> {
+        match self {
+            Self::Whole(bytes) => Some(bytes.clone()),
+            Self::Running { .. } => None,
+        }
+    }
+
     /// The whole body, if it is here.
     pub(super) fn whole(&self) -> Option<&[u8]> {
         match self {

@@ -1,11 +1,15 @@
 //! Who is at the other end.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::keys::CREDENTIALS;
 use super::listen::Door;
+use super::rehome::Session;
 use crate::config::Limits;
 use crate::http1::{self, Fields};
 use crate::mcp::{SealKeys, SessionPin};
@@ -63,7 +67,21 @@ impl Introduction {
 /// The session id that was opened last on a connection. Most clients use one and no other, and an id that is the same in
 /// each of its bytes opens to the same: keys are added while the process runs, and none is taken away.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Opened(RefCell<Option<Box<(String, HeaderValue, SessionPin)>>>);
+pub(super) struct Opened(RefCell<Option<Box<(String, HeaderValue, SessionPin)>>>, RefCell<Option<Box<Resident>>>);
+
+/// The session of the last id, and by which credentials it was found.
+#[derive(Clone)]
+struct Resident {
+    id: HeaderValue,
+    credentials: [Option<Box<[u8]>>; CREDENTIALS.len()],
+    session: Arc<Session>,
+}
+
+impl fmt::Debug for Resident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resident")
+    }
+}
 
 impl Opened {
     /// Opens an id; nothing where it does not open for this service.
@@ -81,6 +99,27 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// The session of an id and of these credentials, found as `find` does.
+    pub(super) fn resident(
+        &self,
+        id: &HeaderValue,
+        credentials: [Option<&[u8]>; CREDENTIALS.len()],
+        find: impl FnOnce() -> Option<Arc<Session>>,
+    ) -> Option<Arc<Session>> {
+        if let Some(last) = &*self.1.borrow()
+            && last.id == *id
+            && last.credentials.iter().map(Option::as_deref).eq(credentials)
+        {
+            return Some(last.session.clone());
+        }
+        let session = find()?;
+        let credentials = credentials.map(|value| value.map(Box::from));
+        *self.1.borrow_mut() = Some(Box::new(Resident { id: id.clone(), credentials, session: session.clone() }));
+        Some(session)
+    }
+}
+
 impl Peer {
     pub(super) fn new(address: SocketAddr, door: &Door, limits: &Limits) -> Self {
         let shown = address.ip().to_canonical().to_string().into();
@@ -92,6 +131,7 @@ impl Peer {
     /// Lets go of what would only make its next request cheaper.
     pub(super) fn forget(&self) {
         self.sessions.0.take();
+        self.sessions.1.take();
         self.introduction.0.take();
     }
 

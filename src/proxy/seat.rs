@@ -210,7 +210,7 @@ impl Worker {
         }
     }
 
-    fn latest(&self, service: &ServiceView) -> Result<Arc<ServiceView>, ProxyError> {
+    pub(super) fn latest(&self, service: &ServiceView) -> Result<Arc<ServiceView>, ProxyError> {
         self.reader.look(|snapshot| snapshot.named(&service.config.name).cloned()).ok_or(ProxyError::NoService)
     }
 }

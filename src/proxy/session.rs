@@ -7,7 +7,9 @@ use super::error::ProxyError;
 use super::facts::{Facts, Kind};
 use super::seat::Seat;
 use crate::domain::{Blame, Moment, Outcome};
+use super::headers::Outgoing;
 use crate::http1::Head;
+use crate::mcp::essentials::Essentials;
 use crate::live::ServiceView;
 use crate::mcp::{SessionPin, StandsFor, names};
 use crate::upstream::Client;
@@ -16,7 +18,14 @@ impl Worker {
     /// A new id is sealed on a 2xx `initialize` and nowhere else; on every other answer the client's own
     /// stands in for the endpoint's, since one widespread client adopts whatever id it sees. What the
     /// status says is given back.
-    pub(super) fn seal_session(&self, facts: &Facts, seat: &Seat, head: &mut Head, kind: Kind) -> Result<Outcome, ProxyError> {
+    pub(super) fn seal_session(
+        &self,
+        facts: &Facts,
+        seat: &Seat,
+        head: &mut Head,
+        kind: Kind,
+        (essentials, outgoing): (Option<Essentials>, &Outgoing<'_>),
+    ) -> Result<Outcome, ProxyError> {
         let status = head.status();
         let issued = head.remove(names::SESSION_ID.as_str());
         if let Some(session) = &facts.session {
@@ -29,7 +38,8 @@ impl Worker {
         // What nobody has read has opened a session, if the server says so.
         let is_birth = kind == Kind::Initialize || (facts.unread && issued.is_some());
         if is_birth && status.is_success() {
-            let id = self.seal_new(seat, issued.as_deref())?;
+            let (id, pin) = self.seal_new(seat, issued.as_deref(), essentials.as_ref())?;
+            self.note_birth(seat, &id, &pin, essentials, outgoing);
             head.set(names::SESSION_ID.as_str(), id.as_bytes());
         }
         Ok(Outcome::of_status(status.as_u16()))
@@ -39,7 +49,8 @@ impl Worker {
     /// words to the server, and streams on which they are resumed.
     pub(super) fn has_ended(&self, service: &ServiceView, facts: &Facts, kind: Kind) -> bool {
         let (Some(pin), Some(session)) = (&facts.pin, &facts.session) else { return false };
-        let Some(eviction) = &service.evictions[pin.entry] else { return false };
+        // Those that are only moved stay where they cannot be.
+        let Some(eviction) = service.evictions[pin.entry].filter(|eviction| eviction.how.ends()) else { return false };
         let now = self.site.clock.now();
         let goes_on = match kind {
             Kind::Message => true,
@@ -52,7 +63,12 @@ impl Worker {
         eviction.has_ended(Client::of_session(session.as_bytes()).hash(), pin.revision, now)
     }
 
-    fn seal_new(&self, seat: &Seat, issued: Option<&[u8]>) -> Result<String, ProxyError> {
+    fn seal_new(
+        &self,
+        seat: &Seat,
+        issued: Option<&[u8]>,
+        essentials: Option<&Essentials>,
+    ) -> Result<(String, SessionPin), ProxyError> {
         let upstream = match issued.map(str::from_utf8) {
             Some(Ok(id)) if id.bytes().all(|byte| byte.is_ascii_graphic()) => Some(id.into()),
             Some(_) => return Err(ProxyError::BadAnswer("a session id that is not visible ASCII".to_owned())),
@@ -61,13 +77,13 @@ impl Worker {
         let endpoint = seat.ticket.endpoint().name.as_str().into();
         let stands_for = StandsFor::SessionId;
         let pin = SessionPin { stands_for, entry: seat.entry, endpoint, revision: seat.service.revision, upstream };
-        let sealed = self.site.keys.seal(&seat.service.config.name, &pin);
-        let id = sealed.map_err(|too_long| ProxyError::BadAnswer(too_long.to_string()))?;
+        let sealed = self.site.keys.seal_whole(&seat.service.config.name, &pin, essentials);
+        let (id, _) = sealed.map_err(|too_long| ProxyError::BadAnswer(too_long.to_string()))?;
         let tally = seat.tally();
         let now = self.site.clock.now().since(Moment::default());
         tally.sessions().seen(id.as_bytes(), seat.ticket.endpoint().id, seat.service.revision, now);
         tally.note_birth();
-        Ok(id)
+        Ok((id, pin))
     }
 
     /// Keeps the count of live sessions. A server that does not know a session which was alive has lost

@@ -16,7 +16,8 @@ use super::table::{self, Case, Phase, Said, Transport};
 use super::vigil::{Alarm, Guest, Heed, Post};
 use crate::mcp::sse::{Boundary, KEEP_ALIVE};
 use crate::mcp::words;
-use crate::upstream::{Client, Endpoint, StreamGuard, StreamKind};
+use crate::domain::Departure;
+use crate::upstream::{Client, Endpoint, EntryTally, StreamGuard, StreamKind};
 
 /// The state of an open event stream.
 pub(super) struct EventStream {
@@ -25,6 +26,7 @@ pub(super) struct EventStream {
     interval: Duration,
     last: Instant,
     case: Case,
+    is_encoded: bool,
     post: Rc<Post>,
     open: StreamGuard,
 }
@@ -38,9 +40,9 @@ pub(super) enum Saying {
     /// The endpoint answers no checks any more: the same.
     Silent,
     /// The entry is rid of it, whatever it waits for: the same.
-    Cut,
+    Cut(Departure),
     /// Its client is to leave: the same, where nothing waits on it.
-    Leave,
+    Leave(Departure),
 }
 
 impl EventStream {
@@ -61,7 +63,12 @@ impl EventStream {
         let ends_with_silence = table::said(case, Phase::Silent, false) != Said::On;
         let silence_of = ends_with_silence.then(|| endpoint.clone());
         post.heed(Heed { due, stage: Stage::Parting, silence_of, guest });
-        Self { boundary: Boundary::default(), interval, last, case, post, open }
+        Self { boundary: Boundary::default(), interval, last, case, is_encoded, post, open }
+    }
+
+    /// Whether it is in a coding, so that nothing in it can be read or altered.
+    pub(super) fn is_encoded(&self) -> bool {
+        self.is_encoded
     }
 
     /// What kind of stream it is.
@@ -72,6 +79,17 @@ impl EventStream {
     /// It is this client's, which leaves when its time comes.
     pub(super) fn belongs_to(&self, client: Client) {
         self.post.heed_for(client);
+    }
+
+    /// It comes from another endpoint now, and belongs there since this revision.
+    pub(super) fn moved(&mut self, endpoint: &Arc<Endpoint>, tally: &Arc<EntryTally>, born: u64) {
+        self.open = StreamGuard::open(tally, self.open.kind());
+        self.post.heed_at_endpoint(endpoint, born);
+    }
+
+    /// It can be had from another endpoint, should checks of this one get no answer any more.
+    pub(super) fn can_move(&self, endpoint: &Arc<Endpoint>) {
+        self.post.heed_silence_of(endpoint);
     }
 
     /// Takes note of bytes that pass.
@@ -92,8 +110,8 @@ impl EventStream {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Alarm::Stage) => return Poll::Ready(Saying::Parting),
                 Poll::Ready(Alarm::Silent) => return Poll::Ready(Saying::Silent),
-                Poll::Ready(Alarm::Cut) => return Poll::Ready(Saying::Cut),
-                Poll::Ready(Alarm::Leave) => return Poll::Ready(Saying::Leave),
+                Poll::Ready(Alarm::Cut(how)) => return Poll::Ready(Saying::Cut(how)),
+                Poll::Ready(Alarm::Leave(how)) => return Poll::Ready(Saying::Leave(how)),
                 // The time is not moved with every event: that would cost more than the event.
                 Poll::Ready(Alarm::Due) => {
                     let now = self.post.vigil().now();

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::Stage;
-use crate::domain::{Eviction, Moment};
+use crate::domain::{Departure, Eviction, Moment};
 use crate::live::LocalReader;
 use crate::telemetry::clock::Clock;
 use crate::upstream::{Client, Endpoint};
@@ -81,9 +81,9 @@ pub(super) enum Alarm {
     /// The endpoint has fallen silent.
     Silent,
     /// The entry is rid of what still runs.
-    Cut,
+    Cut(Departure),
     /// It is time for the client to leave.
-    Leave,
+    Leave(Departure),
 }
 
 struct State {
@@ -178,9 +178,9 @@ impl Guest {
     fn alarm(&self, evictions: &[(u64, Eviction)], now: Moment) -> Option<Alarm> {
         let (_, eviction) = evictions.iter().find(|(endpoint, _)| *endpoint == self.endpoint)?;
         if eviction.has_cut(self.born, now) {
-            return Some(Alarm::Cut);
+            return Some(Alarm::Cut(eviction.how));
         }
-        self.client.filter(|client| eviction.has_ended(client.hash(), self.born, now)).map(|_| Alarm::Leave)
+        self.client.filter(|client| eviction.has_ended(client.hash(), self.born, now)).map(|_| Alarm::Leave(eviction.how))
     }
 }
 
@@ -198,6 +198,30 @@ impl Post {
             && let Some(heed) = &mut post.heed
         {
             (heed.due, post.alarm) = (Some(due), None);
+        }
+    }
+
+    /// The endpoint that it is at now, of what is heeded already.
+    pub(super) fn heed_at_endpoint(&self, endpoint: &Arc<Endpoint>, born: u64) {
+        if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key)
+            && let Some(heed) = &mut post.heed
+        {
+            if heed.silence_of.is_some() {
+                heed.silence_of = Some(endpoint.clone());
+            }
+            if let Some(guest) = &mut heed.guest {
+                (guest.endpoint, guest.born) = (endpoint.id, born);
+            }
+            post.alarm = None;
+        }
+    }
+
+    /// Heeds the silence of this endpoint, too.
+    pub(super) fn heed_silence_of(&self, endpoint: &Arc<Endpoint>) {
+        if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key)
+            && let Some(heed) = &mut post.heed
+        {
+            heed.silence_of = Some(endpoint.clone());
         }
     }
 

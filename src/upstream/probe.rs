@@ -17,6 +17,7 @@ use super::endpoint::Endpoint;
 use crate::config::{Health, HealthKind};
 use crate::domain::{Era, Eras};
 use crate::mcp::names;
+use crate::mcp::sse::first_answer;
 
 mod sse;
 
@@ -370,8 +371,8 @@ async fn read_message(answer: Response<Incoming>) -> Result<Value, String> {
     let mut body = answer.into_body();
     let mut text = BytesMut::new();
     loop {
-        if is_stream && let Some(message) = first_response(&text) {
-            return Ok(message);
+        if is_stream && let Some(message) = first_answer(&text) {
+            return serde_json::from_str(&message).map_err(|error| error.to_string());
         }
         match body.frame().await {
             Some(Ok(frame)) => text.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
@@ -382,27 +383,5 @@ async fn read_message(answer: Response<Incoming>) -> Result<Value, String> {
         if text.len() > MOST_READ {
             return Err("the answer is longer than 1 MiB".to_owned());
         }
-    }
-}
-
-fn first_response(stream: &[u8]) -> Option<Value> {
-    let text = std::str::from_utf8(stream).ok()?.replace("\r\n", "\n");
-    let (complete, _) = text.rsplit_once("\n\n")?;
-    complete.split("\n\n").find_map(|event| {
-        let lines: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
-        let message: Value = serde_json::from_str(&lines.join("\n")).ok()?;
-        (message.get("result").is_some() || message.get("error").is_some()).then_some(message)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_answer_is_found_behind_pings_primings_and_notifications() {
-        let stream = b": ping\n\nid: 1\ndata:\n\nevent: message\r\ndata: {\"method\":\"x\"}\r\n\r\ndata: {\"id\":1,\ndata: \"result\":{}}\n\n";
-        assert_eq!(first_response(stream), Some(json!({ "id": 1, "result": {} })));
-        assert_eq!(first_response(&stream[..stream.len() - 1]), None, "not complete yet");
     }
 }

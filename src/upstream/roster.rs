@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::clients::Client;
-use crate::domain::{Eviction, Moment};
+use crate::domain::{Departure, Eviction, Moment};
 
 /// Which sessions are alive, for counting only: nothing is routed by it, so losing it in a restart
 /// loses a figure for some minutes and nothing else.
@@ -87,6 +87,20 @@ impl Roster {
         }
     }
 
+    /// A session lives at this endpoint now: it was moved there under this revision.
+    pub fn came(&self, client: Client, endpoint: u64, born: u64, now: Duration) {
+        let last = seconds(now);
+        let mut shard = self.shard(client.hash());
+        if shard.len() < MOST / SHARDS {
+            shard.insert(client.hash(), Seen { first: last, last, endpoint: short(endpoint), born: short(born) });
+        }
+    }
+
+    /// A session lives elsewhere now.
+    pub fn left(&self, client: Client) {
+        self.shard(client.hash()).remove(&client.hash());
+    }
+
     /// Whether a session is alive, as far as is known here.
     pub fn knows(&self, id: &[u8]) -> bool {
         let id = hash(id);
@@ -146,8 +160,13 @@ impl Roster {
 }
 
 impl Seen {
+    /// Those that are moved have time to be until what still runs is cut.
     fn has_ended(&self, id: u64, eviction: Eviction, now: Duration) -> bool {
-        eviction.has_ended(id, self.born.into(), Moment::after_start(now))
+        let (born, now) = (self.born.into(), Moment::after_start(now));
+        match eviction.how {
+            Departure::Ends => eviction.has_ended(id, born, now),
+            Departure::Moves { or_ends, .. } => or_ends && eviction.has_cut(born, now),
+        }
     }
 }
 
@@ -173,7 +192,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Departure;
 
     #[test]
     fn sessions_are_counted_until_they_end_or_are_abandoned() {

@@ -225,7 +225,7 @@ impl Held {
 
     /// The stream began with an endpoint that cannot be used: without it there is no session.
     pub(in crate::proxy) fn refuse(&mut self, reason: &str) -> Poll<Next> {
-        tracing::warn!(endpoint = self._ticket.endpoint().name, reason, "an HTTP+SSE stream is ended");
+        tracing::warn!(reason, "an HTTP+SSE stream is ended");
         self.ledger.refuse();
         self.end_with(Bytes::new())
     }

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{Initialized, MOST_READ, Prober, first_response, handshake, is_event_stream};
+use super::{Initialized, MOST_READ, Prober, first_answer, handshake, is_event_stream};
 use crate::mcp::endpoint::{Found, Opening, resolve};
 
 /// Where such servers are found by custom, if not at the configured path.
@@ -47,8 +47,8 @@ impl Prober {
         let (status, message) = tokio::join!(post, async {
             let mut text = BytesMut::from(&endpoint.with("")[..]);
             while text.len() <= MOST_READ {
-                if let Some(message) = first_response(&text) {
-                    return Some(message);
+                if let Some(message) = first_answer(&text) {
+                    return serde_json::from_str(&message).ok();
                 }
                 text.extend_from_slice(&next(&mut stream).await?);
             }

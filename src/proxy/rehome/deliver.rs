@@ -1,0 +1,285 @@
+//! A request of a session on its way to the server that has the session now, and once more where that turns out to have it no
+//! longer.
+//!
+//! | what came back | carried out? | the request |
+//! |---|---|---|
+//! | no connection, or its endpoint is configured no more, or silent before it was asked | no | sent again after a move |
+//! | 404; or 400, and a `ping` in the same session fails, too | no: refused at the session check | sent again after a move |
+//! | the connection was lost before a byte came | unknown | lists and pings are asked again; the rest fails, once |
+//! | anything else | | is the answer |
+//!
+//! One move for a request, and no more: a server that answers 404 to everything is answered by that.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::ask::Within;
+use super::memory::Memory;
+use super::mover::{NotMoved, Wanted, Why};
+use super::replay::{self, Recipe};
+use super::route::{Route, Routed};
+use super::table::{Session, Stay};
+use crate::config::OnLoss;
+use crate::domain::{Asked, Departure, Eviction};
+use crate::http1::Head;
+use crate::live::ServiceView;
+use crate::mcp::essentials::Essentials;
+use crate::mcp::{SessionPin, names};
+use crate::proxy::Worker;
+use crate::proxy::body::{Answer, ToClient};
+use crate::proxy::cargo::Cargo;
+use crate::proxy::error::ProxyError;
+use crate::proxy::facts::{Asker, Facts, Kind};
+use crate::proxy::forward::Replied;
+use crate::proxy::headers::Outgoing;
+use crate::proxy::keys::{caller, credentials};
+use crate::proxy::seat::Seat;
+use crate::proxy::vigil::Post;
+use crate::upstream::Client;
+
+/// What became of a request.
+pub(in crate::proxy) enum Delivered {
+    /// An endpoint has answered.
+    Answered(Seat, Replied, Option<Stay>),
+    /// There is nobody to ask, and this is to be said.
+    Said(Answer),
+}
+
+/// A request on its way.
+pub(in crate::proxy) struct Delivery<'a, 'b> {
+    pub(in crate::proxy) service: Arc<ServiceView>,
+    pub(in crate::proxy) facts: &'a mut Facts,
+    pub(in crate::proxy) outgoing: &'a mut Outgoing<'b>,
+    pub(in crate::proxy) cargo: Cargo,
+    pub(in crate::proxy) post: &'a Post,
+    pub(in crate::proxy) asker: &'a mut Asker,
+}
+
+/// Why an answer is none that the client should see, if there is another way.
+enum Lost {
+    /// It was not delivered.
+    Undelivered(ProxyError),
+    /// It was refused, since the server does not know the session.
+    Unknown(Seat, Replied),
+}
+
+impl Worker {
+    /// The session of a request, where it has one that is known here; else it is bound to where its id says.
+    pub(in crate::proxy) fn resident(&self, delivery: &Delivery<'_, '_>) -> Option<Arc<Session>> {
+        let Delivery { service, facts, outgoing, .. } = delivery;
+        let (Some(id), Some(pin)) = (&facts.session, &facts.pin) else { return None };
+        if facts.target.is_some() {
+            return None;
+        }
+        let sessions = &self.site.sessions;
+        let remember = || {
+            let essentials = self.site.keys.essentials(&service.config.name, id.as_bytes()).map(Arc::new);
+            let letterhead = Some(Arc::new(outgoing.letterhead()));
+            Some(Box::new(Memory { essentials, letterhead, is_initialized: true, ..Memory::default() }))
+        };
+        outgoing.peer().sessions.resident(id, credentials(outgoing.headers()), || {
+            let caller = sessions.caller(&caller(outgoing.headers()));
+            let client = Client::of_session(id.as_bytes());
+            let (now, most) = (self.site.clock.now(), service.config.sessions.remember);
+            let found = sessions.find(&service.config.name, (client, caller), pin, now, most, remember);
+            if found.is_none() {
+                sessions.note_full(&service.config.name);
+            }
+            found
+        })
+    }
+
+    /// A session is born, and what opens it again is remembered: it may not be in its id.
+    pub(in crate::proxy) fn note_birth(
+        &self,
+        seat: &Seat,
+        id: &str,
+        pin: &SessionPin,
+        essentials: Option<Essentials>,
+        outgoing: &Outgoing<'_>,
+    ) {
+        let (sessions, config) = (&self.site.sessions, &seat.service.config);
+        let caller = sessions.caller(&caller(outgoing.headers()));
+        let client = Client::of_session(id.as_bytes());
+        let remember = || {
+            let letterhead = Some(Arc::new(outgoing.letterhead()));
+            Some(Box::new(Memory { essentials: essentials.map(Arc::new), letterhead, ..Memory::default() }))
+        };
+        let most = config.sessions.remember;
+        if sessions.find(&config.name, (client, caller), pin, self.site.clock.now(), most, remember).is_none() {
+            sessions.note_full(&config.name);
+        }
+    }
+
+    /// Delivers a request of a session.
+    pub(in crate::proxy) async fn deliver_resident(
+        &self,
+        resident: &Arc<Session>,
+        mut delivery: Delivery<'_, '_>,
+    ) -> Result<Delivered, ProxyError> {
+        let mut has_moved = false;
+        loop {
+            let kind = delivery.asker.kind;
+            let Route { stay, place, is_bound } = match self.binding(resident, &mut delivery) {
+                Routed::To(route) => route,
+                Routed::Said(answer) => return Ok(Delivered::Said(answer)),
+                // Its client has ended it, and says something all the same: the server will know what that is.
+                Routed::Nowhere => return self.deliver_bound(delivery).await,
+            };
+            if delivery.facts.pin.as_ref() != Some(&place) {
+                (delivery.facts.asked, delivery.facts.pin) = (Asked::Pinned(place.entry), Some(place.clone()));
+                delivery.asker.entry = Some(place.entry);
+            }
+            delivery.facts.lodged = Some((resident.clone(), stay.epoch()));
+            if !has_moved && !is_bound
+                && let Some(eviction) = self.leaves(resident, &delivery, &place)
+                && self.leave(resident, &delivery, &stay, &place, eviction).await?
+            {
+                has_moved = true;
+                continue;
+            }
+            let sent = match self.is_silent(&delivery.service, &place) && !has_moved {
+                true => Err(ProxyError::Unreachable("its checks get no answer".to_owned())),
+                false => self.deliver_to(&mut delivery).await,
+            };
+            let lost = match sent {
+                Ok((seat, replied)) if self.is_unknown(&delivery, &seat, &replied).await => Lost::Unknown(seat, replied),
+                Ok((seat, replied)) => {
+                    if kind == Kind::End && (replied.head.status().is_success() || replied.head.status() == StatusCode::NOT_FOUND) {
+                        resident.close(Some(stay.epoch()));
+                    }
+                    return Ok(Delivered::Answered(seat, replied, Some(stay)));
+                }
+                Err(error) if is_undelivered(&error) => Lost::Undelivered(error),
+                Err(error) => return Err(error),
+            };
+            if kind == Kind::End {
+                resident.close(Some(stay.epoch()));
+                return lost.told(stay);
+            }
+            let policy = delivery.service.config.sessions.on_loss;
+            if !is_bound && policy == OnLoss::End && matches!(lost, Lost::Undelivered(_)) {
+                resident.close(Some(stay.epoch()));
+                return Err(ProxyError::SessionLost);
+            }
+            if has_moved || is_bound || policy != OnLoss::Rehome {
+                return lost.told(stay);
+            }
+            let Some(wanted) = self.wanted(resident, &delivery, &stay, &place, Why::Lost) else { return lost.told(stay) };
+            match Box::pin(self.rehome(resident, &wanted, delivery.service.clone())).await {
+                Ok(()) => {}
+                Err(NotMoved::Credential(head)) => return Ok(Delivered::Said(refused(head))),
+                Err(_) => return lost.told(stay),
+            }
+            if !delivery.cargo.can_be_sent() {
+                return Err(ProxyError::Lost("its session had been lost, and is there again; it was not carried out".to_owned()));
+            }
+            has_moved = true;
+        }
+    }
+
+    /// What it takes to move a session for this request, with its credentials; nothing where that is not known.
+    fn wanted(&self, resident: &Arc<Session>, delivery: &Delivery<'_, '_>, stay: &Stay, place: &SessionPin, why: Why) -> Option<Wanted> {
+        let letterhead = Arc::new(delivery.outgoing.letterhead());
+        resident.remember(delivery.service.config.sessions.remember, |memory| memory.letterhead = Some(letterhead.clone()));
+        let state = resident.state();
+        let recipe = state.memory.as_ref().and_then(|memory| Recipe::of(memory));
+        drop(state);
+        let mut recipe = recipe?;
+        // It says so itself.
+        recipe.is_initialized &= !delivery.facts.initializes;
+        Some(Wanted { seen: stay.epoch(), from: place.clone(), why, letterhead, recipe })
+    }
+
+    /// The eviction by which it is this session's time to leave its entry, with this request.
+    fn leaves(&self, resident: &Session, delivery: &Delivery<'_, '_>, place: &SessionPin) -> Option<Eviction> {
+        let eviction = delivery.service.evictions[place.entry]?;
+        let has_ended = eviction.has_ended(resident.client().hash(), place.revision, self.site.clock.now());
+        (has_ended && !resident.state().stays_despite(eviction.before_revision)).then_some(eviction)
+    }
+
+    /// Whether it has been moved; else it stays for now. An error where it is ended.
+    async fn leave(
+        &self,
+        resident: &Arc<Session>,
+        delivery: &Delivery<'_, '_>,
+        stay: &Stay,
+        place: &SessionPin,
+        eviction: Eviction,
+    ) -> Result<bool, ProxyError> {
+        let ended = || if self.has_ended(&delivery.service, delivery.facts, delivery.asker.kind) { Err(ProxyError::SessionEnded) } else { Ok(false) };
+        let Departure::Moves { forced, or_ends } = eviction.how else { return ended() };
+        // What belongs to calls that go on goes on with them.
+        let resumes = || delivery.facts.session.as_ref().is_some_and(|id| self.site.interrupted.has_calls(id.as_bytes()));
+        let goes_on = match delivery.asker.kind {
+            Kind::Message | Kind::End => true,
+            Kind::Listen => resumes(),
+            _ => false,
+        };
+        if goes_on && !eviction.has_cut(place.revision, self.site.clock.now()) {
+            return Ok(false);
+        }
+        let moved = match self.wanted(resident, delivery, stay, place, Why::Leaves { forced }) {
+            Some(wanted) => Box::pin(self.rehome(resident, &wanted, delivery.service.clone())).await,
+            None => Err(NotMoved::Refused("nothing is known of how it was opened".to_owned())),
+        };
+        match moved {
+            Ok(()) => Ok(true),
+            Err(_) if or_ends => ended(),
+            Err(NotMoved::Refused(_)) => {
+                resident.state().note_stays(eviction.before_revision);
+                Ok(false)
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Whether checks of its endpoint get no answer: what is sent there would wait for nothing.
+    fn is_silent(&self, service: &ServiceView, place: &SessionPin) -> bool {
+        let view = service.entries[place.entry].named(&place.endpoint);
+        view.is_some_and(|view| *view.endpoint.silent.borrow())
+    }
+
+    /// Whether the server does not know the session. Some say so by 400, which says other things, too: they are asked.
+    async fn is_unknown(&self, delivery: &Delivery<'_, '_>, seat: &Seat, replied: &Replied) -> bool {
+        let Some(upstream) = delivery.facts.pin.as_ref().and_then(|pin| pin.upstream.as_deref()) else { return false };
+        if !matches!(delivery.asker.kind, Kind::Call | Kind::Message | Kind::Listen) {
+            return false;
+        }
+        match replied.head.status() {
+            StatusCode::NOT_FOUND => true,
+            StatusCode::BAD_REQUEST => {
+                let letterhead = Arc::new(delivery.outgoing.letterhead());
+                let voice = self.voice(&seat.service, seat.ticket.endpoint(), &letterhead);
+                let version = delivery.outgoing.header(names::PROTOCOL_VERSION.as_str());
+                let version = version.and_then(|version| str::from_utf8(version).ok()).unwrap_or_default();
+                !Box::pin(replay::knows(&voice, Within { session: Some(upstream), version })).await
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Lost {
+    /// Where nothing can be done about it.
+    fn told(self, stay: Stay) -> Result<Delivered, ProxyError> {
+        match self {
+            Self::Undelivered(error) => Err(error),
+            Self::Unknown(seat, replied) => Ok(Delivered::Answered(seat, replied, Some(stay))),
+        }
+    }
+}
+
+/// What a server said that does not take the client's credential, so that its client can get another one (RFC 9110, 15.5.2).
+fn refused(head: Box<Head>) -> Answer {
+    let mut answer = Head::new(head.status());
+    head.all("www-authenticate").for_each(|value| answer.set("www-authenticate", value));
+    Answer { head: Box::new(answer), body: ToClient::Own(Bytes::new()) }
+}
+
+/// Whether no server has seen it.
+fn is_undelivered(error: &ProxyError) -> bool {
+    matches!(error, ProxyError::Unreachable(_) | ProxyError::SessionLost | ProxyError::NothingUsable(_))
+}

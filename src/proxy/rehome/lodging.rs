@@ -1,0 +1,121 @@
+//! What an answer has to do with the session that it belongs to.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::HeaderValue;
+
+use super::memory::Wish;
+use super::splice::Splice;
+use super::table::{Session, Stay};
+use crate::mcp::event_id::{EventTag, Stream};
+use crate::mcp::retag::Retag;
+use crate::mcp::scan::Message;
+use crate::proxy::Worker;
+use crate::proxy::body::{Next, Piece, Source};
+use crate::proxy::facts::Facts;
+use crate::proxy::headers::Outgoing;
+use crate::proxy::ledger::Ledger;
+use crate::proxy::seat::Seat;
+use crate::proxy::stream::EventStream;
+use crate::upstream::{StreamKind, Ticket};
+
+/// An answer's place in its session.
+pub(in crate::proxy) struct Lodging {
+    /// What runs, to the end of the answer.
+    pub(in crate::proxy) stay: Stay,
+    /// What holds from then on, once it is granted.
+    wish: Option<Wish>,
+    most: usize,
+}
+
+impl Worker {
+    /// An answer begins in a session: what it comes from, and the ticket that its owner keeps. The stream that listens goes
+    /// on wherever the session lives, and so keeps no binding alive; anything else runs on its own.
+    pub(in crate::proxy) fn lodge(
+        &self,
+        stay: Stay,
+        (facts, outgoing): (&Facts, &Outgoing<'_>),
+        (source, seat): (Source, Seat),
+        ledger: &mut Ledger,
+        stream: Option<&EventStream>,
+    ) -> (Source, Option<Ticket>) {
+        let id = facts.session.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
+        let last = outgoing.header("last-event-id");
+        let listens = stream.is_some_and(|stream| stream.kind() == StreamKind::Listen && !stream.is_encoded());
+        let resumes_calls = last.is_some() && self.site.interrupted.has_calls(id);
+        if let (true, false, Some(stream), Some(place), Some(own)) =
+            (listens, resumes_calls, stream, &facts.pin, self.own.upgrade())
+        {
+            if stay.session().can_move() {
+                stream.can_move(seat.ticket.endpoint());
+            }
+            let splice = Splice::begin(own, &stay, place, outgoing.letterhead(), source, seat.ticket);
+            return (Source::Spliced(Box::new(splice)), None);
+        }
+        let most = seat.service.config.sessions.remember;
+        let epoch = stay.epoch();
+        let session = stay.session().clone();
+        ledger.lodge(Lodging { stay, wish: facts.wish.clone(), most });
+        if epoch == 0 || stream.is_none_or(EventStream::is_encoded) {
+            return (source, Some(seat.ticket));
+        }
+        let resumed = last.and_then(EventTag::read).map(|(tag, _)| tag.stream);
+        let asked = || ledger.pending().first().map_or(Stream::Get, |request| Stream::of_request(request.as_ref()));
+        let retag = Retag::new(epoch, resumed.unwrap_or_else(asked));
+        (Source::Tagged(Box::new(Tagged { source, retag, session, epoch })), Some(seat.ticket))
+    }
+}
+
+impl Lodging {
+    /// Whether the session lives elsewhere now.
+    pub(in crate::proxy) fn is_left(&self) -> bool {
+        !self.stay.session().is_current(self.stay.epoch())
+    }
+
+    /// A message of the answer has passed.
+    pub(in crate::proxy) fn note(&mut self, message: &Message) {
+        if message.is_answer()
+            && let Some(wish) = self.wish.take()
+            && message.has_result
+        {
+            self.stay.session().remember(self.most, |memory| memory.grant(wish));
+        }
+    }
+}
+
+/// The answer of a later binding to a call, as a stream: what its server asks for, and the ids of its events, say the epoch.
+pub(in crate::proxy) struct Tagged {
+    source: Source,
+    retag: Retag,
+    session: Arc<Session>,
+    epoch: u32,
+}
+
+impl Tagged {
+    /// The next part.
+    pub(in crate::proxy) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
+        loop {
+            let piece = match ready!(self.source.poll(context, buffer)) {
+                Some(Ok(piece)) => piece,
+                other => return Poll::Ready(other),
+            };
+            let mut out = Vec::new();
+            self.retag.feed(piece.of(buffer), &mut out);
+            let tokens = self.retag.take_tokens();
+            if !tokens.is_empty() {
+                self.session.note_tokens(tokens, self.epoch);
+            }
+            if !out.is_empty() {
+                return Poll::Ready(Some(Ok(Piece::Apart(out.into()))));
+            }
+        }
+    }
+
+    /// It has ended well.
+    pub(in crate::proxy) fn give_back(&mut self) {
+        if let Source::Wire(flow) = &mut self.source {
+            flow.give_back();
+        }
+    }
+}

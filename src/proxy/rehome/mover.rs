@@ -1,0 +1,276 @@
+//! Moving a session: who may, where to, and what becomes of those who wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::ask::{Voice, Within};
+use super::letterhead::Letterhead;
+use super::replay::{self, Recipe, Refusal};
+use super::table::{Moving, Session};
+use crate::domain::rehome::{Epoch, Start};
+use crate::domain::{Entry, Era, Moment, Standing};
+use crate::http1::Head;
+use crate::live::{EndpointView, ServiceView};
+use crate::mcp::{SessionPin, StandsFor};
+use crate::proxy::Worker;
+use crate::upstream::{Endpoint, Ticket};
+
+/// Between two looks for a server while a request is held.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The session's own streams have so long to be opened at the new server, before it is moved without them.
+const STREAMS_WITHIN: Duration = Duration::from_secs(2);
+
+/// A planned move waits so long for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(60);
+
+/// Endpoints of an entry that are tried in one look.
+const MOST_TRIED: usize = 3;
+
+/// Why a session is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Why {
+    /// Its server is gone, or knows it no more.
+    Lost,
+    /// Its entry is to be left.
+    Leaves {
+        /// Also where its client may notice.
+        forced: bool,
+    },
+}
+
+/// What it takes.
+pub(super) struct Wanted {
+    /// Away from here.
+    pub(super) seen: Epoch,
+    pub(super) from: SessionPin,
+    pub(super) why: Why,
+    pub(super) letterhead: Arc<Letterhead>,
+    pub(super) recipe: Recipe,
+}
+
+/// Why it was not moved.
+#[derive(Debug, Error)]
+pub(in crate::proxy) enum NotMoved {
+    /// Its client has ended it.
+    #[error("it has ended")]
+    Over,
+    /// It was tried a moment ago.
+    #[error("it was tried a moment ago")]
+    BackedOff,
+    /// Nobody could take it.
+    #[error("nobody takes it: {0}")]
+    NobodyThere(String),
+    /// It must not be, as its client might notice.
+    #[error("{0}")]
+    Refused(String),
+    /// The client's credential is not taken there.
+    #[error("its credential is not taken: {}", .0.status())]
+    Credential(Box<Head>),
+}
+
+/// Where a session may go.
+pub(super) struct Target {
+    pub(super) entry: Entry,
+    pub(super) endpoint: Arc<Endpoint>,
+}
+
+impl Worker {
+    /// Moves a session away from where it was seen; one move of it at a time. Where somebody else has moved it meanwhile, that
+    /// is as good.
+    pub(super) async fn rehome(
+        &self,
+        session: &Arc<Session>,
+        wanted: &Wanted,
+        service: Arc<ServiceView>,
+    ) -> Result<(), NotMoved> {
+        let begun = Instant::now();
+        let deadline = begun + if wanted.why == Why::Lost { service.config.sessions.hold } else { TURN_WITHIN };
+        let moving = loop {
+            match session.start_move(wanted.seen) {
+                Ok(moving) => break moving,
+                Err(Start::Done) => return Ok(()),
+                Err(Start::Over) => return Err(NotMoved::Over),
+                Err(Start::Busy | Start::Go) => {
+                    let settled = session.changes(|| !session.state().residence.is_moving());
+                    let waited = tokio::time::timeout_at(deadline, settled).await;
+                    waited.map_err(|_| NotMoved::NobodyThere("somebody else's move takes its time".to_owned()))?;
+                }
+            }
+        };
+        if wanted.why == Why::Lost && session.backs_off() {
+            moving.abandon(false);
+            return Err(NotMoved::BackedOff);
+        }
+        let moved = self.look_for_a_place(session, moving, wanted, service, deadline).await;
+        let from = &*wanted.from.endpoint;
+        match &moved {
+            Ok(to) => tracing::debug!(from, to, after = ?begun.elapsed(), "a session was moved"),
+            Err(why) => tracing::debug!(from, %why, "a session was not moved"),
+        }
+        moved.map(|_| ())
+    }
+
+    /// Looks again and again where its server is lost, as that may be coming up; once where it is only to leave.
+    async fn look_for_a_place(
+        &self,
+        session: &Arc<Session>,
+        moving: Moving,
+        wanted: &Wanted,
+        service: Arc<ServiceView>,
+        deadline: Instant,
+    ) -> Result<String, NotMoved> {
+        let mut service = service;
+        let mut why = NotMoved::NobodyThere("no endpoint may take it".to_owned());
+        loop {
+            for target in self.targets(&service, wanted) {
+                let sessions = &self.site.sessions;
+                let rate = service.config.sessions.handshakes_per_second;
+                if !sessions.pace.turn(target.endpoint.id, rate, deadline).await {
+                    why = NotMoved::NobodyThere("too many sessions are being moved there".to_owned());
+                    continue;
+                }
+                match self.open_at(&service, &target, wanted).await {
+                    Ok(place) => {
+                        self.settle(session, moving, wanted, &service, &target, place).await?;
+                        return Ok(target.endpoint.name.clone());
+                    }
+                    Err(refused) => why = refused,
+                }
+            }
+            let is_final = wanted.why != Why::Lost || matches!(why, NotMoved::Refused(_) | NotMoved::Credential(_));
+            if is_final || Instant::now() + LOOK_AGAIN > deadline {
+                moving.abandon(true);
+                return Err(why);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            service = self.latest(&service).map_err(|_| NotMoved::NobodyThere("its service is configured no more".to_owned()))?;
+        }
+    }
+
+    /// Where it may go, the likeliest first. Back to where it was, where that has only been started anew; then to others of
+    /// its version, and then to the other version.
+    fn targets(&self, service: &ServiceView, wanted: &Wanted) -> Vec<Target> {
+        let from = &wanted.from;
+        let (own, other) = (from.entry, from.entry.other());
+        let speaks = |entry: Entry| service.scene.serves[entry].may_serve(Era::Legacy);
+        let mut found = Vec::new();
+        let is_left = service.evictions[own].is_some_and(|eviction| eviction.concerns(from.revision));
+        if wanted.why == Why::Lost {
+            if !is_left || service.evictions[other].is_some() {
+                found.extend(self.same(service, from));
+                found.extend(self.best_of(service, own, &from.endpoint));
+            }
+            let may_change = service.scene.failover || is_left;
+            if may_change && !service.scene.condemned[other] && speaks(other) {
+                found.extend(self.best_of(service, other, ""));
+            }
+            if found.is_empty() {
+                found.extend(self.same(service, from));
+            }
+        } else if speaks(other) && (!service.scene.condemned[other]) {
+            found.extend(self.best_of(service, other, ""));
+        }
+        found
+    }
+
+    fn same(&self, service: &ServiceView, from: &SessionPin) -> Option<Target> {
+        let view = service.entries[from.entry].named(&from.endpoint).filter(|view| !view.leaving)?;
+        Some(Target { entry: from.entry, endpoint: view.endpoint.clone() })
+    }
+
+    /// The endpoints of an entry that stand best and hold least; `without` one of a name.
+    fn best_of(&self, service: &ServiceView, entry: Entry, without: &str) -> Vec<Target> {
+        let view = &service.entries[entry];
+        let mut tried: Vec<u64> = view.named(without).map(|one| one.endpoint.id).into_iter().collect();
+        let mut found = Vec::new();
+        while found.len() < MOST_TRIED
+            && let Some(one) = view.pick(None, &tried, self.next_turn()).filter(|one| is_worth_trying(one))
+        {
+            tried.push(one.endpoint.id);
+            found.push(Target { entry, endpoint: one.endpoint.clone() });
+        }
+        found
+    }
+
+    /// Opens it at an endpoint; gives where it may live from then on.
+    async fn open_at(&self, service: &ServiceView, target: &Target, wanted: &Wanted) -> Result<SessionPin, NotMoved> {
+        let Some(_ticket) = Ticket::take(&target.endpoint) else {
+            return Err(NotMoved::NobodyThere("its endpoint is being replaced".to_owned()));
+        };
+        let voice = self.voice(service, &target.endpoint, &wanted.letterhead);
+        let opened = replay::open(&voice, &wanted.recipe).await.map_err(|refusal| NotMoved::of(&target.endpoint, refusal))?;
+        let version = wanted.recipe.essentials.version();
+        let within = Within { session: opened.as_deref(), version };
+        if let Why::Leaves { forced: false } = wanted.why
+            && let Err(breaks) = self.compare(service, target, wanted, (&voice, within)).await
+        {
+            if opened.is_some() {
+                let _ = voice.end(within).await;
+            }
+            return Err(NotMoved::Refused(breaks));
+        }
+        Ok(SessionPin {
+            stands_for: StandsFor::SessionId,
+            entry: target.entry,
+            endpoint: target.endpoint.name.as_str().into(),
+            revision: service.revision,
+            upstream: opened.as_deref().map(Into::into),
+        })
+    }
+
+    /// Its streams are opened there, and then it lives there.
+    async fn settle(
+        &self,
+        session: &Arc<Session>,
+        moving: Moving,
+        wanted: &Wanted,
+        service: &ServiceView,
+        target: &Target,
+        place: SessionPin,
+    ) -> Result<(), NotMoved> {
+        let epoch = moving.announce(&place);
+        let opened = session.changes(|| moving.is_listened_to_at(epoch));
+        if tokio::time::timeout(STREAMS_WITHIN, opened).await.is_err() {
+            tracing::debug!(endpoint = target.endpoint.name, "a session is moved before its stream, whose client reads slowly");
+        }
+        if !moving.finish(epoch, place, wanted.why == Why::Lost) {
+            return Err(NotMoved::Over);
+        }
+        let from = &service.entries[wanted.from.entry];
+        let before = from.named(&wanted.from.endpoint).map(|view| &*view.endpoint);
+        from.tally_at(before).sessions().left(session.client());
+        let now = self.site.clock.now().since(Moment::default());
+        let tally = service.entries[target.entry].tally_at(Some(&target.endpoint));
+        tally.sessions().came(session.client(), target.endpoint.id, service.revision, now);
+        Ok(())
+    }
+
+    /// Who speaks in a session's name at an endpoint.
+    pub(super) fn voice(&self, service: &ServiceView, endpoint: &Arc<Endpoint>, letterhead: &Arc<Letterhead>) -> Voice {
+        Voice {
+            wire: self.wire.clone(),
+            endpoint: endpoint.clone(),
+            letterhead: letterhead.clone(),
+            connect_timeout: service.config.traffic.connect_timeout,
+        }
+    }
+}
+
+/// Nobody is sent to an endpoint that checks have found down.
+fn is_worth_trying(view: &EndpointView) -> bool {
+    view.standing != Standing::Down
+}
+
+impl NotMoved {
+    fn of(endpoint: &Endpoint, refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NobodyThere(why) => Self::NobodyThere(format!("{}: {why}", endpoint.name)),
+            Refusal::Credential(head) => Self::Credential(head),
+            other => Self::Refused(format!("{}: {other}", endpoint.name)),
+        }
+    }
+}

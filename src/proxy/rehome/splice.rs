@@ -1,0 +1,365 @@
+//! A session's GET stream goes on when the session moves: what comes from the new server is spliced into the stream that the
+//! client has open, between two events, and what the old one still says is passed on until nothing runs there.
+//!
+//! The stream is opened at the new server before the session lives there, so that nothing which is said in between is lost.
+//! Where the server is gone, the client's stream is held open until there is another one.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::ask::{Within, is_event_stream};
+use super::letterhead::Letterhead;
+use super::mover::{NotMoved, Wanted, Why};
+use super::replay::{self, Recipe};
+use super::table::{Session, Stay};
+use crate::config::OnLoss;
+use crate::domain::rehome::{Binding, Epoch};
+use crate::live::ServiceView;
+use crate::mcp::SessionPin;
+use crate::mcp::event_id::Stream;
+use crate::mcp::retag::Retag;
+use crate::mcp::sse::Boundary;
+use crate::proxy::Worker;
+use crate::proxy::body::{Next, Piece, Source};
+use crate::proxy::headers::is_encoded;
+use crate::upstream::{Cause, Endpoint, EntryTally, Reply, Ticket};
+
+/// The new stream is opened within so long, or the session goes on without it.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Between two tries to find a server for a stream that has none.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a client is told whose session is at another version now: what it has listed may be out of date (2024-11-05).
+const LISTS_CHANGED: &[u8] = b"event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n\
+event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/prompts/list_changed\"}\n\n\
+event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/list_changed\"}\n\n";
+
+/// A session's GET stream, from wherever the session lives.
+pub(in crate::proxy) struct Splice {
+    worker: Rc<Worker>,
+    session: Arc<Session>,
+    letterhead: Arc<Letterhead>,
+    /// Of its place among the session's streams.
+    number: u32,
+    current: Feed,
+    /// Servers before, which have not ended it.
+    before: Vec<Feed>,
+    opening: Option<Opening>,
+    moving: Option<(Why, Pin<Box<dyn Future<Output = Ended>>>)>,
+    /// How the server has ended it, as long as it is not known what that means.
+    end: Option<Result<(), Cause>>,
+    /// One of them is in the middle of an event: nobody else may speak then.
+    speaking: Option<Epoch>,
+    words: Vec<u8>,
+    news: Option<News>,
+    /// It may not be moved: that was tried.
+    stays: bool,
+}
+
+type Opening = Pin<Box<dyn Future<Output = (Binding<SessionPin>, Option<Opened>)>>>;
+
+/// What comes from one server.
+struct Feed {
+    at: Binding<SessionPin>,
+    source: Source,
+    retag: Option<Retag>,
+    boundary: Boundary,
+    _ticket: Option<Ticket>,
+}
+
+/// A stream that was opened at a server.
+struct Opened {
+    source: Source,
+    ticket: Ticket,
+    tally: Arc<EntryTally>,
+}
+
+/// Where a stream comes from now, which its owner has to know.
+pub(in crate::proxy) struct News {
+    pub(in crate::proxy) endpoint: Arc<Endpoint>,
+    /// What its version has seen.
+    pub(in crate::proxy) tally: Arc<EntryTally>,
+    /// The revision under which the session came there.
+    pub(in crate::proxy) born: u64,
+}
+
+/// What became of a stream whose server has ended it, or is to be left.
+enum Ended {
+    /// The session lives elsewhere now.
+    Moved,
+    /// It was the stream alone that ended: its server is well.
+    Alone,
+    /// There is no other place for it.
+    Stays,
+}
+
+impl Splice {
+    /// For a stream that begins at the session's server now.
+    pub(in crate::proxy) fn begin(
+        worker: Rc<Worker>,
+        stay: &Stay,
+        place: &SessionPin,
+        letterhead: Letterhead,
+        source: Source,
+        ticket: Ticket,
+    ) -> Self {
+        let (session, at) = (stay.session().clone(), Binding { epoch: stay.epoch(), place: place.clone() });
+        let letterhead = session.write_with(letterhead);
+        let number = session.listen(at.epoch);
+        let current = Feed::new(at, source, Some(ticket));
+        let (before, words) = (Vec::new(), Vec::new());
+        let (opening, moving, end, speaking, news) = (None, None, None, None, None);
+        Self { worker, session, letterhead, number, current, before, opening, moving, end, speaking, words, news, stays: false }
+    }
+
+    /// The next part: whole events of one server after the other, whoever has something to say.
+    pub(in crate::proxy) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
+        loop {
+            self.poll_place(context);
+            if !self.words.is_empty() && self.speaking.is_none() {
+                return Poll::Ready(Some(Ok(Piece::Apart(std::mem::take(&mut self.words).into()))));
+            }
+            if let Poll::Ready(piece) = self.poll_feeds(context, buffer) {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            let Some((why, moving)) = &mut self.moving else { return Poll::Pending };
+            let ended = ready!(moving.as_mut().poll(context));
+            let why = *why;
+            self.moving = None;
+            match (ended, why) {
+                (Ended::Moved, _) => self.end = None,
+                (Ended::Stays, Why::Leaves { .. }) => {
+                    self.stays = true;
+                    return Poll::Pending;
+                }
+                (Ended::Alone | Ended::Stays, _) => match self.end.take() {
+                    Some(Err(cause)) => return Poll::Ready(Some(Err(cause))),
+                    Some(Ok(())) | None => return Poll::Ready(None),
+                },
+            }
+        }
+    }
+
+    /// The session is to leave its server, or is to be taken for lost. Whether that is under way.
+    pub(in crate::proxy) fn leave(&mut self, why: Why) -> bool {
+        if self.moving.is_some() {
+            return true;
+        }
+        let may = self.session.can_move() && (why == Why::Lost || !self.stays);
+        if may {
+            self.moving = Some((why, Box::pin(self.find_place(why, false))));
+        }
+        may
+    }
+
+    /// What its owner has to know, once.
+    pub(in crate::proxy) fn take_news(&mut self) -> Option<News> {
+        self.news.take()
+    }
+
+    /// Has the stream opened where the session lives, or is about to.
+    fn poll_place(&mut self, context: &mut Context<'_>) {
+        loop {
+            if let Some(opening) = &mut self.opening {
+                let Poll::Ready((at, opened)) = opening.as_mut().poll(context) else { return };
+                self.opening = None;
+                self.switch(at, opened);
+            }
+            let Some(wanted) = self.session.wanted_at(self.number, context.waker()) else { return };
+            if let Some(at) = self.before.iter().position(|feed| feed.at.epoch == wanted.epoch) {
+                // The move came to nothing.
+                let back = self.before.swap_remove(at);
+                self.session.listens_at(self.number, wanted.epoch);
+                self.current = back;
+                continue;
+            }
+            let (worker, session, letterhead) = (self.worker.clone(), self.session.clone(), self.letterhead.clone());
+            self.opening = Some(Box::pin(async move {
+                let opened = tokio::time::timeout(OPEN_WITHIN, open(&worker, &session, &letterhead, &wanted.place)).await;
+                (wanted, opened.ok().flatten())
+            }));
+        }
+    }
+
+    /// It comes from there from now on; what the server before still says is passed on.
+    fn switch(&mut self, at: Binding<SessionPin>, opened: Option<Opened>) {
+        self.session.listens_at(self.number, at.epoch);
+        self.stays = false;
+        let (before, after) = (self.current.at.place.entry, at.place.entry);
+        let born = at.place.revision;
+        let (source, ticket) = match opened {
+            Some(Opened { source, ticket, tally }) => {
+                self.news = Some(News { endpoint: ticket.endpoint().clone(), tally, born });
+                (source, Some(ticket))
+            }
+            None => (Source::None, None),
+        };
+        let left = std::mem::replace(&mut self.current, Feed::new(at, source, ticket));
+        if before != after && !self.worker.site.sessions.verdicts.agree(left.endpoint(), self.current.endpoint()) {
+            self.words.extend_from_slice(LISTS_CHANGED);
+        }
+        if !matches!(left.source, Source::None) {
+            self.before.push(left);
+        }
+    }
+
+    fn poll_feeds(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Piece> {
+        let mut at = 0;
+        while at <= self.before.len() {
+            let is_current = at == self.before.len();
+            let feed = if is_current { &mut self.current } else { &mut self.before[at] };
+            if self.speaking.is_some_and(|epoch| epoch != feed.at.epoch) {
+                at += 1;
+                continue;
+            }
+            match feed.poll(context, buffer) {
+                Poll::Ready(Some(Ok(piece))) => {
+                    self.speaking = (!feed.boundary.is_between_events()).then_some(feed.at.epoch);
+                    if let Some(retag) = &mut feed.retag {
+                        let tokens = retag.take_tokens();
+                        if !tokens.is_empty() {
+                            self.session.note_tokens(tokens, feed.at.epoch);
+                        }
+                    }
+                    return Poll::Ready(piece);
+                }
+                Poll::Ready(ended) => {
+                    let words = feed.boundary.abandon_event();
+                    feed.source = Source::None;
+                    feed.boundary = Boundary::default();
+                    let was_speaking = self.speaking.take_if(|epoch| *epoch == feed.at.epoch).is_some();
+                    if is_current {
+                        self.has_ended(ended.transpose().map(|_| ()));
+                    } else {
+                        self.before.swap_remove(at);
+                    }
+                    if was_speaking {
+                        return Poll::Ready(Piece::Apart(Bytes::from_static(words)));
+                    }
+                    // All are asked again, since the order has changed.
+                    at = 0;
+                }
+                Poll::Pending => at += 1,
+            }
+        }
+        // What is left of those whose bindings are gone has been said by now.
+        let session = &self.session;
+        self.before.retain(|feed| session.place_of(Some(feed.at.epoch)).is_some());
+        Poll::Pending
+    }
+
+    /// Its server has ended the stream: it may be gone, or have meant to.
+    fn has_ended(&mut self, end: Result<(), Cause>) {
+        self.end = Some(end);
+        if self.moving.is_none() {
+            self.moving = Some((Why::Lost, Box::pin(self.find_place(Why::Lost, true))));
+        }
+    }
+
+    /// Moves the session; where its server is gone, for as long as it takes.
+    fn find_place(&self, why: Why, may_be_well: bool) -> impl Future<Output = Ended> + 'static {
+        let (worker, session, letterhead, at) =
+            (self.worker.clone(), self.session.clone(), self.letterhead.clone(), self.current.at.clone());
+        async move {
+            let mut pause = FIRST_PAUSE;
+            let mut must_ask = may_be_well;
+            loop {
+                let Some(service) = worker.reader.look(|snapshot| snapshot.named(session.service()).cloned()) else {
+                    return Ended::Stays;
+                };
+                if why == Why::Lost && service.config.sessions.on_loss != OnLoss::Rehome {
+                    return Ended::Stays;
+                }
+                if std::mem::take(&mut must_ask) && is_well(&worker, &service, &session, &letterhead, &at.place).await {
+                    return Ended::Alone;
+                }
+                let recipe = session.state().memory.as_ref().and_then(|memory| Recipe::of(memory));
+                let Some(recipe) = recipe else { return Ended::Stays };
+                let (seen, from, letterhead) = (at.epoch, at.place.clone(), letterhead.clone());
+                let wanted = Wanted { seen, from, why, letterhead, recipe };
+                match worker.rehome(&session, &wanted, service).await {
+                    Ok(()) => return Ended::Moved,
+                    Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff) if why == Why::Lost => {}
+                    Err(_) => return Ended::Stays,
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+impl Feed {
+    fn new(at: Binding<SessionPin>, source: Source, ticket: Option<Ticket>) -> Self {
+        let retag = (at.epoch != 0).then(|| Retag::new(at.epoch, Stream::Get));
+        Self { at, source, retag, boundary: Boundary::default(), _ticket: ticket }
+    }
+
+    /// The endpoint that it comes from.
+    fn endpoint(&self) -> Option<u64> {
+        self._ticket.as_ref().map(|ticket| ticket.endpoint().id)
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
+        loop {
+            let piece = match ready!(self.source.poll(context, buffer)) {
+                Some(Ok(piece)) => piece,
+                other => return Poll::Ready(other),
+            };
+            let piece = match &mut self.retag {
+                None => piece,
+                Some(retag) => {
+                    let mut out = Vec::new();
+                    retag.feed(piece.of(buffer), &mut out);
+                    if out.is_empty() {
+                        continue;
+                    }
+                    Piece::Apart(out.into())
+                }
+            };
+            self.boundary.feed(piece.of(buffer));
+            return Poll::Ready(Some(Ok(piece)));
+        }
+    }
+}
+
+impl Drop for Splice {
+    fn drop(&mut self) {
+        self.session.listen_no_more(self.number);
+    }
+}
+
+/// Opens the stream at a server; nothing where that has none to give.
+async fn open(worker: &Worker, session: &Session, letterhead: &Arc<Letterhead>, place: &SessionPin) -> Option<Opened> {
+    let service = worker.reader.look(|snapshot| snapshot.named(session.service()).cloned())?;
+    let view = service.entries[place.entry].named(&place.endpoint)?;
+    let ticket = Ticket::take(&view.endpoint)?;
+    let voice = worker.voice(&service, &view.endpoint, letterhead);
+    let version = session.version();
+    let within = Within { session: place.upstream.as_deref(), version: &version };
+    let Reply { head, flow } = voice.listen(within, None).await.ok()?;
+    let is_stream = head.status() == StatusCode::OK && is_event_stream(&head) && !is_encoded(&head);
+    is_stream.then(|| Opened { source: Source::Wire(flow), ticket, tally: view.tally.clone() })
+}
+
+/// Whether the server still has the session, so that it has ended the stream alone.
+async fn is_well(
+    worker: &Worker,
+    service: &ServiceView,
+    session: &Session,
+    letterhead: &Arc<Letterhead>,
+    place: &SessionPin,
+) -> bool {
+    let Some(view) = service.entries[place.entry].named(&place.endpoint) else { return false };
+    let voice = worker.voice(service, &view.endpoint, letterhead);
+    let version = session.version();
+    replay::knows(&voice, Within { session: place.upstream.as_deref(), version: &version }).await
+}
