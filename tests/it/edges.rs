@@ -8,9 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::scripted;
-use crate::support::{
-    Authority, Client, Fake, Folder, Http2, Options, TestApp, at_rest, call, connections, eventually, initialize, narrow_listener,
-};
+use crate::support::{Authority, Client, Fake, Folder, Http2, Options, TestApp, WAITS, at_rest, call, connections, eventually, initialize, narrow_listener};
 
 async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
@@ -323,7 +321,7 @@ async fn the_clients_own_faults_in_a_running_exchange_are_its_own() {
 #[tokio::test]
 async fn a_session_that_was_alive_and_is_unknown_now_is_the_entrys_fault_once() {
     let (v1, v2) = pair().await;
-    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let app = TestApp::start(&v1, &v2, "100:0", WAITS).await;
     let session = Client::new(&app).open().await;
     v1.kill();
     let _v1 = v1.restart().await;

@@ -4,12 +4,12 @@ use dualgate::domain::Entry;
 use dualgate::domain::judge::Figures;
 use dualgate::upstream::Watch;
 
-use crate::support::{Channel, Client, Fake, Options, TestApp, call, eventually};
+use crate::support::{Channel, Client, Fake, Options, TestApp, WAITS, call, eventually};
 
 async fn app() -> (Fake, Fake, TestApp) {
     let dual = Options { modern: true, ..Options::default() };
     let (v1, v2) = (Fake::start("v1", dual).await, Fake::start("v2", dual).await);
-    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let app = TestApp::start(&v1, &v2, "100:0", WAITS).await;
     (v1, v2, app)
 }
 

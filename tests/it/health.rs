@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::support::scripted::{chunked, in_front_of, scripted};
-use crate::support::{Client, Fake, Options, TestApp, call, eventually, initialize};
+use crate::support::{Client, Fake, Options, TestApp, WAITS, call, eventually, initialize};
 
 const QUICK: &str = "health = { interval = \"200ms\", timeout = \"200ms\", fall = 2, rise = 2 }";
 
@@ -31,7 +31,7 @@ async fn new_clients_of_a_dead_server_go_to_the_other_and_come_back_when_it_rise
 #[tokio::test]
 async fn a_call_pending_on_a_dead_server_gets_an_error_that_spares_its_session() {
     let (v1, v2) = pair().await;
-    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let app = TestApp::start(&v1, &v2, "100:0", WAITS).await;
     let session = Client::new(&app).open().await;
     v1.kill();
     let answer = session.post(&call(77, "echo")).await;

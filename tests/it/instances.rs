@@ -9,7 +9,7 @@ use dualgate::control::resolve::Found;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually};
+use crate::support::{Client, Fake, Folder, Options, TestApp, WAITS, call, eventually};
 
 /// A name server that says what it is told to, and nothing before.
 #[derive(Clone)]
@@ -54,8 +54,8 @@ async fn servers<const N: usize>() -> [Fake; N] {
 }
 
 fn file(folder: &Folder, port: u16, idle: &Fake) -> String {
-    let health = "health = { interval = \"200ms\", timeout = \"200ms\", resolve_interval = \"20ms\" }";
-    let text = TestApp::file(folder.path(), &[], &[idle], "100:0", health);
+    let health = format!("health = {{ interval = \"200ms\", timeout = \"200ms\", resolve_interval = \"20ms\" }}\n{WAITS}");
+    let text = TestApp::file(folder.path(), &[], &[idle], "100:0", &health);
     let each = format!("endpoints = [{{ name = \"a\", url = \"http://notes.test:{port}\", resolve = \"each\" }}]");
     text.replacen("endpoints = []", &each, 1)
 }

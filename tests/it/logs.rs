@@ -4,9 +4,7 @@ use std::slice::from_ref;
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    Authority, Client, Fake, Folder, Options, Process, TestApp, call, eventually, initialize, pair as certificate,
-};
+use crate::support::{Authority, Client, Fake, Folder, Options, Process, TestApp, WAITS, call, eventually, initialize, pair as certificate};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -26,7 +24,7 @@ impl Logged {
 
     /// With more in its folder, and lines of configuration for that.
     async fn within(folder: Folder, v1: &Fake, v2: &Fake, level: &str, before: &str) -> Self {
-        let text = TestApp::file(&folder.path().join("state"), &[v1], &[v2], "100:0", "");
+        let text = TestApp::file(&folder.path().join("state"), &[v1], &[v2], "100:0", WAITS);
         std::fs::write(folder.path().join("dualgate.toml"), format!("{before}\n{text}")).unwrap();
         let config = folder.path().join("dualgate.toml");
         let process = Process::logging(&["run", "--config", config.to_str().unwrap()], level, &folder.path().join("log"));

@@ -27,6 +27,7 @@ mod operate;
 mod outcomes;
 mod passage;
 mod records;
+mod rehome;
 mod reload;
 mod restart;
 mod resumed;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Fake, Options, TestApp, call, eventually};
+use crate::support::{Client, Fake, Options, TestApp, WAITS, call, eventually};
 
 async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
@@ -76,7 +76,7 @@ async fn a_lost_connection_is_the_entrys_and_a_client_that_leaves_is_its_own() {
 async fn streams_that_only_listen_break_by_the_dozen_and_no_request_has_failed() {
     let dual = Options { modern: true, ..Options::default() };
     let (v1, v2) = (Fake::start("v1", dual).await, Fake::start("v2", dual).await);
-    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let app = TestApp::start(&v1, &v2, "100:0", WAITS).await;
     let mut streams = Vec::new();
     for n in 0..6 {
         streams.push(Client::new(&app).open().await.listen().await);

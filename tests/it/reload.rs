@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually};
+use crate::support::{Client, Fake, Folder, Options, TestApp, WAITS, call, eventually};
 
 struct Gate {
     app: TestApp,
@@ -157,7 +157,7 @@ async fn the_files_split_counts_where_the_file_is_the_authority_and_a_rollback_o
 
 #[tokio::test]
 async fn a_dropped_endpoint_keeps_its_sessions_and_gets_no_new_clients() {
-    let gate = Gate::start("100:0", "").await;
+    let gate = Gate::start("100:0", WAITS).await;
     let v3 = fake("v3").await;
     let session = Client::new(&gate.app).open().await;
     let mut stream = session.listen().await;
@@ -178,8 +178,8 @@ async fn a_dropped_endpoint_keeps_its_sessions_and_gets_no_new_clients() {
 
 #[tokio::test]
 async fn an_ejection_and_the_counts_outlive_a_reload() {
-    let health = "health = { interval = \"1h\", timeout = \"1s\" }";
-    let gate = Gate::start("100:0", health).await;
+    let health = format!("health = {{ interval = \"1h\", timeout = \"1s\" }}\n{WAITS}");
+    let gate = Gate::start("100:0", &health).await;
     let standing = async |wanted: &str| {
         let service = gate.app.admin.service().await;
         (service["entries"]["primary"]["endpoints"][0][wanted] == true).then_some(())

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::scripted::{chunked, in_front_of, scripted, whole};
-use crate::support::{Client, Fake, Options, TestApp, call, eventually};
+use crate::support::{Client, Fake, Options, TestApp, WAITS, call, eventually};
 
 async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
@@ -132,7 +132,7 @@ async fn a_half_sent_event_is_not_taken_for_a_message() {
 #[tokio::test]
 async fn a_get_stream_whose_server_dies_looks_cut() {
     let (v1, v2) = pair().await;
-    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let app = TestApp::start(&v1, &v2, "100:0", WAITS).await;
     let session = Client::new(&app).open().await;
     let stream = session.listen().await;
     v1.kill();

@@ -152,7 +152,7 @@ impl Worker {
                     }
                     return Ok(Delivered::Answered(seat, replied, Some(stay)));
                 }
-                Err(error) if is_undelivered(&error) => Lost::Undelivered(error),
+                Err(error) if is_undelivered(&error) && !is_awaited(&delivery.service, &place) => Lost::Undelivered(error),
                 Err(error) => return Err(error),
             };
             if kind == Kind::End {
@@ -277,6 +277,11 @@ fn refused(head: Box<Head>) -> Answer {
     let mut answer = Head::new(head.status());
     head.all("www-authenticate").for_each(|value| answer.set("www-authenticate", value));
     Answer { head: Box::new(answer), body: ToClient::Own(Bytes::new()) }
+}
+
+/// Whether its endpoint may still turn up: it is an instance of a name that has not been found yet.
+fn is_awaited(service: &ServiceView, place: &SessionPin) -> bool {
+    service.entries[place.entry].awaits(&place.endpoint)
 }
 
 /// Whether no server has seen it.

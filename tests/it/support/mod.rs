@@ -14,7 +14,7 @@ mod wire;
 pub use app::{Admin, TestApp};
 pub use certs::{Authority, Issued, pair, shake};
 pub use client::{Client, call, initialize};
-pub use fake::{Endpoint, Fake, Options};
+pub use fake::{Seen, Endpoint, Fake, Options};
 pub use process::{Process, Said, dualgate};
 pub use sockets::{at_rest, connections, narrow_listener};
 pub use sse::Channel;
@@ -23,6 +23,9 @@ pub use wire::{Http1, Http2, read_until, text};
 use std::time::Duration;
 
 /// Waits until a condition holds; fails after ten seconds with what was waited for.
+/// Sessions that lose their server are not moved.
+pub const WAITS: &str = "sessions = { on_loss = \"wait\" }";
+
 pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     loop {

@@ -1,0 +1,330 @@
+//! Sessions outlive their servers.
+
+use std::time::Duration;
+
+use dualgate::domain::{Departure, Entry, Eviction, Moment};
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::sockets::connections;
+use crate::support::{Client, Fake, Folder, Options, Seen, TestApp, call, eventually};
+
+async fn pair() -> (Fake, Fake) {
+    let dual = Options { modern: true, ..Options::default() };
+    (Fake::start("v1", dual).await, Fake::start("v2", dual).await)
+}
+
+async fn app() -> (Fake, Fake, TestApp) {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    (v1, v2, app)
+}
+
+/// Kills a server, and waits until that is felt: who asks before does not know whether it was heard.
+async fn kill(server: &Fake) {
+    server.kill();
+    connections(server.address, 0).await;
+}
+
+async fn json_of(response: Response) -> Value {
+    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+}
+
+/// It is everybody's time to leave the primary, and what still runs is cut after so long.
+fn leaving(cut: Duration) -> Option<Eviction> {
+    let how = Departure::Moves { forced: false, or_ends: false };
+    let (from, cut) = (Moment::default(), Moment::after_start(cut));
+    Some(Eviction { from, over: Duration::ZERO, cut, before_revision: u64::MAX, how })
+}
+
+const LONG: Duration = Duration::from_secs(86_400);
+
+fn methods(server: &Fake) -> Vec<String> {
+    let name = |seen: &Seen| {
+        let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+        message["method"].as_str().map_or_else(|| seen.method.to_string(), str::to_owned)
+    };
+    server.seen().iter().filter(|seen| seen.headers.contains_key("via")).map(name).collect()
+}
+
+fn messages(server: &Fake, method: &str) -> Vec<Value> {
+    let all = server.seen().into_iter().filter(|seen| seen.headers.contains_key("via"));
+    all.filter_map(|seen| serde_json::from_slice::<Value>(&seen.body).ok()).filter(|message| message["method"] == method).collect()
+}
+
+async fn has_called(server: &Fake, id: &str) {
+    eventually("the call is there", async || server.calls().contains(&json!(id)).then_some(())).await;
+}
+
+/// Reads a stream until this is in it; what was read.
+async fn read_until(stream: &mut Response, wanted: &str) -> String {
+    let mut read = String::new();
+    while !read.contains(wanted) {
+        let chunk = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await.expect(wanted);
+        read += std::str::from_utf8(&chunk.unwrap().unwrap_or_else(|| panic!("it ended before {wanted}: {read}"))).unwrap();
+    }
+    read
+}
+
+#[tokio::test]
+async fn a_session_goes_on_elsewhere_when_its_server_dies() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    assert_eq!(session.who().await, "v1");
+    kill(&v1).await;
+    for _ in 0..3 {
+        assert_eq!(session.who().await, "v2");
+    }
+    assert_eq!(methods(&v2)[..2], ["initialize", "notifications/initialized"].map(str::to_owned));
+    assert_eq!((messages(&v2, "initialize").len(), v2.calls().len()), (1, 3), "moved once, and no call was made twice");
+    let counts = app.admin.service().await["entries"].clone();
+    assert_eq!((&counts["primary"]["sessions"], &counts["secondary"]["sessions"]), (&json!(0), &json!(1)), "counted where it lives");
+}
+
+#[tokio::test]
+async fn a_server_that_was_started_anew_is_told_again_what_its_client_once_said() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).with("x-mine", "kept").open().await;
+    let message = |method: &str, params: Value| json!({ "jsonrpc": "2.0", "id": 5, "method": method, "params": params });
+    for (method, params) in [
+        ("logging/setLevel", json!({ "level": "debug" })),
+        ("logging/setLevel", json!({ "level": "error" })),
+        ("resources/subscribe", json!({ "uri": "a:1" })),
+        ("resources/subscribe", json!({ "uri": "a:2" })),
+        ("resources/unsubscribe", json!({ "uri": "a:1" })),
+    ] {
+        session.post(&message(method, params)).await.bytes().await.unwrap();
+    }
+    let born = messages(&v1, "initialize")[0].clone();
+    kill(&v1).await;
+    let v1 = v1.restart().await;
+    assert_eq!(session.who().await, "v1", "where it was, where that can be");
+    assert_eq!(v2.calls(), Vec::<Value>::new());
+    let again = messages(&v1, "initialize");
+    assert_eq!((again.len(), &again[0]["params"]["clientInfo"]), (1, &born["params"]["clientInfo"]));
+    assert_eq!(again[0]["params"]["protocolVersion"], "2025-06-18", "what was agreed on");
+    let level = messages(&v1, "logging/setLevel");
+    assert_eq!((level.len(), &level[0]["params"]["level"]), (1, &json!("error")));
+    let subscribed = messages(&v1, "resources/subscribe");
+    assert_eq!((subscribed.len(), &subscribed[0]["params"]["uri"]), (1, &json!("a:2")));
+    let seen = v1.seen().into_iter().find(|seen| seen.headers.contains_key("via")).unwrap();
+    assert_eq!((&seen.headers["x-mine"], &seen.headers["accept"]), (&"kept".parse().unwrap(), &"application/json, text/event-stream".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn a_call_in_flight_on_a_server_that_dies_fails_once_and_its_session_lives() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let running = tokio::spawn({
+        let session = session.clone();
+        async move { json_of(session.post(&call("mine", "wait")).await).await }
+    });
+    has_called(&v1, "mine").await;
+    kill(&v1).await;
+    let failed = running.await.unwrap();
+    assert_eq!((&failed["id"], &failed["error"]["code"]), (&json!("mine"), &json!(-32603)), "{failed}");
+    assert_eq!(session.who().await, "v2");
+    assert!(!v2.calls().contains(&json!("mine")), "it may have been carried out");
+}
+
+#[tokio::test]
+async fn what_the_new_server_says_comes_on_the_stream_that_its_client_has_open() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    v1.say(b"data: {\"from\":\"one\"}\n\n");
+    read_until(&mut stream, "one").await;
+    kill(&v1).await;
+    // Nobody asks for anything: the stream itself finds out.
+    eventually("the stream is open there", async || methods(&v2).contains(&"GET".to_owned()).then_some(())).await;
+    v2.say(b"data: {\"from\":\"two\"}\n\n");
+    read_until(&mut stream, "two").await;
+    assert_eq!(session.who().await, "v2");
+    assert_eq!(messages(&v2, "initialize").len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_begun_before_a_planned_move_ends_where_it_began() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    let running = tokio::spawn({
+        let session = session.clone();
+        async move { json_of(session.post(&call("mine", "wait")).await).await }
+    });
+    has_called(&v1, "mine").await;
+    app.evict(leaving(LONG), "0:100").await;
+    eventually("it has moved", async || (session.who().await == "v2").then_some(())).await;
+    let cancelled = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": "mine" } });
+    assert_eq!(session.post(&cancelled).await.status(), StatusCode::ACCEPTED);
+    eventually("who has the call is told", async || (messages(&v1, "notifications/cancelled").len() == 1).then_some(())).await;
+    v1.say(b"data: {\"from\":\"one\"}\n\n");
+    v2.say(b"data: {\"from\":\"two\"}\n\n");
+    let both = read_until(&mut stream, "two").await;
+    assert!(both.contains("one") || read_until(&mut stream, "one").await.contains("one"), "the old one is heard while something runs there");
+    assert!(!methods(&v1).contains(&"DELETE".to_owned()));
+    v1.release();
+    assert_eq!(running.await.unwrap()["result"]["server"], "v1");
+    eventually("what was left is ended", async || methods(&v1).contains(&"DELETE".to_owned()).then_some(())).await;
+    assert_eq!(session.who().await, "v2");
+    v2.say(b"data: {\"from\":\"three\"}\n\n");
+    read_until(&mut stream, "three").await;
+}
+
+#[tokio::test]
+async fn idle_sessions_are_moved_when_their_time_has_come() {
+    let (v1, v2, app) = app().await;
+    let client = Client::new(&app);
+    let mut sessions = Vec::new();
+    for _ in 0..20 {
+        sessions.push(client.open().await);
+    }
+    app.evict(leaving(LONG), "0:100").await;
+    let (here, there) = (app.tally(Entry::Primary), app.tally(Entry::Secondary));
+    eventually("nobody is left", async || (here.sessions().count() == 0 && there.sessions().count() == 20).then_some(())).await;
+    eventually("all were ended there", async || (methods(&v1).iter().filter(|method| *method == "DELETE").count() == 20).then_some(()))
+        .await;
+    kill(&v1).await;
+    for session in &sessions {
+        assert_eq!(session.who().await, "v2");
+    }
+    assert_eq!(messages(&v2, "initialize").len(), 20);
+}
+
+#[tokio::test]
+async fn what_still_runs_on_a_binding_that_was_left_is_cut_at_the_end_and_told_so() {
+    let (v1, _v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let running = tokio::spawn({
+        let session = session.clone();
+        async move { session.post(&call("mine", "stream")).await.text().await.unwrap() }
+    });
+    has_called(&v1, "mine").await;
+    app.evict(leaving(LONG), "0:100").await;
+    eventually("it has moved", async || (session.who().await == "v2").then_some(())).await;
+    app.evict(leaving(Duration::ZERO), "1:99").await;
+    let cut = running.await.unwrap();
+    assert!(cut.contains("\"id\":\"mine\"") && cut.contains("-32603"), "{cut}");
+    eventually("and so is its session there", async || methods(&v1).contains(&"DELETE".to_owned()).then_some(())).await;
+    assert_eq!(session.who().await, "v2");
+}
+
+#[tokio::test]
+async fn a_session_is_opened_again_from_its_id_alone() {
+    let (v1, v2) = pair().await;
+    let folder = Folder::new();
+    let text = TestApp::file(folder.path(), &[&v1], &[&v2], "100:0", "");
+    let app = TestApp::from_text(text.clone()).await;
+    let session = Client::new(&app).open().await;
+    assert!(session.id.len() <= 1024);
+    app.stop();
+    app.stopped().await;
+    kill(&v1).await;
+    let app = TestApp::from_text(text).await;
+    let session = Client::new(&app).bind(&session.id);
+    assert_eq!(session.who().await, "v2");
+    assert_eq!(messages(&v2, "initialize")[0]["params"]["clientInfo"]["name"], "it");
+}
+
+#[tokio::test]
+async fn a_request_is_held_until_its_server_is_there_again() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    kill(&v1).await;
+    kill(&v2).await;
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.who().await }
+    });
+    tokio::time::timeout(Duration::from_millis(300), std::future::pending::<()>()).await.unwrap_err();
+    let _v1 = v1.restart().await;
+    assert_eq!(waiting.await.unwrap(), "v1");
+}
+
+#[tokio::test]
+async fn where_nobody_is_there_a_request_fails_in_a_shape_that_its_client_survives() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "sessions = { hold = \"200ms\" }").await;
+    let session = Client::new(&app).open().await;
+    kill(&v1).await;
+    kill(&v2).await;
+    let answer = session.post(&call(7, "echo")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer = json_of(answer).await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(7), &json!(-32603)), "{answer}");
+    let v1 = v1.restart().await;
+    eventually("it lives", async || {
+        let answer = json_of(session.post(&call(8, "echo")).await).await;
+        (answer["result"]["server"] == "v1").then_some(())
+    })
+    .await;
+    assert_eq!(messages(&v1, "initialize").len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_ends_its_session_wherever_it_has_been() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let running = tokio::spawn({
+        let session = session.clone();
+        async move { session.post(&call("mine", "wait")).await.status() }
+    });
+    has_called(&v1, "mine").await;
+    app.evict(leaving(LONG), "0:100").await;
+    eventually("it has moved", async || (session.who().await == "v2").then_some(())).await;
+    assert_eq!(session.delete().await.status(), StatusCode::OK);
+    eventually("both are ended", async || {
+        [&v1, &v2].iter().all(|server| methods(server).contains(&"DELETE".to_owned())).then_some(())
+    })
+    .await;
+    assert_eq!(session.post(&call(1, "echo")).await.status(), StatusCode::NOT_FOUND, "it does not come back to life");
+    v1.release();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn callers_with_different_credentials_share_no_session_that_was_opened_for_one_of_them() {
+    let (v1, v2, app) = app().await;
+    let one = Client::new(&app).with("authorization", "Bearer one").open().await;
+    let two = Client::new(&app).with("authorization", "Bearer two").bind(&one.id);
+    kill(&v1).await;
+    assert_eq!((one.who().await, two.who().await), ("v2".to_owned(), "v2".to_owned()));
+    let opened: Vec<_> = v2.seen().into_iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains("\"initialize\"")).collect();
+    let by: Vec<_> = opened.iter().filter_map(|seen| seen.headers.get("authorization")).collect();
+    assert_eq!(by, ["Bearer one", "Bearer two"], "each with its own");
+    let used: Vec<_> = v2.seen().iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains("tools/call"))
+        .map(|seen| (seen.headers["authorization"].clone(), seen.headers["mcp-session-id"].clone())).collect();
+    assert_ne!(used[0].1, used[1].1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_to_wait_waits() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "sessions = { on_loss = \"wait\" }").await;
+    let session = Client::new(&app).open().await;
+    kill(&v1).await;
+    assert_eq!(json_of(session.post(&call(7, "echo")).await).await["error"]["code"], -32603);
+    assert_eq!(v2.births(), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_is_to_end_ends() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "sessions = { on_loss = \"end\" }").await;
+    let session = Client::new(&app).open().await;
+    kill(&v1).await;
+    assert_eq!(session.post(&call(7, "echo")).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(v2.births(), 0);
+}
+
+#[tokio::test]
+async fn a_request_in_a_moved_session_whose_server_died_again_moves_it_again() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    kill(&v1).await;
+    assert_eq!(session.who().await, "v2");
+    let v1 = v1.restart().await;
+    kill(&v2).await;
+    assert_eq!(session.who().await, "v1");
+    assert!(v1.seen().iter().any(|seen| seen.method == Method::POST));
+}
