@@ -258,7 +258,8 @@ impl World {
         let leaves = self.machine.rollout().is_some_and(|rollout| rollout.phase == RolloutPhase::RollingBack);
         if leaves {
             self.held = self.held.saturating_sub(self.dice.below(3));
-            let kept = Kept { before: Some(10), ended: Some(10 - self.held.min(10)), left: None, last_request: None };
+            let kept =
+                Kept { before: Some(10), moved: None, ended: Some(10 - self.held.min(10)), left: None, last_request: None };
             self.step(Event::Counted { held: self.held, kept }, None);
         } else {
             self.held = 10;

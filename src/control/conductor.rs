@@ -359,6 +359,9 @@ impl Conductor {
         if let Note::Rollback { trigger, .. } = &note {
             *self.charges[at].rollbacks.entry(trigger).or_default() += 1;
         }
+        if let Note::Departs { entry, .. } = &note {
+            self.charges[at].departures.note_order(*entry);
+        }
         if note.is_change() {
             self.audit.change(&service, &note);
         } else if note.is_trouble() {
