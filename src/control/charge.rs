@@ -251,7 +251,7 @@ impl Charge {
     }
 
     fn eviction(&self, entry: Entry) -> Option<Eviction> {
-        self.machine.eviction(entry).or(self.evictions.load()[entry])
+        self.evictions.load()[entry].or_else(|| self.machine.eviction(entry))
     }
 
     /// Ends the sessions whose time has come, of entries that are rid of them; `now` is the time since the start.
@@ -294,7 +294,7 @@ impl Charge {
             now,
             traffic: self.recent.traffic(now, &self.tallies),
             machine: self.machine.clone(),
-            departing: self.departures.all(),
+            departing: self.departing(),
             checks: PerEntry::from_fn(|entry| {
                 self.endpoints[entry].iter().map(|kept| (kept.spec.name.clone(), kept.finding.clone())).collect()
             }),

@@ -119,11 +119,6 @@ impl Departures {
     pub(super) fn note_order(&mut self, entry: Entry) {
         self.ordered_here[entry] = true;
     }
-
-    /// How far both entries are.
-    pub(super) fn all(&self) -> PerEntry<Option<Departing>> {
-        PerEntry::from_fn(|entry| self.followed[entry].as_ref().map(|followed| followed.now))
-    }
 }
 
 impl Conductor {
@@ -139,6 +134,17 @@ impl Conductor {
 }
 
 impl Charge {
+    /// How far both entries are. What has just been ordered is there, whether it is followed already or not.
+    pub(super) fn departing(&self) -> PerEntry<Option<Departing>> {
+        PerEntry::from_fn(|entry| {
+            let (leaving, tally) = (self.machine.leaving(entry)?, &self.tallies()[entry]);
+            let followed = self.departures.followed[entry].as_ref().filter(|followed| followed.is_of(leaving));
+            let fresh = || Followed::begin(entry, leaving, tally).now;
+            let left = tally.sessions().count_born_before(leaving.eviction.before_revision);
+            Some(Departing { leaving, left, ..followed.map_or_else(fresh, |followed| followed.now) })
+        })
+    }
+
     fn follow_departure(&mut self, entry: Entry, now: Moment) -> Option<Left> {
         let tally = self.tallies()[entry].clone();
         let (leaving, version) = (self.machine.leaving(entry), self.machine.entry(entry).version.clone());
