@@ -275,6 +275,7 @@ impl Conductor {
         let effects = self.charges[at].machine.step(begun, event);
         let publishes = effects.iter().any(|effect| matches!(effect, Effect::Publish));
         let reverts = effects.iter().any(|effect| matches!(effect, Effect::Tell(Note::Rollback { rollout: Some(_), .. })));
+        self.charges[at].begin_departures();
         self.carry_out(at, effects);
         if reverts {
             let after = self.clock.now().since(begun);

@@ -37,12 +37,13 @@ pub(super) struct Departures {
 }
 
 struct Followed {
-    now: Departing,
+    leaving: Leaving,
     at_first: Counts,
     /// The most sessions that have been seen there.
     most: u64,
     /// Notes when the last request was sent; while there is anybody who could send one.
     watch: Option<Watch>,
+    last_request: Option<Moment>,
     is_told: bool,
 }
 
@@ -64,50 +65,52 @@ impl Counts {
 
 impl Followed {
     fn begin(entry: Entry, leaving: Leaving, tally: &EntryTally) -> Self {
-        let now = Departing { leaving, moved: 0, refused: 0, failed: 0, ended: 0, left: 0, last_request: None };
-        Self { now, at_first: Counts::of(entry, tally), most: 0, watch: None, is_told: false }
+        Self { leaving, at_first: Counts::of(entry, tally), most: 0, watch: None, last_request: None, is_told: false }
     }
 
     /// Whether it is the same departure, which may have other times by now.
     fn is_of(&self, leaving: Leaving) -> bool {
-        let known = self.now.leaving;
         let of = |leaving: Leaving| (leaving.cause, leaving.since, leaving.eviction.before_revision);
-        of(known) == of(leaving)
+        of(self.leaving) == of(leaving)
     }
 
-    fn look(&mut self, entry: Entry, leaving: Leaving, tally: &Arc<EntryTally>) {
-        let (counts, first) = (Counts::of(entry, tally), self.at_first);
-        let left = tally.sessions().count_born_before(leaving.eviction.before_revision);
-        self.most = self.most.max(left);
-        if left > 0 && self.watch.is_none() {
-            self.watch = Some(tally.watch());
-            self.is_told = false;
-        }
+    /// How far it is now.
+    fn departing(&self, entry: Entry, tally: &EntryTally) -> Departing {
+        let (leaving, counts, first) = (self.leaving, Counts::of(entry, tally), self.at_first);
         let last = self.watch.as_ref().and_then(|watch| watch.tally().last_request());
-        self.now = Departing {
+        Departing {
             leaving,
             moved: counts.moved - first.moved,
             refused: counts.refused - first.refused,
             failed: counts.failed - first.failed,
             ended: counts.ended - first.ended,
-            left,
-            last_request: last.filter(|last| *last >= leaving.since).or(self.now.last_request),
-        };
+            left: tally.sessions().count_born_before(leaving.eviction.before_revision),
+            last_request: last.filter(|last| *last >= leaving.since).or(self.last_request),
+        }
     }
 
-    /// Whether it is to be told now that nobody is left: once. Of an entry where nobody was, only to somebody who has ordered it.
-    fn is_news(&mut self, now: Moment, is_ordered_here: bool) -> bool {
-        let eviction = self.now.leaving.eviction;
-        let was_somebody = self.most > 0 || (is_ordered_here && now >= eviction.from);
-        let is_news = self.now.left == 0 && was_somebody && !self.is_told;
+    /// What is to be told now that nobody is left: once. Of an entry where nobody was, only to somebody who has ordered it.
+    fn look(&mut self, entry: Entry, tally: &Arc<EntryTally>, now: Moment, is_ordered_here: bool) -> Option<Departing> {
+        let departing = self.departing(entry, tally);
+        self.most = self.most.max(departing.left);
+        self.last_request = departing.last_request;
+        if departing.left > 0 {
+            self.watch.get_or_insert_with(|| tally.watch());
+            self.is_told = false;
+            return None;
+        }
+        let was_somebody = self.most > 0 || (is_ordered_here && now >= self.leaving.eviction.from);
+        let is_news = was_somebody && !self.is_told;
         if is_news {
             (self.is_told, self.watch) = (true, None);
         }
-        is_news
+        is_news.then_some(departing)
     }
+}
 
+impl Departing {
     fn told(&self, entry: Entry, version: String) -> Left {
-        let Departing { leaving, moved, refused, ended, last_request, .. } = self.now;
+        let Self { leaving, moved, refused, ended, last_request, .. } = *self;
         let after = |last: Moment| format!("T+{:.1}s", last.since(leaving.since).as_secs_f64());
         let cause = leaving.cause.as_str();
         Left { entry, version, cause, moved, ended, refused, last_request: last_request.map(after) }
@@ -126,7 +129,7 @@ impl Conductor {
     pub(super) fn follow_departures(&mut self, at: usize) {
         let now = self.clock.now();
         for entry in Entry::BOTH {
-            if let Some(left) = self.charges[at].follow_departure(entry, now) {
+            if let Some(left) = self.charges[at].look_at_departure(entry, now) {
                 self.step(at, Event::Left(left));
             }
         }
@@ -134,32 +137,32 @@ impl Conductor {
 }
 
 impl Charge {
-    /// How far both entries are. What has just been ordered is there, whether it is followed already or not.
-    pub(super) fn departing(&self) -> PerEntry<Option<Departing>> {
-        PerEntry::from_fn(|entry| {
-            let (leaving, tally) = (self.machine.leaving(entry)?, &self.tallies()[entry]);
-            let followed = self.departures.followed[entry].as_ref().filter(|followed| followed.is_of(leaving));
-            let fresh = || Followed::begin(entry, leaving, tally).now;
-            let left = tally.sessions().count_born_before(leaving.eviction.before_revision);
-            Some(Departing { leaving, left, ..followed.map_or_else(fresh, |followed| followed.now) })
-        })
+    /// Begins to follow a departure, before anybody has left by it.
+    pub(super) fn begin_departures(&mut self) {
+        for entry in Entry::BOTH {
+            let leaving = self.machine.leaving(entry);
+            let tally = &self.tallies()[entry];
+            let begun = leaving.map(|leaving| Followed::begin(entry, leaving, tally));
+            let Departures { followed, ordered_here } = &mut self.departures;
+            match (leaving, &mut followed[entry]) {
+                (Some(leaving), Some(followed)) if followed.is_of(leaving) => followed.leaving = leaving,
+                (Some(_), followed) => *followed = begun,
+                (None, followed) => (*followed, ordered_here[entry]) = (None, false),
+            }
+        }
     }
 
-    fn follow_departure(&mut self, entry: Entry, now: Moment) -> Option<Left> {
-        let tally = self.tallies()[entry].clone();
-        let (leaving, version) = (self.machine.leaving(entry), self.machine.entry(entry).version.clone());
+    /// How far both entries are.
+    pub(super) fn departing(&self) -> PerEntry<Option<Departing>> {
+        PerEntry::from_fn(|entry| Some(self.departures.followed[entry].as_ref()?.departing(entry, &self.tallies()[entry])))
+    }
+
+    fn look_at_departure(&mut self, entry: Entry, now: Moment) -> Option<Left> {
+        let (tally, version) = (self.tallies()[entry].clone(), self.machine.entry(entry).version.clone());
         let Departures { followed, ordered_here } = &mut self.departures;
-        let Some(leaving) = leaving else {
-            (followed[entry], ordered_here[entry]) = (None, false);
-            return None;
-        };
-        if !followed[entry].as_ref().is_some_and(|followed| followed.is_of(leaving)) {
-            followed[entry] = Some(Followed::begin(entry, leaving, &tally));
-        }
         let followed = followed[entry].as_mut()?;
-        followed.look(entry, leaving, &tally);
-        let is_ordered = leaving.cause.is_ordered() && ordered_here[entry];
-        followed.is_news(now, is_ordered).then(|| followed.told(entry, version))
+        let is_ordered = followed.leaving.cause.is_ordered() && ordered_here[entry];
+        followed.look(entry, &tally, now, is_ordered).map(|departing| departing.told(entry, version))
     }
 }
 
@@ -183,12 +186,12 @@ mod tests {
 
     #[test]
     fn that_nobody_is_left_is_told_once_with_what_became_of_them() {
-        let (tally, of) = (Arc::new(EntryTally::default()), leaving(Cause::Drain));
+        let tally = Arc::new(EntryTally::default());
         (0..5u8).for_each(|id| tally.sessions().seen(&[id], 1, 3, Duration::ZERO));
         tally.sessions().seen(b"later", 1, 5, Duration::ZERO);
-        let mut followed = Followed::begin(Entry::Primary, of, &tally);
-        followed.look(Entry::Primary, of, &tally);
-        assert_eq!((followed.now.left, followed.is_news(at(10), false)), (5, false));
+        let mut followed = Followed::begin(Entry::Primary, leaving(Cause::Drain), &tally);
+        let mut look = |now| followed.look(Entry::Primary, &tally, at(now), false);
+        assert_eq!(look(10), None);
         assert!(tally.is_watched());
         tally.note_sent(at(12));
         for id in 0..4u8 {
@@ -196,23 +199,22 @@ mod tests {
             tally.note_rehomed(Entry::Secondary, Moving::Departure, Rehomed::Moved);
         }
         tally.note_rehomed(Entry::Secondary, Moving::Departure, Rehomed::Refused);
+        assert_eq!(look(12), None);
         tally.end_session(&[4]);
-        followed.look(Entry::Primary, of, &tally);
-        assert!(followed.is_news(at(13), false) && !followed.is_news(at(14), false), "once");
-        assert!(!tally.is_watched());
-        let told = followed.told(Entry::Primary, "1".into());
+        let told = look(13).unwrap().told(Entry::Primary, "1".into());
         assert_eq!((told.moved, told.ended, told.refused, told.last_request.as_deref()), (4, 1, 1, Some("T+7.0s")));
+        assert_eq!(look(14), None, "once");
+        assert!(!tally.is_watched());
     }
 
     #[test]
     fn where_nobody_was_only_who_ordered_it_is_told_so() {
         let tally = Arc::new(EntryTally::default());
-        let news = |cause: Cause, now, is_ordered| {
+        let is_news = |cause: Cause, now, is_ordered| {
             let mut followed = Followed::begin(Entry::Primary, leaving(cause), &tally);
-            followed.look(Entry::Primary, leaving(cause), &tally);
-            followed.is_news(at(now), is_ordered)
+            followed.look(Entry::Primary, &tally, at(now), is_ordered).is_some()
         };
-        assert!(!news(Cause::Drain, 99, false) && !news(Cause::OrderedEnd, 99, false));
-        assert!(!news(Cause::OrderedEnd, 9, true) && news(Cause::OrderedEnd, 10, true));
+        assert!(!is_news(Cause::Drain, 99, false) && !is_news(Cause::OrderedEnd, 99, false));
+        assert!(!is_news(Cause::OrderedEnd, 9, true) && is_news(Cause::OrderedEnd, 10, true));
     }
 }
