@@ -200,3 +200,23 @@ async fn who_waits_for_an_order_that_is_taken_back_is_told_so() {
     assert_eq!(said.code, 5, "{said:?}");
     assert!(said.err.contains("was taken back meanwhile"), "{said:?}");
 }
+
+#[tokio::test]
+async fn moves_are_counted_by_where_they_lead_and_how_they_end() {
+    use dualgate::upstream::rehomed::{Moving, Rehomed};
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let tally = app.tally(Entry::Primary);
+    tally.note_rehomed(Entry::Secondary, Moving::Departure, Rehomed::Moved);
+    tally.note_rehomed(Entry::Secondary, Moving::Loss, Rehomed::Moved);
+    tally.note_rehomed(Entry::Primary, Moving::Loss, Rehomed::Failed);
+    let page = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
+    let count = |to: &str, result: &str| {
+        let name = format!("dualgate_rehomed_total{{service=\"notes\",from=\"primary\",to=\"{to}\",result=\"{result}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{name}\n{page}")).parse::<f64>().unwrap()
+    };
+    assert_eq!([count("secondary", "moved"), count("primary", "failed"), count("secondary", "refused")], [2.0, 1.0, 0.0]);
+    for name in ["dualgate_sessions_remembered{service=\"notes\"} 0", "dualgate_sessions_forgotten_total{service=\"notes\"} 0"] {
+        assert!(page.contains(name), "{name}\n{page}");
+    }
+}
