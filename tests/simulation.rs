@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use dualgate::domain::judge::{self, Calls, Faulty, Figures, Reaction, Reactions, Times, Verdict};
 use dualgate::domain::machine::{
-    Authority, Brake, Command, Durable, Effect, EndpointSpec, EntrySpec, Event, Evidence, Found, Leave, Machine, Note, Order,
-    Refusal, Rules, Start, Ticket,
+    Authority, Brake, Cause, Command, Depart, Durable, Effect, EndpointSpec, EntrySpec, Event, Evidence, Found, Leave, Machine,
+    Note, OnDrain, Order, Paced, Refusal, Rules, Start, Ticket, Wish,
 };
 use dualgate::domain::rollout::{Kept, Phase as RolloutPhase, Rollout, Wanted};
 use dualgate::domain::{Entry, Gate, Moment, PerEntry, Phase, Plan, Salt, Share, Split, Standing, Step, Thresholds};
@@ -36,7 +36,10 @@ fn whatever_happens_a_rollout_keeps_its_promises() {
     println!("{ends:?}");
     // A simulation in which something never happens proves nothing about it.
     if number("SEED").is_none() {
-        for end in ["done", "rolled-back", "aborted", "frozen", "paused", "crash", "automatic", "advanced"] {
+        let of_rollouts = ["done", "rolled-back", "aborted", "frozen", "paused", "crash", "automatic", "advanced"];
+        let of_departures =
+            ["drain", "rollback", "drain-ordered", "move-ordered", "end-ordered", "drained true", "drained false"];
+        for end in of_rollouts.into_iter().chain(of_departures) {
             assert!(ends.get(end).is_some_and(|count| *count > 0), "{end} never happened: {ends:?}");
         }
     }
@@ -134,7 +137,7 @@ fn rules(dice: &mut Dice) -> Rules {
         grace: Duration::from_secs(1),
         volatile: false,
         judge: judge::Rules { window: WINDOW, reactions, ..judge::Rules::default() },
-        leave: Leave { on_drain: if dice.one_in(4) { OnDrain::Wait } else { OnDrain::Rehome }, ..Leave::default() },
+        leave: Leave { on_drain: dice.of(&[OnDrain::Rehome, OnDrain::Rehome, OnDrain::End, OnDrain::Wait]), ..Leave::default() },
     }
 }
 
@@ -255,7 +258,8 @@ impl World {
         let leaves = self.machine.rollout().is_some_and(|rollout| rollout.phase == RolloutPhase::RollingBack);
         if leaves {
             self.held = self.held.saturating_sub(self.dice.below(3));
-            let kept = Kept { before: Some(10), ended: Some(10 - self.held.min(10)), left: None, last_request: None };
+            let kept =
+                Kept { before: Some(10), moved: None, ended: Some(10 - self.held.min(10)), left: None, last_request: None };
             self.step(Event::Counted { held: self.held, kept }, None);
         } else {
             self.held = 10;
@@ -324,7 +328,7 @@ impl World {
         let step = if self.dice.one_in(5) { self.dice.below(4) as usize } else { at };
         let force = self.dice.one_in(6);
         let version = self.dice.of(&["2.0", "2.1", "3.0"]);
-        let command = match self.dice.below(20) {
+        let command = match self.dice.below(24) {
             0..=7 => {
                 let plan = plan(&mut self.dice);
                 let id = format!("r{}", self.tickets);
@@ -346,6 +350,14 @@ impl World {
                 let spec = spec(version, if entry == Entry::Primary { 3000 } else { 3001 });
                 Command::Deploy(dualgate::domain::machine::Deploy { entry, spec, force })
             }
+            19..=21 => {
+                let what = self.dice.of(&[Wish::Drain, Wish::Drain, Wish::Move, Wish::MoveByForce, Wish::End]);
+                let deadline = Duration::from_secs(self.dice.of(&[0, 0, 20, 600]));
+                let times = Paced { deadline, pace: Duration::from_secs(self.dice.of(&[0, 25])) };
+                let force = what == Wish::MoveByForce || (what == Wish::End && force);
+                Command::Depart(Depart { entry: self.dice.of(&Entry::BOTH), what, times, force })
+            }
+            22 => Command::Stay(self.dice.of(&Entry::BOTH)),
             _ => Command::Signal(vec![Evidence {
                 critical: self.dice.one_in(2),
                 entry: self.dice.of(&[None, Some(Entry::Primary), Some(Entry::Secondary)]),
@@ -572,6 +584,61 @@ impl World {
         // Every answer is one of those that wait, and nothing has changed where it says no.
         if let Some(Effect::Answer(_, Err(Refusal::Rollout(_)))) = effects.first() {
             assert_eq!(old, new, "{said}refused, and changed");
+        }
+
+        self.hold_departures(before, event, command, effects);
+    }
+
+    /// Who leaves an entry, and when.
+    fn hold_departures(&mut self, before: &Machine, event: &Event, command: Option<&Command>, effects: &[Effect]) {
+        let (said, machine, now) = (self.said(), self.machine.clone(), Moment::after_start(self.now));
+        let state = machine.state();
+        for entry in Entry::BOTH {
+            let (share, other) = (state.split.share(entry), entry.other());
+            let leaving = machine.leaving(entry);
+
+            // What workers go by is what the machine says.
+            if machine.eviction(entry) != before.eviction(entry) {
+                assert!(effects.contains(&Effect::Publish), "{said}{entry} is to be left, and nobody is told");
+            }
+
+            // Nobody leaves by itself an entry that has clients, nor for one that is not well.
+            if let Some(leaving) = leaving.filter(|leaving| matches!(leaving.cause, Cause::Drain | Cause::OrderedDrain)) {
+                assert_eq!(share, Share::NONE, "{said}{entry} is drained");
+                assert!(machine.standing(other) == Standing::Up, "{said}onto a sick entry: {leaving:?}");
+                assert!(state.condemned[other].is_none(), "{said}onto a condemned entry: {leaving:?}");
+                *self.ended.entry(format!("drained {}", now >= leaving.eviction.from)).or_default() += 1;
+            }
+
+            // Who is born from now on stays: the revision in force is not among those that leave.
+            if let Some(leaving) = leaving {
+                assert!(!leaving.eviction.concerns(state.revision), "{said}those who come now leave: {leaving:?}");
+                assert!(leaving.since <= now, "{said}{leaving:?}");
+                *self.ended.entry(leaving.cause.as_str().into()).or_default() += 1;
+            }
+
+            // An order goes with a share that is raised, with a rollback, or with a word that takes it back, and not else.
+            let taken_back = matches!(command, Some(Command::Stay(of)) if *of == entry);
+            let raised = share > before.state().split.share(entry);
+            // But for one that waited behind the raise.
+            let older = state.departures[entry].is_some_and(|ordered| before.state().departures[entry] == Some(ordered));
+            assert!(!raised || !older, "{said}{entry} was raised, and is left all the same");
+            if before.state().departures[entry].is_some() && state.departures[entry].is_none() {
+                // A raise that comes in force may be taken back in the same breath, and words wait in line behind one.
+                let may_have_risen = raised || matches!(event, Event::Saved { .. });
+                assert!(may_have_risen || taken_back || state.condemned[entry].is_some(), "{said}an order is gone");
+            }
+
+            // Sessions leave no sooner than their time: what was not to be left cannot be past its deadline in the same step.
+            if let (Some(leaving), None) = (leaving, before.leaving(entry)) {
+                assert_eq!(leaving.since, now, "{said}{leaving:?}");
+            }
+        }
+        // It moves no client that is new.
+        if let Some(Command::Depart(_) | Command::Stay(_)) = command {
+            let old = before.state();
+            assert_eq!(state.split, old.split, "{said}a departure changed the split");
+            assert_eq!(state.stable, old.stable, "{said}a departure changed who is stable");
         }
     }
 

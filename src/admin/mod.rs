@@ -33,6 +33,7 @@ mod audit;
 mod change;
 mod configuration;
 mod contract;
+mod departures;
 mod events;
 mod guard;
 mod health;
@@ -136,6 +137,8 @@ fn guarded() -> OpenApiRouter<Arc<Office>> {
         .routes(routes!(configuration::revert))
         .routes(routes!(sessions::sessions))
         .routes(routes!(sessions::drain))
+        .routes(routes!(departures::move_away))
+        .routes(routes!(departures::end))
         .routes(routes!(records::records))
         .routes(routes!(records::record))
         .routes(routes!(operate::export_state, operate::import_state))

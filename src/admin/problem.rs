@@ -165,6 +165,9 @@ fn of_refusal(refusal: &Refusal, detail: String) -> Problem {
         Refusal::FileIsAuthority => of(kinds::FILE_IS_AUTHORITY).hint("split.authority = \"state\" lets the API decide"),
         Refusal::EntryInUse { entry, .. } => of(kinds::ENTRY_IN_USE)
             .hint(format!("deploy to {}, or set the share of {entry} to 0 first, or --force (\"force\": true)", entry.other())),
+        Refusal::DrainsAtZero { entry, .. } => {
+            of(kinds::ENTRY_IN_USE).hint(format!("give its share to {} first, or roll back", entry.other()))
+        }
         Refusal::EndpointOfBoth { .. } => of(kinds::ENDPOINT_OF_BOTH).at("/endpoints"),
         Refusal::Rollout(refused) => of_rollout(refused, &detail),
     }

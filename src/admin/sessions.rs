@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use serde_json::json;
 
 use super::Office;
-use super::ask::{MayBeEmpty, Path, Slot};
+use super::ask::{Asked, MayBeEmpty, Path, Slot};
+use super::departures::{forecast, pace, span};
+use super::look::with_etag;
 use super::problem::{Problem, kinds};
+use super::wire::EntryName;
+use super::wire::departures::{DepartureForecast, DepartureState, DrainBody, DrainOrdered};
 use super::wire::sessions::{Drained, Sessions, SessionsOfEndpoint, SessionsOfEntry};
-use super::wire::{EntryName, ReasonBody};
 use crate::control::OrderError;
-use crate::domain::machine::Refusal;
-use crate::domain::{Moment, PerEntry, Share};
+use crate::domain::machine::{Command, Depart, Paced, Refusal, Wish};
+use crate::domain::{Entry, Moment, PerEntry, Share};
 use crate::live::{EntryView, ServiceView};
 use crate::upstream::StreamKind;
 use crate::upstream::roster::IDLE;
@@ -22,8 +26,10 @@ use crate::upstream::roster::IDLE;
 #[utoipa::path(get, path = "/v1/services/{service}/sessions", params(("service" = String, Path)),
     responses((status = 200, body = Sessions)))]
 pub(super) async fn sessions(State(office): State<Arc<Office>>, Path(name): Path<String>) -> Result<Json<Sessions>, Problem> {
+    let departing = office.control.status(&name).await?.departing;
     let view = view(&office, &name)?;
-    let now = office.site.clock.now().since(Moment::default());
+    let (moment, origin) = (office.site.clock.now(), office.site.clock.origin());
+    let now = moment.since(Moment::default());
     let entries = PerEntry::from_fn(|entry| {
         let view = &view.entries[entry];
         let ids: Vec<u64> = view.endpoints.iter().map(|endpoint| endpoint.endpoint.id).collect();
@@ -34,22 +40,90 @@ pub(super) async fn sessions(State(office): State<Arc<Office>>, Path(name): Path
         if others.count > 0 {
             endpoints.push(SessionsOfEndpoint::of(None, &others));
         }
-        SessionsOfEntry { version: view.version.clone(), sessions: view.tally.sessions().count(), endpoints }
+        let departing = departing[entry].as_ref();
+        let watched = view.tally.last_request().filter(|_| view.tally.is_watched());
+        let last = watched.max(departing.and_then(|departing| departing.last_request));
+        SessionsOfEntry {
+            version: view.version.clone(),
+            sessions: view.tally.sessions().count(),
+            last_request_s: last.map(|last| moment.since(last).as_secs_f64()),
+            departure: departing.and_then(|departing| DepartureState::of(departing, origin)),
+            endpoints,
+        }
     });
     Ok(Json(Sessions { service: name, forgotten_after_s: IDLE.as_secs(), entries: entries.into() }))
 }
 
-/// What an entry without a share still holds. It ends nothing by force, and it keeps nothing out: an entry without a share
-/// gets new clients only while the other one is down.
+/// What an entry without a share still holds. By itself it ends nothing by force, and it keeps nothing out: an entry without a
+/// share gets new clients only while the other one is down. With a `deadline` its sessions leave after that, as `sessions.on_drain`
+/// says; `cancel` takes back what was ordered of them, also of an entry that has a share by now.
 #[utoipa::path(post, path = "/v1/services/{service}/entries/{entry}/drain",
     params(("service" = String, Path), ("entry" = EntryName, Path), ("dry_run" = Option<bool>, Query)),
-    request_body = Option<ReasonBody>, responses((status = 200, body = Drained)))]
+    request_body = Option<DrainBody>, responses((status = 200, body = Drained)))]
 pub(super) async fn drain(
     State(office): State<Arc<Office>>,
     Slot { service, entry }: Slot,
-    MayBeEmpty(asked): MayBeEmpty<ReasonBody>,
-) -> Result<Json<Drained>, Problem> {
+    MayBeEmpty(asked): MayBeEmpty<DrainBody>,
+) -> Result<Response, Problem> {
+    let order = match order(&office, &service, entry, &asked.body).await? {
+        Some((command, forecast)) => {
+            let change = asked.order(&office, &service, command, asked.body.reason.as_ref()).await?;
+            Some((change.revision, DrainOrdered::of(forecast, &change, asked.options.dry_run)))
+        }
+        None => {
+            look(&office, &service, entry, &asked).await?;
+            None
+        }
+    };
     let status = office.control.status(&service).await?;
+    let departure = status.departing[entry].as_ref();
+    let departure = departure.and_then(|departing| DepartureState::of(departing, office.site.clock.origin()));
+    let view = view(&office, &service)?;
+    let holds = Holds::of(&view.entries[entry]);
+    let (revision, order) = order.map_or((status.machine.state().revision, None), |(revision, order)| (revision, Some(order)));
+    let told = Drained {
+        service,
+        entry: entry.into(),
+        version: view.entries[entry].version.clone(),
+        drained: holds.is_empty(),
+        sessions: holds.sessions,
+        streams: holds.streams,
+        in_flight: holds.in_flight,
+        dry_run: asked.options.dry_run,
+        order,
+        departure,
+    };
+    Ok(with_etag(revision, told))
+}
+
+/// What is ordered, where something is.
+async fn order(
+    office: &Office,
+    service: &str,
+    entry: Entry,
+    body: &DrainBody,
+) -> Result<Option<(Command, Option<DepartureForecast>)>, Problem> {
+    let DrainBody { deadline, pace, cancel, .. } = body;
+    let beside = |pointer: &str, what: &str| Err(Problem::invalid(kinds::DURATION, pointer, what));
+    match (deadline, cancel) {
+        (Some(_), true) => beside("/deadline", "beside cancel: it is the one or the other"),
+        (None, true) if pace.is_some() => beside("/pace", "beside cancel: it means nothing there"),
+        (None, true) => Ok(Some((Command::Stay(entry), None))),
+        (Some(deadline), false) => {
+            let status = office.control.status(service).await?;
+            let times = Paced { deadline: span("/deadline", deadline)?, pace: self::pace(&status, pace.as_ref())? };
+            let depart = Depart { entry, what: Wish::Drain, times, force: false };
+            let view = view(office, service)?;
+            Ok(Some((Command::Depart(depart), Some(forecast(&view, &depart)))))
+        }
+        (None, false) if pace.is_some() => beside("/pace", "without a deadline nobody leaves: \"deadline\": \"0s\" is now"),
+        (None, false) => Ok(None),
+    }
+}
+
+/// Somebody wants to know what an entry holds, and has that on the record.
+async fn look(office: &Office, service: &str, entry: Entry, asked: &Asked<DrainBody>) -> Result<(), Problem> {
+    let status = office.control.status(service).await?;
     let state = status.machine.state();
     let if_match = asked.condition.number(state.revision).map_err(|problem| problem.current((&status).into()))?;
     let by = asked.by(asked.body.reason.as_ref(), if_match)?;
@@ -59,12 +133,9 @@ pub(super) async fn drain(
     }
     let share = state.split.share(entry);
     if share != Share::NONE {
-        let detail = format!("{entry} has {share} % of the clients: it drains only at 0 %, else new ones take the place of old");
-        let hint = format!("give its share to {} first, or roll back", entry.other());
-        return Err(Problem::new(kinds::ENTRY_IN_USE, detail).hint(hint));
+        return Err(OrderError::Refused(Refusal::DrainsAtZero { entry, share }).into());
     }
-    let view = view(&office, &service)?;
-    let holds = Holds::of(&view.entries[entry]);
+    let holds = Holds::of(&view(office, service)?.entries[entry]);
     if !by.dry_run {
         office.audit.write(json!({
             "type": "drain",
@@ -77,16 +148,7 @@ pub(super) async fn drain(
             "result": if holds.is_empty() { "done" } else { "waiting" },
         }));
     }
-    Ok(Json(Drained {
-        service,
-        entry: entry.into(),
-        version: view.entries[entry].version.clone(),
-        drained: holds.is_empty(),
-        sessions: holds.sessions,
-        streams: holds.streams,
-        in_flight: holds.in_flight,
-        dry_run: by.dry_run,
-    }))
+    Ok(())
 }
 
 struct Holds {
@@ -113,7 +175,7 @@ impl Holds {
     }
 }
 
-fn view(office: &Office, name: &str) -> Result<Arc<ServiceView>, Problem> {
+pub(super) fn view(office: &Office, name: &str) -> Result<Arc<ServiceView>, Problem> {
     let snapshot = office.reader.current();
     let view = snapshot.services.iter().find(|view| view.config.name == name);
     view.cloned().ok_or_else(|| OrderError::NoService(name.to_owned()).into())

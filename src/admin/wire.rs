@@ -10,6 +10,7 @@ use crate::domain::{Entry, PerEntry, Split, Standing};
 
 pub(super) mod audit;
 pub(super) mod configuration;
+pub(super) mod departures;
 pub(super) mod notify;
 pub(super) mod operate;
 pub(super) mod records;

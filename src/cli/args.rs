@@ -19,8 +19,8 @@ use common::positive;
 pub use common::{Common, Output};
 pub use notify::{NotifyArgs, NotifyCommand, NotifyTestArgs};
 pub use operate::{
-    AuditArgs, AuditCommand, AuditVerifyArgs, CompletionsArgs, DrainArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs, ManArgs,
-    SessionsArgs, SessionsCommand, StateArgs, StateCommand,
+    AuditArgs, AuditCommand, AuditVerifyArgs, CompletionsArgs, DrainArgs, EndArgs, ImportArgs, KeysArgs, KeysCommand, ListArgs,
+    ManArgs, MoveArgs, SessionsArgs, SessionsCommand, StateArgs, StateCommand,
 };
 pub use plan::{ImportArgoArgs, PlanArgs, PlanCommand};
 pub use records::{RecordArgs, RecordsArgs};
@@ -79,12 +79,13 @@ pub enum Command {
     Config(ConfigArgs),
     /// Plans of rollouts from elsewhere.
     Plan(PlanArgs),
-    /// Where sessions live.
+    /// Where sessions live; and moving or ending those of an entry.
     Sessions(SessionsArgs),
     /// What an entry at 0 % still holds; with --wait until it holds nothing, exit 9 with what is left.
     ///
-    /// Nothing is ended by force: sessions end when their clients end them or stay away for half an hour, streams and
-    /// calls when they are done. New clients come only while the other entry is down.
+    /// Without further options it only looks: sessions end when their clients end them or stay away for half an hour, streams and
+    /// calls when they are done, and by itself an entry at 0 % is left after sessions.drain_deadline, as sessions.on_drain says.
+    /// With --deadline or --now it is left then. New clients come only while the other entry is down.
     Drain(DrainArgs),
     /// The durable state, to take along.
     State(StateArgs),

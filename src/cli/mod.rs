@@ -9,6 +9,7 @@ mod change;
 mod client;
 mod configuration;
 mod connector;
+mod departures;
 mod deploy;
 mod events;
 mod failure;
@@ -76,6 +77,8 @@ async fn carry_out(command: &Command) -> Result<Exit, Failure> {
         Command::Audit(args) => audit::audit(args).await,
         Command::Plan(PlanArgs { command: PlanCommand::ImportArgo(args) }) => plan::import_argo(args),
         Command::Sessions(SessionsArgs { command: SessionsCommand::List(args) }) => sessions::list(args).await,
+        Command::Sessions(SessionsArgs { command: SessionsCommand::Move(args) }) => departures::move_away(args).await,
+        Command::Sessions(SessionsArgs { command: SessionsCommand::End(args) }) => departures::end(args).await,
         Command::Drain(args) => sessions::drain(args).await,
         Command::State(StateArgs { command: StateCommand::Export(args) }) => state::export(args).await,
         Command::State(StateArgs { command: StateCommand::Import(args) }) => state::import(args).await,

@@ -98,7 +98,8 @@ fn page(record: &Record) -> String {
     let after = record.revert_ms.map_or_else(String::new, |after| format!(", in force after {after} ms"));
     lines.push(("taken back", record.reverted.as_ref().map(|reverted| format!("{reverted}{after}"))));
     let sessions = &record.sessions;
-    let counts = [(sessions.before, "at the rollback"), (sessions.ended, "ended"), (sessions.left, "left")];
+    let counts =
+        [(sessions.before, "at the rollback"), (sessions.moved, "moved"), (sessions.ended, "ended"), (sessions.left, "left")];
     let counts: Vec<String> = counts.iter().filter_map(|(count, what)| Some(format!("{} {what}", (*count)?))).collect();
     lines.push(("sessions", (!counts.is_empty()).then(|| counts.join(", "))));
     lines.push(("last request", record.last_request.clone()));

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use http::Method;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::answers::Service;
 use super::args::{DrainArgs, ListArgs};
+use super::change::warn;
 use super::client::{Admin, Change, POLL, segment};
+use super::departures::{Departure, Forecast};
 use super::failure::{Exit, Failure};
 use super::print::{left, put, right, say, table};
 use super::status::the_service;
+use crate::config::Span;
 use crate::domain::{Entry, PerEntry};
 
 /// `GET /v1/services/{s}/sessions`.
@@ -25,6 +28,8 @@ struct Sessions {
 #[derive(Deserialize)]
 struct OfEntry {
     version: String,
+    #[serde(default)]
+    departure: Option<Departure>,
     endpoints: Vec<OfEndpoint>,
 }
 
@@ -50,6 +55,18 @@ struct Holds {
     in_flight: u64,
     #[serde(default)]
     dry_run: bool,
+    #[serde(default)]
+    order: Option<Ordered>,
+}
+
+/// What a drain has ordered, or taken back.
+#[derive(Deserialize)]
+struct Ordered {
+    forecast: Option<Forecast>,
+    changed: bool,
+    durable: bool,
+    revision: u64,
+    warnings: Vec<String>,
 }
 
 /// `sessions list`.
@@ -87,7 +104,9 @@ fn page(sessions: &Sessions) -> String {
             ]);
         }
     }
-    format!("{}:\n{}", sessions.service, table(&columns, &rows))
+    let each = sessions.entries.iter();
+    let departures: String = each.filter_map(|(entry, of)| Some(of.departure.as_ref()?.line(entry))).collect();
+    format!("{}:\n{}{departures}", sessions.service, table(&columns, &rows))
 }
 
 /// `47s`, `12m`, `3h 20m`, `2d 4h`.
@@ -103,7 +122,7 @@ fn span(seconds: u64) -> String {
 /// `drain`.
 pub(super) async fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
     let common = &args.common;
-    let deadline = Instant::now() + common.timeout();
+    let begun = Instant::now();
     let admin = Admin::new(common)?;
     let service = the_service(&admin, common.service()).await?;
     let entry = match args.entry {
@@ -113,19 +132,55 @@ pub(super) async fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
     let change = Change {
         method: Method::POST,
         path: format!("/v1/services/{}/entries/{entry}/drain", segment(&service)),
-        body: json!({ "reason": common.reason }),
+        body: wanted(args),
         common,
     };
     let answer = admin.change(&change).await?;
     let holds: Holds = answer.read()?;
+    if let Some(order) = &holds.order {
+        say(&order.line(entry, holds.dry_run));
+        warn(&order.warnings, order.durable || holds.dry_run);
+    }
+    let patience = holds.order.as_ref().and_then(|order| order.forecast.as_ref()).map(Forecast::patience);
+    let timeout = common.timeout_given().or(patience).unwrap_or(common.timeout());
+    let deadline = begun + timeout;
     if common.wait && !holds.drained && !holds.dry_run {
         say(&format!("waiting until {entry} {} is empty", holds.version));
-        wait(&admin, &holds, deadline, common.timeout()).await?;
+        wait(&admin, &holds, deadline, timeout).await?;
         put(&if common.json() { empty(&holds) } else { line(&Holds { drained: true, ..holds }) })?;
         return Ok(Exit::Done);
     }
     put(&if common.json() { answer.line() } else { line(&holds) })?;
     Ok(Exit::Done)
+}
+
+/// What the flags say; without any of them it is a question.
+fn wanted(args: &DrainArgs) -> Value {
+    let spoken = |time: Duration| Span(time).to_string();
+    let mut body = json!({ "reason": args.common.reason });
+    if let Some(deadline) = args.deadline.or(args.now.then_some(Duration::ZERO)) {
+        body["deadline"] = json!(spoken(deadline));
+    }
+    if let Some(pace) = args.pace {
+        body["pace"] = json!(spoken(pace));
+    }
+    if args.cancel {
+        body["cancel"] = json!(true);
+    }
+    body
+}
+
+impl Ordered {
+    fn line(&self, entry: Entry, is_dry: bool) -> String {
+        let dry = if is_dry { "; dry run, nothing was changed" } else { "" };
+        let what = match (&self.forecast, self.changed) {
+            (Some(forecast), true) => format!("is drained: {}", forecast.words()),
+            (Some(_), false) => "is drained already".to_owned(),
+            (None, true) => "keeps its sessions: what was ordered is taken back".to_owned(),
+            (None, false) => "nothing was ordered of its sessions".to_owned(),
+        };
+        format!("{entry}: {what} (revision {}{dry})", self.revision)
+    }
 }
 
 fn line(holds: &Holds) -> String {
@@ -171,6 +226,7 @@ async fn wait(admin: &Admin, asked: &Holds, deadline: Instant, timeout: Duration
         let now = Holds {
             service: asked.service.clone(),
             version: asked.version.clone(),
+            order: None,
             sessions: state.sessions,
             streams: state.streams.listen + state.streams.call,
             in_flight: state.endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),

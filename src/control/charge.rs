@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::asking::Readings;
+use super::departing::Departures;
 use super::keeping::Journal;
 use super::recent::Recent;
 use super::records::Keeper;
@@ -42,6 +43,7 @@ pub(super) struct Charge {
     pub(super) is_not_durable: bool,
     pub(super) watched: Watched,
     pub(super) readings: Readings,
+    pub(super) departures: Departures,
     evictions: Evictions,
     pub(super) records: Keeper,
     births: (u64, Arc<Births>),
@@ -94,6 +96,7 @@ impl Charge {
             watched: Watched::default(),
             readings: Readings::default(),
             evictions,
+            departures: Departures::default(),
             records: Keeper::default(),
             before: PerEntry::default(),
             offered_modern: None,
@@ -248,7 +251,7 @@ impl Charge {
     }
 
     fn eviction(&self, entry: Entry) -> Option<Eviction> {
-        self.machine.eviction(entry).or(self.evictions.load()[entry])
+        self.evictions.load()[entry].or_else(|| self.machine.eviction(entry))
     }
 
     /// Ends the sessions whose time has come, of entries that are rid of them; `now` is the time since the start.
@@ -291,6 +294,7 @@ impl Charge {
             now,
             traffic: self.recent.traffic(now, &self.tallies),
             machine: self.machine.clone(),
+            departing: self.departing(),
             checks: PerEntry::from_fn(|entry| {
                 self.endpoints[entry].iter().map(|kept| (kept.spec.name.clone(), kept.finding.clone())).collect()
             }),

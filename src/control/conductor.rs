@@ -275,6 +275,7 @@ impl Conductor {
         let effects = self.charges[at].machine.step(begun, event);
         let publishes = effects.iter().any(|effect| matches!(effect, Effect::Publish));
         let reverts = effects.iter().any(|effect| matches!(effect, Effect::Tell(Note::Rollback { rollout: Some(_), .. })));
+        self.charges[at].begin_departures();
         self.carry_out(at, effects);
         if reverts {
             let after = self.clock.now().since(begun);
@@ -358,6 +359,9 @@ impl Conductor {
         let service = self.charges[at].config.name.clone();
         if let Note::Rollback { trigger, .. } = &note {
             *self.charges[at].rollbacks.entry(trigger).or_default() += 1;
+        }
+        if let Note::Departs { entry, .. } = &note {
+            self.charges[at].departures.note_order(*entry);
         }
         if note.is_change() {
             self.audit.change(&service, &note);

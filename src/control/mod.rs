@@ -22,6 +22,7 @@ mod charge;
 mod checks;
 mod conductor;
 mod configuration;
+mod departing;
 mod events;
 mod import;
 mod keeping;
@@ -40,6 +41,7 @@ mod watching;
 pub use audit::{Audit, Denied};
 pub use conductor::{Conductor, Setup};
 pub use configuration::{Applied, Beginning, Configuration, ConfigureError, Failure, KEPT, Standing, Wish};
+pub use departing::Departing;
 pub use events::{EventLog, Gap, Happening};
 pub use import::{AllStates, ImportError, Imported};
 pub use record::{
@@ -104,6 +106,8 @@ pub struct Status {
     pub now: Moment,
     /// What both entries together have answered in the last minutes.
     pub traffic: Traffic,
+    /// How far the entries are that are being left.
+    pub departing: PerEntry<Option<Departing>>,
     /// The last check of each endpoint.
     pub checks: PerEntry<Vec<(String, Option<Finding>)>>,
     /// The eras that each endpoint was seen to serve.

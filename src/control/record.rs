@@ -222,6 +222,8 @@ pub struct ApprovalTold {
 pub struct SessionsTold {
     /// Sessions that the candidate had when it was taken back.
     pub before: Option<u64>,
+    /// Sessions that were moved to the stable entry; none, where none was.
+    pub moved: Option<u64>,
     /// Sessions that were ended.
     pub ended: Option<u64>,
     /// Sessions, streams and calls that were left when the rollout was over.

@@ -8,6 +8,7 @@ use crate::domain::judge::Figures;
 use crate::domain::machine::{Event, Watching};
 use crate::domain::rollout::{Kept, Phase};
 use crate::domain::{Entry, Moment};
+use crate::upstream::rehomed::{Moving, Rehomed};
 use crate::upstream::{EntryTally, Watch};
 
 /// Who watches what for a service.
@@ -16,8 +17,8 @@ pub(super) struct Watched {
     case: Option<Case>,
     /// Of a candidate that was taken back, until its sessions have left: when the last request went there.
     tail: Option<Watch>,
-    /// Sessions of that candidate when it was taken back, and those that had been ended before.
-    at_first: Option<(u64, u64)>,
+    /// Sessions of that candidate when it was taken back, and those that had been ended and moved before.
+    at_first: Option<(u64, u64, u64)>,
 }
 
 struct Case {
@@ -85,6 +86,7 @@ impl Conductor {
             self.step(at, Event::Seen { number, candidate, stable });
         }
         self.charges[at].end_sessions(now.since(Moment::default()));
+        self.follow_departures(at);
         self.count_left(at);
     }
 
@@ -98,10 +100,13 @@ impl Conductor {
         };
         let (sessions, in_flight) = charge.left_on(candidate);
         let tally = charge.tallies()[candidate].clone();
-        let (before, ended_before) = *charge.watched.at_first.get_or_insert((sessions, tally.ended()));
+        let moved = tally.rehomed(candidate.other(), Moving::Departure, Rehomed::Moved);
+        let first = *charge.watched.at_first.get_or_insert((sessions, tally.ended(), moved));
+        let (before, ended_before, moved_before) = first;
         let wall = |moment: Moment| u64::try_from(origin.saturating_add(moment.since(Moment::default())).as_millis()).ok();
         let kept = Kept {
             before: Some(before),
+            moved: Some(moved - moved_before).filter(|moved| *moved > 0),
             ended: Some(tally.ended().saturating_sub(ended_before)),
             left: None,
             last_request: charge.watched.tail.as_ref().and_then(|tail| tail.tally().last_request()).and_then(wall),

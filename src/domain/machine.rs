@@ -24,6 +24,7 @@ use super::rollout::{Live, Rollout};
 use super::split::{Phase, Share, Split};
 
 mod command;
+mod departures;
 mod disk;
 mod durable;
 mod event;
@@ -42,6 +43,7 @@ mod watch;
 
 use self::rollout::Move;
 use instances::Looked;
+use leaving::Due;
 use reload::Dropped;
 use sitting::Sitting;
 use watch::Watched;
@@ -49,8 +51,8 @@ use watch::Watched;
 pub use command::{Change, Command, Deploy, Evidence, Order, Refusal, Start, Ticket};
 pub use durable::{Brake, Braked, Condemned, Durable, EndpointSpec, EntrySpec, Found, Resolve};
 pub use event::{Effect, Event};
-pub use leaving::{Cause, Leave, OnDrain, Paced};
-pub use note::Note;
+pub use leaving::{Cause, Depart, Leave, Leaving, OnDrain, Ordered, Paced, Wish};
+pub use note::{Left, Note};
 pub use sitting::Watching;
 
 /// What the configuration says about a service, as far as the machine needs it.
@@ -114,7 +116,8 @@ pub struct Machine {
     live: Live,
     sitting: Sitting,
     held: Option<u64>,
-    leaving_since: PerEntry<Option<Moment>>,
+    /// Why each entry is to be left, and since when.
+    leaving_since: PerEntry<Option<(Due, Moment)>>,
     /// Who is answered when what a signal sets off is on the disk.
     asked_by: Option<Ticket>,
     /// The wall clock at the start of the process, for accounts alone.
@@ -180,7 +183,7 @@ impl Machine {
         machine.note_full(now);
         let mut effects = vec![Effect::Publish];
         machine.save_if_owed(&mut effects);
-        machine.note_leaving_since(now);
+        machine.note_leaving_since(now, &mut effects);
         machine.sit();
         effects.append(&mut restored);
         (machine, effects)
@@ -205,15 +208,16 @@ impl Machine {
             }
             Event::Read { metric, reading } => self.conduct(now, rollout_event::Read { metric, reading }, &mut effects),
             Event::Counted { held, kept } => self.counted(held, kept, &mut effects),
+            Event::Left(left) => effects.push(Effect::Tell(Note::Left(left))),
             Event::Reverted { after } => self.reverted(after, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }
         self.align(now, &mut effects);
         self.recall(now, &mut effects);
         self.end_start(now, &mut effects);
-        self.note_leaving_since(now);
         self.sit();
         self.look_at_rollout(now, &mut effects);
+        self.note_leaving_since(now, &mut effects);
         self.sit();
         effects
     }

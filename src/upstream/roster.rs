@@ -135,6 +135,12 @@ impl Roster {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
+    /// How many there are that were born under an earlier revision.
+    pub fn count_born_before(&self, revision: u64) -> u64 {
+        let of_shard = |shard: &Mutex<Shard>| lock(shard).values().filter(|seen| u64::from(seen.born) < revision).count() as u64;
+        self.shards.iter().map(of_shard).sum()
+    }
+
     /// The sessions of each endpoint in the order of these ids, and those of endpoints that are none of them.
     pub fn by_endpoint(&self, ids: &[u64], now: Duration) -> (Vec<Living>, Living) {
         let ids: Vec<u32> = ids.iter().copied().map(short).collect();

@@ -324,7 +324,13 @@ async fn a_stream_on_which_a_call_was_resumed_ends_once_it_is_answered() {
 #[tokio::test]
 async fn a_rollback_has_the_sessions_of_its_entry_end_within_deadline_and_pace() {
     let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
-    let app = TestApp::start(&v1, &v2, "100:0", "sessions = { rollback_deadline = \"0s\", rollback_pace = \"1s\" }").await;
+    let app = TestApp::start(
+        &v1,
+        &v2,
+        "100:0",
+        "sessions = { on_drain = \"end\", rollback_deadline = \"0s\", rollback_pace = \"1s\" }",
+    )
+    .await;
     app.admin.split("0:100").await;
     let client = Client::new(&app);
     let mut sessions = Vec::new();

@@ -9,6 +9,7 @@ mod audit;
 mod books;
 mod cli;
 mod codings;
+mod departures;
 mod edges;
 mod eras;
 mod evictions;

@@ -6,8 +6,7 @@ use dualgate::domain::{Departure, Entry, Eviction, Moment};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::sockets::connections;
-use crate::support::{Client, Fake, Folder, Options, Seen, TestApp, call, eventually};
+use crate::support::{Client, Fake, Folder, Options, Seen, TestApp, call, connections, eventually};
 
 async fn pair() -> (Fake, Fake) {
     let dual = Options { modern: true, ..Options::default() };

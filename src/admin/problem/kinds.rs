@@ -74,6 +74,7 @@ kinds! {
     PLAN = UNPROCESSABLE_ENTITY "plan" "The value is not valid";
     SPLIT_SUM = UNPROCESSABLE_ENTITY "split-sum" "The value is not valid";
     REASON = UNPROCESSABLE_ENTITY "reason" "The value is not valid";
+    DURATION = UNPROCESSABLE_ENTITY "duration" "The value is not valid";
     VERSION = UNPROCESSABLE_ENTITY "version" "The value is not valid";
     ENDPOINT = UNPROCESSABLE_ENTITY "endpoint" "The value is not valid";
     ENDPOINT_OF_BOTH = UNPROCESSABLE_ENTITY "endpoint-of-both" "The value is not valid";

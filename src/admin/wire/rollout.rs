@@ -155,6 +155,8 @@ struct FiredState {
 struct KeptState {
     /// Sessions of the candidate when it was taken back.
     before: Option<u64>,
+    /// Sessions that were moved to the stable entry; null where none was.
+    moved: Option<u64>,
     /// Sessions that were ended.
     ended: Option<u64>,
     /// Sessions, streams and calls that were left when the rollout was over.
@@ -263,6 +265,7 @@ pub(in crate::admin) fn rollout(status: &Status) -> Option<RolloutState> {
         fired: account.fired.as_ref().map(FiredState::of),
         kept: KeptState {
             before: account.kept.before,
+            moved: account.kept.moved,
             ended: account.kept.ended,
             left: account.kept.left,
             last_request: account.kept.last_request.map(time),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::departures::{DepartureState, DrainOrdered};
 use super::{Both, EntryName};
 use crate::upstream::roster::Living;
 
@@ -19,6 +20,10 @@ pub(in crate::admin) struct Sessions {
 pub(in crate::admin) struct SessionsOfEntry {
     pub(in crate::admin) version: String,
     pub(in crate::admin) sessions: usize,
+    /// Since a request was last sent there; null: not known, as it is noted only while the entry is judged or left.
+    pub(in crate::admin) last_request_s: Option<f64>,
+    /// Null: nobody has to leave.
+    pub(in crate::admin) departure: Option<DepartureState>,
     pub(in crate::admin) endpoints: Vec<SessionsOfEndpoint>,
 }
 
@@ -56,4 +61,8 @@ pub(in crate::admin) struct Drained {
     pub(in crate::admin) streams: u64,
     pub(in crate::admin) in_flight: u64,
     pub(in crate::admin) dry_run: bool,
+    /// What this request has ordered; null: nothing.
+    pub(in crate::admin) order: Option<DrainOrdered>,
+    /// Null: nobody has to leave.
+    pub(in crate::admin) departure: Option<DepartureState>,
 }

@@ -1,6 +1,7 @@
 //! The commands of operations: audit, sessions, drain, state, keys, and the shell's own.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
@@ -62,7 +63,48 @@ pub enum SessionsCommand {
     /// How many there are by entry and endpoint, and how old; never an id of one.
     ///
     /// Ages count from when this process first saw a session. One that says nothing for half an hour is taken for abandoned.
+    /// Below are entries that are being left: why, when, and how far it is.
     List(ListArgs),
+    /// Move the sessions of an entry to the other one, one after the other; with --wait until nobody is left.
+    ///
+    /// Those that may not be moved stay: their versions or tools differ, or it is not known how to open them again.
+    Move(MoveArgs),
+    /// End the sessions of an entry, one after the other, in the way that their clients survive; with --wait until nobody is left.
+    End(EndArgs),
+}
+
+/// `sessions move`.
+#[derive(Args, Clone, Debug)]
+pub struct MoveArgs {
+    /// The entry that they are to leave, primary or secondary.
+    #[arg(long, value_name = "ENTRY")]
+    pub from: Entry,
+    /// Also where clients may notice, from an entry that has a share, and to one that is not well; wants --reason.
+    #[arg(long)]
+    pub force: bool,
+    /// Evenly over so long; 0s: all at once [default: sessions.drain_pace].
+    #[arg(long, value_name = "TIME", value_parser = crate::config::parse_duration)]
+    pub pace: Option<Duration>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see AuditArgs")]
+    pub common: Common,
+}
+
+/// `sessions end`.
+#[derive(Args, Clone, Debug)]
+pub struct EndArgs {
+    /// The entry, primary or secondary.
+    #[arg(long, value_name = "ENTRY")]
+    pub entry: Entry,
+    /// Also where the entry has a share, or the other one is not well; wants --reason.
+    #[arg(long)]
+    pub force: bool,
+    /// Evenly over so long; 0s: all at once [default: sessions.drain_pace].
+    #[arg(long, value_name = "TIME", value_parser = crate::config::parse_duration)]
+    pub pace: Option<Duration>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see AuditArgs")]
+    pub common: Common,
 }
 
 /// What takes the common options alone.
@@ -78,6 +120,18 @@ pub struct ListArgs {
 pub struct DrainArgs {
     /// The entry, primary or secondary; it must have a share of 0 [default: the one that has].
     pub entry: Option<Entry>,
+    /// Its sessions may stay so long, and then leave, as sessions.on_drain says.
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["now", "cancel"], value_parser = crate::config::parse_duration)]
+    pub deadline: Option<Duration>,
+    /// They leave now.
+    #[arg(long, conflicts_with = "cancel")]
+    pub now: bool,
+    /// They leave evenly over so long; 0s: all at once [default: sessions.drain_pace].
+    #[arg(long, value_name = "TIME", conflicts_with = "cancel", value_parser = crate::config::parse_duration)]
+    pub pace: Option<Duration>,
+    /// Take back what was ordered of its sessions.
+    #[arg(long)]
+    pub cancel: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see AuditArgs")]
     pub common: Common,

@@ -77,7 +77,8 @@ impl Record {
             "sessions on the candidate",
             is_counted.then(|| {
                 let (before, ended, left) = (count(sessions.before), count(sessions.ended), count(sessions.left));
-                format!("{before} when it was taken back, {ended} ended, {left} left (with streams and calls)")
+                let moved = sessions.moved.map_or_else(String::new, |moved| format!(", {moved} moved"));
+                format!("{before} when it was taken back{moved}, {ended} ended, {left} left (with streams and calls)")
             }),
         );
         add("last request on the candidate", self.last_request.clone());

@@ -57,7 +57,8 @@ fn taken_back(reason: &str) -> Rollout {
     let why = fired.to_string();
     let mut rollout = rollout.taken_back(START + 90_500, Some(fired), why);
     rollout.account.revert_micros = Some(12_345);
-    rollout.account.kept = Kept { before: Some(7), ended: Some(5), left: Some(2), last_request: Some(START + 95_000) };
+    rollout.account.kept =
+        Kept { before: Some(7), moved: None, ended: Some(5), left: Some(2), last_request: Some(START + 95_000) };
     rollout.account.stable_after = Some("up".to_owned());
     rollout.overruled(START + 100_000, "nothing is left on secondary".to_owned())
 }

@@ -51,7 +51,7 @@ impl Record {
             trigger: account.fired.as_ref().map(|fired| TriggerTold::of(fired, &account.turns)),
             steps: account.steps.iter().map(StepTold::of).collect(),
             approvals: rollout.approvals.iter().map(told).collect(),
-            sessions: SessionsTold { before: kept.before, ended: kept.ended, left: kept.left },
+            sessions: SessionsTold { before: kept.before, moved: kept.moved, ended: kept.ended, left: kept.left },
             last_request: kept.last_request.map(time),
             stable_after: account.stable_after.clone(),
             turns: account.turns.iter().map(TurnTold::of).collect(),

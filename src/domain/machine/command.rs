@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::durable::{Durable, EntrySpec};
+use super::leaving::Depart;
 use crate::domain::entry::Entry;
 use crate::domain::plan::Plan;
 use crate::domain::rollout::{Refused, Wanted};
@@ -56,6 +57,10 @@ pub enum Command {
     },
     /// Call the rollout off: candidate to 0, now, and not condemned.
     Abort,
+    /// The sessions of an entry are to leave it.
+    Depart(Depart),
+    /// They are not, whatever was ordered.
+    Stay(Entry),
     /// Evidence from outside.
     Signal(Vec<Evidence>),
 }
@@ -98,6 +103,8 @@ impl Command {
             Self::Steer(wanted) => wanted.name(),
             Self::Promote { .. } => "promote",
             Self::Abort => "abort",
+            Self::Depart(depart) => depart.what.name(),
+            Self::Stay(_) => "drain-cancel",
             Self::Signal(_) => "signal",
         }
     }
@@ -116,6 +123,8 @@ impl Command {
             Self::Steer(wanted) => wanted.name().to_owned(),
             Self::Promote { force } => format!("the candidate in charge{}", if *force { ", by force" } else { "" }),
             Self::Abort => "the rollout called off".to_owned(),
+            Self::Depart(depart) => depart.to_string(),
+            Self::Stay(entry) => format!("the sessions of {entry} stay"),
             Self::Signal(all) => all.iter().map(|one| one.words.as_str()).collect::<Vec<_>>().join("; "),
         }
     }
@@ -199,6 +208,14 @@ pub enum Refusal {
     #[error("{entry} has {share} % of the clients: a deploy goes to the idle entry")]
     EntryInUse {
         /// The slot.
+        entry: Entry,
+        /// Its share.
+        share: Share,
+    },
+    /// Whoever leaves would be born there again.
+    #[error("{entry} has {share} % of the clients: it drains only at 0 %, else new ones take the place of old")]
+    DrainsAtZero {
+        /// The entry.
         entry: Entry,
         /// Its share.
         share: Share,

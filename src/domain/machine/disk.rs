@@ -7,7 +7,15 @@ use crate::domain::entry::Entry;
 
 impl Machine {
     /// Durable first: in force when the disk has it.
-    pub(super) fn put_in_line(&mut self, next: Durable, ticket: Ticket, change: Change, note: Note, effects: &mut Vec<Effect>) {
+    pub(super) fn put_in_line(
+        &mut self,
+        mut next: Durable,
+        ticket: Ticket,
+        change: Change,
+        note: Note,
+        effects: &mut Vec<Effect>,
+    ) {
+        next.follow_split(self.state.split);
         self.waiting = Some(Waiting { next, ticket, change, note, moves: Move::None });
         self.save_if_owed(effects);
     }
@@ -25,6 +33,7 @@ impl Machine {
         effects: &mut Vec<Effect>,
     ) {
         next.rollout = self.moved(now, &moves);
+        next.follow_split(self.state.split);
         self.waiting = Some(Waiting { next, ticket, change, note, moves });
         self.save_if_owed(effects);
     }
@@ -33,12 +42,13 @@ impl Machine {
     pub(super) fn ease(
         &mut self,
         now: Moment,
-        next: Durable,
+        mut next: Durable,
         ticket: Ticket,
         mut change: Change,
         note: Note,
         effects: &mut Vec<Effect>,
     ) {
+        next.follow_split(self.state.split);
         self.state = next;
         self.owe_a_save();
         self.note_full(now);

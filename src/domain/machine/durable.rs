@@ -10,7 +10,7 @@ use crate::domain::entry::{Entry, PerEntry};
 use crate::domain::rollout::{self, Rollout};
 use crate::domain::split::{Salt, Share, Split};
 
-use super::{Authority, Rules};
+use super::{Authority, Ordered, Rules};
 
 /// Versions that are remembered as tried.
 const MOST_TRIED: usize = 64;
@@ -41,6 +41,12 @@ pub struct Durable {
     /// Endpoints that are configured no more and kept for those who are bound to them.
     #[serde(default)]
     pub leaving: PerEntry<Vec<EndpointSpec>>,
+    /// The revision since which an entry has had no share: sessions that were born before are drained.
+    #[serde(default)]
+    pub emptied: PerEntry<Option<u64>>,
+    /// What operators have ordered of the sessions of each entry.
+    #[serde(default)]
+    pub departures: PerEntry<Option<Ordered>>,
     /// Versions that clients have met in an epoch of their own, the last ones.
     #[serde(default)]
     pub tried: Vec<String>,
@@ -52,7 +58,7 @@ pub struct Durable {
 impl Durable {
     /// The state of a first start.
     pub fn first(split: Split, epoch: u64, salt: Salt) -> Self {
-        Self {
+        let mut first = Self {
             sequence: 0,
             revision: 1,
             split,
@@ -62,8 +68,25 @@ impl Durable {
             salt,
             overlay: PerEntry::default(),
             leaving: PerEntry::default(),
+            emptied: PerEntry::default(),
+            departures: PerEntry::default(),
             tried: Vec::new(),
             rollout: None,
+        };
+        first.follow_split(split);
+        first
+    }
+
+    /// What follows from the split for those who have to leave, where it was this one before: an entry without a share is drained,
+    /// and one whose share was raised keeps what it has, whatever was ordered.
+    pub(super) fn follow_split(&mut self, before: Split) {
+        for entry in Entry::BOTH {
+            let share = self.split.share(entry);
+            if share > before.share(entry) {
+                self.departures[entry] = None;
+            }
+            let since = self.emptied[entry].unwrap_or(self.revision);
+            self.emptied[entry] = (share == Share::NONE).then_some(since);
         }
     }
 
@@ -100,10 +123,12 @@ impl Durable {
         // has said since that it may have them.
         let revives =
             Entry::BOTH.into_iter().any(|entry| self.condemned[entry].is_some() && rules.split.share(entry) != Share::NONE);
+        let before = self.split;
         if file_decides && self.split != rules.split && !revives {
             self.split = rules.split;
             self.revision += 1;
         }
+        self.follow_split(before);
     }
 
     /// Whether it is what a first start with these rules would find.
@@ -121,6 +146,7 @@ impl Durable {
             stable: self.stable,
             condemned: self.condemned.clone(),
             overlay: Some(self.overlay.clone()),
+            departures: Some(self.departures.clone()),
             rollout: Some(Braked::of(self.rollout.as_deref())),
         }
     }
@@ -129,9 +155,12 @@ impl Durable {
     #[must_use]
     pub fn braked(mut self, brake: Option<Brake>) -> Self {
         if let Some(brake) = brake.filter(|brake| brake.sequence > self.sequence) {
+            let before = self.split;
             self.sequence = brake.sequence;
             self.revision = brake.revision;
             self.split = brake.split;
+            self.departures = brake.departures.unwrap_or(self.departures);
+            self.follow_split(before);
             self.stable = brake.stable;
             self.condemned = brake.condemned;
             // What the state file holds beside it may be a deploy that the rollback overtook.
@@ -174,6 +203,9 @@ pub struct Brake {
     /// Entries as deployed by API; absent where they were too long for the brake.
     #[serde(default)]
     pub overlay: Option<PerEntry<Option<EntrySpec>>>,
+    /// What was ordered of sessions; absent in one that was written by an earlier version.
+    #[serde(default)]
+    pub departures: Option<PerEntry<Option<Ordered>>>,
     /// How the rollout stood; absent in one that was written by an earlier version, or where it was too long.
     #[serde(default)]
     pub rollout: Option<Braked>,

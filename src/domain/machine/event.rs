@@ -4,7 +4,7 @@
 use core::net::IpAddr;
 use std::time::Duration;
 
-use super::{Brake, Change, Durable, EndpointSpec, Note, Order, Refusal, Rules, Ticket};
+use super::{Brake, Change, Durable, EndpointSpec, Left, Note, Order, Refusal, Rules, Ticket};
 use crate::domain::entry::Entry;
 use crate::domain::judge::Figures;
 use crate::domain::plan::Gate;
@@ -102,6 +102,8 @@ pub enum Event {
         /// From the event to the publish.
         after: Duration,
     },
+    /// Nobody is left on an entry that was to be left.
+    Left(Left),
     /// Time passes.
     Tick,
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::leaving::{Depart, Paced, Wish};
 use super::{Change, EntrySpec, Order};
 use crate::domain::entry::Entry;
 use crate::domain::health::Standing;
@@ -174,6 +175,40 @@ pub enum Note {
         /// The revision.
         revision: u64,
     },
+    /// Somebody wants the sessions of an entry to leave it.
+    Departs {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+        /// The entry.
+        entry: Entry,
+        /// `drain`, `sessions-move`, `sessions-end`.
+        what: &'static str,
+        /// Whatever was in the way.
+        forced: bool,
+        /// They may stay so long, in seconds,
+        deadline_s: f64,
+        /// and then leave over so long.
+        pace_s: f64,
+        /// The new revision.
+        revision: u64,
+    },
+    /// Somebody has taken that back.
+    Stays {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+        /// The entry.
+        entry: Entry,
+        /// What was ordered.
+        what: &'static str,
+        /// The new revision.
+        revision: u64,
+    },
+    /// Nobody is left on an entry that was to be left.
+    Left(Left),
     /// Somebody outside has said something.
     Signal {
         /// Who.
@@ -227,7 +262,45 @@ pub enum Note {
     },
 }
 
+/// What became of the sessions of an entry that was to be left, when none was there any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// The entry.
+    pub entry: Entry,
+    /// Its version.
+    pub version: String,
+    /// Why it was to be left.
+    pub cause: &'static str,
+    /// Sessions that were moved to the other entry,
+    pub moved: u64,
+    /// that were ended,
+    pub ended: u64,
+    /// and attempts to move one that was not to be moved.
+    pub refused: u64,
+    /// When a request was last sent there, after it had begun: `T+12.4s`. None: none was.
+    pub last_request: Option<String>,
+}
+
 impl Note {
+    pub(super) fn departs(order: &Order, depart: &Depart, revision: u64) -> Self {
+        let Depart { entry, what, times: Paced { deadline, pace }, force } = *depart;
+        Self::Departs {
+            actor: order.actor.clone(),
+            reason: order.reason.clone(),
+            entry,
+            what: what.name(),
+            forced: force,
+            deadline_s: deadline.as_secs_f64(),
+            pace_s: pace.as_secs_f64(),
+            revision,
+        }
+    }
+
+    pub(super) fn stays(order: &Order, entry: Entry, what: Wish, revision: u64) -> Self {
+        let (actor, reason) = (order.actor.clone(), order.reason.clone());
+        Self::Stays { actor, reason, entry, what: what.name(), revision }
+    }
+
     pub(super) fn split(order: &Order, change: &Change) -> Self {
         Self::Split {
             actor: order.actor.clone(),
@@ -299,6 +372,9 @@ impl Note {
                 | Self::Steered { .. }
                 | Self::Promoted { .. }
                 | Self::Signal { .. }
+                | Self::Departs { .. }
+                | Self::Stays { .. }
+                | Self::Left(_)
         )
     }
 }

@@ -21,6 +21,8 @@ impl Machine {
             | Command::Start(_)
             | Command::Steer(Wanted::Resume | Wanted::Advance { .. } | Wanted::Approve { .. })
             | Command::Promote { .. }
+            | Command::Depart(_)
+            | Command::Stay(_)
                 if self.waiting.is_some() && !order.dry_run =>
             {
                 self.wait(order, effects);
@@ -48,6 +50,14 @@ impl Machine {
             Command::Promote { force } => {
                 let force = *force;
                 self.order_promote(now, &order, force, effects);
+            }
+            Command::Depart(depart) => {
+                let depart = *depart;
+                self.depart(now, &order, depart, effects);
+            }
+            Command::Stay(entry) => {
+                let entry = *entry;
+                self.stay(now, &order, entry, effects);
             }
             Command::Abort => self.order_abort(now, &order, effects),
             Command::Signal(all) => self.signalled(now, &order, all, effects),
@@ -155,6 +165,8 @@ impl Machine {
         if condemns {
             let (version, reason) = (self.entry(candidate).version.clone(), order.reason.clone());
             next.condemned[candidate] = Some(Condemned { version, reason, revision: next.revision });
+            // What was ordered before was ordered of an entry that was not known to be sick.
+            next.departures[candidate] = None;
         }
         change.changed = true;
         change.revision = next.revision;

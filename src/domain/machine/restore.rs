@@ -23,9 +23,10 @@ impl Machine {
         }
         let mut next = self.next_state();
         // Who is leaving is of this gate's own servers and of nobody else's.
-        let Durable { sequence, revision, leaving, .. } = next;
-        next = Durable { sequence, revision, leaving, ..given };
+        let Durable { sequence, revision, leaving, emptied, departures, .. } = next;
+        next = Durable { sequence, revision, leaving, emptied, departures, ..given };
         next.follow(&self.rules);
+        next.follow_split(self.state.split);
         let mut change = Change { changed: !says_the_same(&next, &self.state), ..self.change_to(next.split) };
         change.warnings = self.unproven(next.split);
         if order.dry_run || !change.changed {
@@ -51,5 +52,6 @@ impl Machine {
 }
 
 fn says_the_same(one: &Durable, two: &Durable) -> bool {
-    Durable { sequence: two.sequence, revision: two.revision, leaving: two.leaving.clone(), ..one.clone() } == *two
+    let Durable { sequence, revision, leaving, emptied, departures, .. } = two.clone();
+    Durable { sequence, revision, leaving, emptied, departures, ..one.clone() } == *two
 }

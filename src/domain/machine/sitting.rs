@@ -1,12 +1,9 @@
-//! The judge sits while the candidate has clients, in a rollout or not; and the time of those who have to leave.
+//! The judge sits while the candidate has clients, in a rollout or not.
 
 use std::time::Duration;
 
-use super::leaving::{Cause, Leave, Paced};
 use super::{Effect, Machine};
-use crate::domain::clock::Moment;
 use crate::domain::entry::Entry;
-use crate::domain::eviction::Eviction;
 use crate::domain::judge::{Figures, Judge, Report, Times};
 use crate::domain::rollout::{Kept, Phase, Rollout};
 use crate::domain::split::Share;
@@ -129,24 +126,6 @@ impl Machine {
         if let Some(judge) = &mut self.sitting.judge {
             self.sitting.report = Some(judge.window(candidate, stable));
         }
-    }
-
-    /// Since when sessions have had to leave an entry; none: they need not.
-    pub(super) fn note_leaving_since(&mut self, now: Moment) {
-        for entry in Entry::BOTH {
-            let has_to = self.state.condemned[entry].is_some();
-            self.leaving_since[entry] = if has_to { self.leaving_since[entry].or(Some(now)) } else { None };
-        }
-    }
-
-    /// When the sessions of an entry are ended; none: they stay.
-    pub fn eviction(&self, entry: Entry) -> Option<Eviction> {
-        let condemned = self.state.condemned[entry].as_ref()?;
-        let Leave { on_drain, rollback: Paced { deadline, pace }, .. } = self.rules.leave;
-        let how = Cause::Rollback.departure(on_drain)?;
-        let from = self.leaving_since[entry]?.plus(deadline);
-        let cut = from.plus(pace).plus(Leave::LAST_CALLS);
-        Some(Eviction { from, over: pace, cut, before_revision: condemned.revision, how })
     }
 
     /// What is left on a candidate that was taken back, as it was counted.

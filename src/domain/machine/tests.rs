@@ -4,6 +4,7 @@ use crate::domain::plan::Gate;
 use crate::domain::rollout::Refused;
 use proptest::prelude::*;
 
+mod departures;
 mod figures;
 mod instances;
 mod reload;

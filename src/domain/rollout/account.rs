@@ -137,6 +137,9 @@ impl Fired {
 pub struct Kept {
     /// Sessions that it had when it was taken back.
     pub before: Option<u64>,
+    /// Sessions that were moved to the stable entry; none, where none was.
+    #[serde(default)]
+    pub moved: Option<u64>,
     /// Sessions that were ended.
     pub ended: Option<u64>,
     /// Sessions, streams and calls that were left when the rollout was over.

@@ -13,8 +13,8 @@ mod wire;
 
 pub use app::{Admin, TestApp};
 pub use certs::{Authority, Issued, pair, shake};
-pub use client::{Client, call, initialize};
-pub use fake::{Seen, Endpoint, Fake, Options};
+pub use client::{Client, Session, call, initialize};
+pub use fake::{Endpoint, Fake, Options, Seen};
 pub use process::{Process, Said, dualgate};
 pub use sockets::{at_rest, connections, narrow_listener};
 pub use sse::Channel;
