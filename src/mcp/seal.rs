@@ -517,6 +517,8 @@ mod tests {
         let behind_another = [&[127, 0, 1, 9, ESSENTIALS, 0, encoded.len() as u8][..], &encoded].concat();
         assert_eq!(keys.essentials("notes", &sealed(&behind_another)), Some(essentials(9)));
         assert_eq!(keys.essentials("notes", &sealed(&[ESSENTIALS, 0, 1, 9])), None);
+        let with_unknown = [&behind_another[..], &[128, 0, 0]].concat();
+        assert_eq!(keys.essentials("notes", &sealed(&with_unknown)), None);
     }
 
     #[test]
