@@ -173,6 +173,7 @@ mod tests {
     use super::*;
     use crate::domain::machine::Cause;
     use crate::domain::{Departure, Eviction};
+    use crate::upstream::Client;
 
     fn at(seconds: u64) -> Moment {
         Moment::after_start(Duration::from_secs(seconds))
@@ -195,7 +196,7 @@ mod tests {
         assert!(tally.is_watched());
         tally.note_sent(at(12));
         for id in 0..4u8 {
-            tally.move_session(&[id]);
+            tally.sessions().left(Client::of_session(&[id]));
             tally.note_rehomed(Entry::Secondary, Moving::Departure, Rehomed::Moved);
         }
         tally.note_rehomed(Entry::Secondary, Moving::Departure, Rehomed::Refused);

@@ -57,13 +57,16 @@ pub(super) fn credentials(headers: &Fields) -> [Option<&[u8]>; CREDENTIALS.len()
 /// is sent to.
 pub(super) fn caller(headers: &Fields) -> Vec<u8> {
     let mut caller = Vec::new();
-    let claims = bearer(headers).and_then(jwt_payload).filter(|claims| claims.get("sub").is_some_and(serde_json::Value::is_string));
+    let claims =
+        bearer(headers).and_then(jwt_payload).filter(|claims| claims.get("sub").is_some_and(serde_json::Value::is_string));
     let mut put = |part: &[u8]| {
         caller.extend_from_slice(&(part.len() as u64).to_be_bytes());
         caller.extend_from_slice(part);
     };
     match &claims {
-        Some(claims) => ["iss", "sub"].iter().for_each(|claim| put(claims.get(*claim).and_then(|claim| claim.as_str()).unwrap_or_default().as_bytes())),
+        Some(claims) => ["iss", "sub"]
+            .iter()
+            .for_each(|claim| put(claims.get(*claim).and_then(|claim| claim.as_str()).unwrap_or_default().as_bytes())),
         None => put(headers.get(AUTHORIZATION).unwrap_or_default()),
     }
     CREDENTIALS[1..].iter().for_each(|name| put(headers.get(name).unwrap_or_default()));

@@ -5,12 +5,12 @@ use http::{HeaderValue, StatusCode};
 use super::Worker;
 use super::error::ProxyError;
 use super::facts::{Facts, Kind};
+use super::headers::Outgoing;
 use super::seat::Seat;
 use crate::domain::{Blame, Moment, Outcome};
-use super::headers::Outgoing;
 use crate::http1::Head;
-use crate::mcp::essentials::Essentials;
 use crate::live::ServiceView;
+use crate::mcp::essentials::Essentials;
 use crate::mcp::{SessionPin, StandsFor, names};
 use crate::upstream::Client;
 

@@ -14,9 +14,9 @@ use super::error::ProxyError;
 use super::ledger::Ledger;
 use super::table::{self, Case, Phase, Said, Transport};
 use super::vigil::{Alarm, Guest, Heed, Post};
+use crate::domain::Departure;
 use crate::mcp::sse::{Boundary, KEEP_ALIVE};
 use crate::mcp::words;
-use crate::domain::Departure;
 use crate::upstream::{Client, Endpoint, EntryTally, StreamGuard, StreamKind};
 
 /// The state of an open event stream.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::clients::Client;
-use crate::domain::{Departure, Eviction, Moment};
+use crate::domain::{Eviction, Moment};
 
 /// Which sessions are alive, for counting only: nothing is routed by it, so losing it in a restart
 /// loses a figure for some minutes and nothing else.
@@ -166,13 +166,8 @@ impl Roster {
 }
 
 impl Seen {
-    /// Those that are moved have time to be until what still runs is cut.
     fn has_ended(&self, id: u64, eviction: Eviction, now: Duration) -> bool {
-        let (born, now) = (self.born.into(), Moment::after_start(now));
-        match eviction.how {
-            Departure::Ends => eviction.has_ended(id, born, now),
-            Departure::Moves { or_ends, .. } => or_ends && eviction.has_cut(born, now),
-        }
+        eviction.has_ended(id, self.born.into(), Moment::after_start(now))
     }
 }
 
@@ -198,6 +193,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Departure;
 
     #[test]
     fn sessions_are_counted_until_they_end_or_are_abandoned() {

@@ -188,7 +188,7 @@ impl EntryTally {
     }
 
     /// Ends the sessions whose time has come; and from now on none of them is counted alive again. `now` is the time since the
-    /// start. Those that are moved are here until whoever moves them says so ([`Self::move_session`]), or until the cut where
+    /// start. Those that are moved are here until whoever moves them says so ([`Roster::left`]), or until the cut where
     /// whoever cannot be moved is ended.
     pub fn end_sessions(&self, eviction: Option<Eviction>, now: Duration) {
         let ending = eviction.and_then(|eviction| match eviction.how {
@@ -198,11 +198,6 @@ impl EntryTally {
         });
         let ended = self.sessions().evict(ending, now);
         self.here.sessions_ended.fetch_add(ended, Ordering::Relaxed);
-    }
-
-    /// Takes a session off that is at another entry from now on.
-    pub fn move_session(&self, id: &[u8]) {
-        self.sessions().ended(id);
     }
 
     /// A move of a session of this entry has ended; `to` is the entry that it was to go to, which may be the same.
@@ -290,6 +285,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::domain::Moment;
+    use crate::upstream::Client;
 
     #[test]
     fn sessions_that_are_moved_are_here_until_they_are_or_until_the_cut() {
@@ -301,7 +297,7 @@ mod tests {
         };
         tally.end_sessions(moves(true), at(39));
         assert_eq!((tally.sessions().count(), tally.ended()), (10, 0));
-        tally.move_session(&[3]);
+        tally.sessions().left(Client::of_session(&[3]));
         tally.end_sessions(moves(false), at(41));
         assert_eq!((tally.sessions().count(), tally.ended()), (9, 0), "those that may not be moved stay");
         tally.end_sessions(moves(true), at(41));

@@ -8,7 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::scripted;
-use crate::support::{Authority, Client, Fake, Folder, Http2, Options, TestApp, WAITS, at_rest, call, connections, eventually, initialize, narrow_listener};
+use crate::support::{
+    Authority, Client, Fake, Folder, Http2, Options, TestApp, WAITS, at_rest, call, connections, eventually, initialize,
+    narrow_listener,
+};
 
 async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)

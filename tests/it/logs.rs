@@ -4,7 +4,9 @@ use std::slice::from_ref;
 
 use serde_json::{Value, json};
 
-use crate::support::{Authority, Client, Fake, Folder, Options, Process, TestApp, WAITS, call, eventually, initialize, pair as certificate};
+use crate::support::{
+    Authority, Client, Fake, Folder, Options, Process, TestApp, WAITS, call, eventually, initialize, pair as certificate,
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";

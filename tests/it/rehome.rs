@@ -48,7 +48,9 @@ fn methods(server: &Fake) -> Vec<String> {
 
 fn messages(server: &Fake, method: &str) -> Vec<Value> {
     let all = server.seen().into_iter().filter(|seen| seen.headers.contains_key("via"));
-    all.filter_map(|seen| serde_json::from_slice::<Value>(&seen.body).ok()).filter(|message| message["method"] == method).collect()
+    all.filter_map(|seen| serde_json::from_slice::<Value>(&seen.body).ok())
+        .filter(|message| message["method"] == method)
+        .collect()
 }
 
 async fn has_called(server: &Fake, id: &str) {
@@ -69,6 +71,7 @@ async fn read_until(stream: &mut Response, wanted: &str) -> String {
 async fn a_session_goes_on_elsewhere_when_its_server_dies() {
     let (v1, v2, app) = app().await;
     let session = Client::new(&app).open().await;
+    session.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
     assert_eq!(session.who().await, "v1");
     kill(&v1).await;
     for _ in 0..3 {
@@ -77,7 +80,11 @@ async fn a_session_goes_on_elsewhere_when_its_server_dies() {
     assert_eq!(methods(&v2)[..2], ["initialize", "notifications/initialized"].map(str::to_owned));
     assert_eq!((messages(&v2, "initialize").len(), v2.calls().len()), (1, 3), "moved once, and no call was made twice");
     let counts = app.admin.service().await["entries"].clone();
-    assert_eq!((&counts["primary"]["sessions"], &counts["secondary"]["sessions"]), (&json!(0), &json!(1)), "counted where it lives");
+    assert_eq!(
+        (&counts["primary"]["sessions"], &counts["secondary"]["sessions"]),
+        (&json!(0), &json!(1)),
+        "counted where it lives"
+    );
 }
 
 #[tokio::test]
@@ -107,7 +114,10 @@ async fn a_server_that_was_started_anew_is_told_again_what_its_client_once_said(
     let subscribed = messages(&v1, "resources/subscribe");
     assert_eq!((subscribed.len(), &subscribed[0]["params"]["uri"]), (1, &json!("a:2")));
     let seen = v1.seen().into_iter().find(|seen| seen.headers.contains_key("via")).unwrap();
-    assert_eq!((&seen.headers["x-mine"], &seen.headers["accept"]), (&"kept".parse().unwrap(), &"application/json, text/event-stream".parse().unwrap()));
+    assert_eq!(
+        (&seen.headers["x-mine"], &seen.headers["accept"]),
+        (&"kept".parse().unwrap(), &"application/json, text/event-stream".parse().unwrap())
+    );
 }
 
 #[tokio::test]
@@ -160,7 +170,10 @@ async fn what_was_begun_before_a_planned_move_ends_where_it_began() {
     v1.say(b"data: {\"from\":\"one\"}\n\n");
     v2.say(b"data: {\"from\":\"two\"}\n\n");
     let both = read_until(&mut stream, "two").await;
-    assert!(both.contains("one") || read_until(&mut stream, "one").await.contains("one"), "the old one is heard while something runs there");
+    assert!(
+        both.contains("one") || read_until(&mut stream, "one").await.contains("one"),
+        "the old one is heard while something runs there"
+    );
     assert!(!methods(&v1).contains(&"DELETE".to_owned()));
     v1.release();
     assert_eq!(running.await.unwrap()["result"]["server"], "v1");
@@ -181,8 +194,10 @@ async fn idle_sessions_are_moved_when_their_time_has_come() {
     app.evict(leaving(LONG), "0:100").await;
     let (here, there) = (app.tally(Entry::Primary), app.tally(Entry::Secondary));
     eventually("nobody is left", async || (here.sessions().count() == 0 && there.sessions().count() == 20).then_some(())).await;
-    eventually("all were ended there", async || (methods(&v1).iter().filter(|method| *method == "DELETE").count() == 20).then_some(()))
-        .await;
+    eventually("all were ended there", async || {
+        (methods(&v1).iter().filter(|method| *method == "DELETE").count() == 20).then_some(())
+    })
+    .await;
     kill(&v1).await;
     for session in &sessions {
         assert_eq!(session.who().await, "v2");
@@ -288,11 +303,16 @@ async fn callers_with_different_credentials_share_no_session_that_was_opened_for
     let two = Client::new(&app).with("authorization", "Bearer two").bind(&one.id);
     kill(&v1).await;
     assert_eq!((one.who().await, two.who().await), ("v2".to_owned(), "v2".to_owned()));
-    let opened: Vec<_> = v2.seen().into_iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains("\"initialize\"")).collect();
+    let opened: Vec<_> =
+        v2.seen().into_iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains("\"initialize\"")).collect();
     let by: Vec<_> = opened.iter().filter_map(|seen| seen.headers.get("authorization")).collect();
     assert_eq!(by, ["Bearer one", "Bearer two"], "each with its own");
-    let used: Vec<_> = v2.seen().iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains("tools/call"))
-        .map(|seen| (seen.headers["authorization"].clone(), seen.headers["mcp-session-id"].clone())).collect();
+    let used: Vec<_> = v2
+        .seen()
+        .iter()
+        .filter(|seen| String::from_utf8_lossy(&seen.body).contains("tools/call"))
+        .map(|seen| (seen.headers["authorization"].clone(), seen.headers["mcp-session-id"].clone()))
+        .collect();
     assert_ne!(used[0].1, used[1].1);
 }
 

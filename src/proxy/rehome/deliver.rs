@@ -11,6 +11,7 @@
 //! One move for a request, and no more: a server that answers 404 to everything is answered by that.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -82,8 +83,7 @@ impl Worker {
         outgoing.peer().sessions.resident(id, credentials(outgoing.headers()), || {
             let caller = sessions.caller(&caller(outgoing.headers()));
             let client = Client::of_session(id.as_bytes());
-            let (now, most) = (self.site.clock.now(), service.config.sessions.remember);
-            let found = sessions.find(&service.config.name, (client, caller), pin, now, most, remember);
+            let found = sessions.find(service, (client, caller), pin, self.site.clock.now(), remember);
             if found.is_none() {
                 sessions.note_full(&service.config.name);
             }
@@ -100,16 +100,16 @@ impl Worker {
         essentials: Option<Essentials>,
         outgoing: &Outgoing<'_>,
     ) {
-        let (sessions, config) = (&self.site.sessions, &seat.service.config);
+        let (sessions, service) = (&self.site.sessions, &seat.service);
         let caller = sessions.caller(&caller(outgoing.headers()));
         let client = Client::of_session(id.as_bytes());
         let remember = || {
             let letterhead = Some(Arc::new(outgoing.letterhead()));
             Some(Box::new(Memory { essentials: essentials.map(Arc::new), letterhead, ..Memory::default() }))
         };
-        let most = config.sessions.remember;
-        if sessions.find(&config.name, (client, caller), pin, self.site.clock.now(), most, remember).is_none() {
-            sessions.note_full(&config.name);
+        if sessions.find(service, (client, caller), pin, self.site.clock.now(), remember).is_none() {
+            service.tally.remembered.forgotten.fetch_add(1, Ordering::Relaxed);
+            sessions.note_full(&service.config.name);
         }
     }
 
@@ -133,7 +133,8 @@ impl Worker {
                 delivery.asker.entry = Some(place.entry);
             }
             delivery.facts.lodged = Some((resident.clone(), stay.epoch()));
-            if !has_moved && !is_bound
+            if !has_moved
+                && !is_bound
                 && let Some(eviction) = self.leaves(resident, &delivery, &place)
                 && self.leave(resident, &delivery, &stay, &place, eviction).await?
             {
@@ -147,8 +148,12 @@ impl Worker {
             let lost = match sent {
                 Ok((seat, replied)) if self.is_unknown(&delivery, &seat, &replied).await => Lost::Unknown(seat, replied),
                 Ok((seat, replied)) => {
-                    if kind == Kind::End && (replied.head.status().is_success() || replied.head.status() == StatusCode::NOT_FOUND) {
+                    if kind == Kind::End && (replied.head.status().is_success() || replied.head.status() == StatusCode::NOT_FOUND)
+                    {
                         resident.close(Some(stay.epoch()));
+                    }
+                    if delivery.facts.initializes && replied.head.status().is_success() {
+                        resident.remember(usize::MAX, |memory| memory.is_initialized = true);
                     }
                     return Ok(Delivered::Answered(seat, replied, Some(stay)));
                 }
@@ -167,10 +172,16 @@ impl Worker {
             if has_moved || is_bound || policy != OnLoss::Rehome {
                 return lost.told(stay);
             }
-            let Some(wanted) = self.wanted(resident, &delivery, &stay, &place, Why::Lost) else { return lost.told(stay) };
+            let has_spoken = matches!(lost, Lost::Unknown(..));
+            let Some(wanted) = self.wanted(resident, &delivery, &stay, &place, (Why::Lost, has_spoken)) else {
+                return lost.told(stay);
+            };
             match Box::pin(self.rehome(resident, &wanted, delivery.service.clone())).await {
                 Ok(()) => {}
                 Err(NotMoved::Credential(head)) => return Ok(Delivered::Said(refused(head))),
+                // Not that the server does not know it: that would be the end of it, and it may be moved a moment later.
+                Err(NotMoved::NobodyThere(why)) if has_spoken => return Err(ProxyError::Unreachable(why)),
+                Err(NotMoved::BackedOff) if has_spoken => return Err(ProxyError::Unreachable("its session is lost".to_owned())),
                 Err(_) => return lost.told(stay),
             }
             if !delivery.cargo.can_be_sent() {
@@ -181,7 +192,14 @@ impl Worker {
     }
 
     /// What it takes to move a session for this request, with its credentials; nothing where that is not known.
-    fn wanted(&self, resident: &Arc<Session>, delivery: &Delivery<'_, '_>, stay: &Stay, place: &SessionPin, why: Why) -> Option<Wanted> {
+    fn wanted(
+        &self,
+        resident: &Arc<Session>,
+        delivery: &Delivery<'_, '_>,
+        stay: &Stay,
+        place: &SessionPin,
+        (why, has_spoken): (Why, bool),
+    ) -> Option<Wanted> {
         let letterhead = Arc::new(delivery.outgoing.letterhead());
         resident.remember(delivery.service.config.sessions.remember, |memory| memory.letterhead = Some(letterhead.clone()));
         let state = resident.state();
@@ -190,7 +208,7 @@ impl Worker {
         let mut recipe = recipe?;
         // It says so itself.
         recipe.is_initialized &= !delivery.facts.initializes;
-        Some(Wanted { seen: stay.epoch(), from: place.clone(), why, letterhead, recipe })
+        Some(Wanted { seen: stay.epoch(), from: place.clone(), why, has_spoken, letterhead, recipe })
     }
 
     /// The eviction by which it is this session's time to leave its entry, with this request.
@@ -209,7 +227,13 @@ impl Worker {
         place: &SessionPin,
         eviction: Eviction,
     ) -> Result<bool, ProxyError> {
-        let ended = || if self.has_ended(&delivery.service, delivery.facts, delivery.asker.kind) { Err(ProxyError::SessionEnded) } else { Ok(false) };
+        let ended = || {
+            if self.has_ended(&delivery.service, delivery.facts, delivery.asker.kind) {
+                Err(ProxyError::SessionEnded)
+            } else {
+                Ok(false)
+            }
+        };
         let Departure::Moves { forced, or_ends } = eviction.how else { return ended() };
         // What belongs to calls that go on goes on with them.
         let resumes = || delivery.facts.session.as_ref().is_some_and(|id| self.site.interrupted.has_calls(id.as_bytes()));
@@ -221,7 +245,7 @@ impl Worker {
         if goes_on && !eviction.has_cut(place.revision, self.site.clock.now()) {
             return Ok(false);
         }
-        let moved = match self.wanted(resident, delivery, stay, place, Why::Leaves { forced }) {
+        let moved = match self.wanted(resident, delivery, stay, place, (Why::Leaves { forced }, true)) {
             Some(wanted) => Box::pin(self.rehome(resident, &wanted, delivery.service.clone())).await,
             None => Err(NotMoved::Refused("nothing is known of how it was opened".to_owned())),
         };

@@ -200,7 +200,14 @@ impl Worker {
             let Some(memory) = &state.memory else { return };
             let (Some(recipe), Some(letterhead)) = (Recipe::of(memory), memory.letterhead.clone()) else { return };
             let current = state.residence.current();
-            Wanted { seen: current.epoch, from: current.place.clone(), why: Why::Leaves { forced }, letterhead, recipe }
+            Wanted {
+                seen: current.epoch,
+                from: current.place.clone(),
+                why: Why::Leaves { forced },
+                has_spoken: true,
+                letterhead,
+                recipe,
+            }
         };
         match self.rehome(session, &wanted, service).await {
             Ok(()) | Err(NotMoved::Over) => {}

@@ -16,6 +16,7 @@ use crate::http1::Head;
 use crate::live::{EndpointView, ServiceView};
 use crate::mcp::{SessionPin, StandsFor};
 use crate::proxy::Worker;
+use crate::upstream::rehomed::{Moving as Reason, Rehomed};
 use crate::upstream::{Endpoint, Ticket};
 
 /// Between two looks for a server while a request is held.
@@ -48,6 +49,8 @@ pub(super) struct Wanted {
     pub(super) seen: Epoch,
     pub(super) from: SessionPin,
     pub(super) why: Why,
+    /// Whether a server is there, and has only lost the session.
+    pub(super) has_spoken: bool,
     pub(super) letterhead: Arc<Letterhead>,
     pub(super) recipe: Recipe,
 }
@@ -101,17 +104,34 @@ impl Worker {
                 }
             }
         };
-        if wanted.why == Why::Lost && session.backs_off() {
+        if wanted.why == Why::Lost && session.backs_off(wanted.has_spoken) {
             moving.abandon(false);
             return Err(NotMoved::BackedOff);
         }
         let moved = self.look_for_a_place(session, moving, wanted, service, deadline).await;
         let from = &*wanted.from.endpoint;
         match &moved {
-            Ok(to) => tracing::debug!(from, to, after = ?begun.elapsed(), "a session was moved"),
+            Ok(to) => tracing::debug!(from, to = to.endpoint.name, after = ?begun.elapsed(), "a session was moved"),
             Err(why) => tracing::debug!(from, %why, "a session was not moved"),
         }
+        self.note(session, wanted, &moved);
         moved.map(|_| ())
+    }
+
+    fn note(&self, session: &Session, wanted: &Wanted, moved: &Result<Target, NotMoved>) {
+        let from = wanted.from.entry;
+        let (why, likely) = match wanted.why {
+            Why::Lost => (Reason::Loss, from),
+            Why::Leaves { .. } => (Reason::Departure, from.other()),
+        };
+        let (to, result) = match moved {
+            Ok(to) => (to.entry, Rehomed::Moved),
+            Err(NotMoved::Refused(_) | NotMoved::Credential(_)) => (likely, Rehomed::Refused),
+            Err(NotMoved::NobodyThere(_)) => (likely, Rehomed::Failed),
+            Err(NotMoved::Over | NotMoved::BackedOff) => return,
+        };
+        let view = self.reader.look(|snapshot| snapshot.named(session.service()).cloned());
+        view.into_iter().for_each(|service| service.entries[from].tally.note_rehomed(to, why, result));
     }
 
     /// Looks again and again where its server is lost, as that may be coming up; once where it is only to leave.
@@ -122,7 +142,7 @@ impl Worker {
         wanted: &Wanted,
         service: Arc<ServiceView>,
         deadline: Instant,
-    ) -> Result<String, NotMoved> {
+    ) -> Result<Target, NotMoved> {
         let mut service = service;
         let mut why = NotMoved::NobodyThere("no endpoint may take it".to_owned());
         loop {
@@ -136,7 +156,7 @@ impl Worker {
                 match self.open_at(&service, &target, wanted).await {
                     Ok(place) => {
                         self.settle(session, moving, wanted, &service, &target, place).await?;
-                        return Ok(target.endpoint.name.clone());
+                        return Ok(target);
                     }
                     Err(refused) => why = refused,
                 }

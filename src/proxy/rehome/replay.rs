@@ -122,7 +122,11 @@ async fn settle(voice: &Voice, recipe: &Recipe, within: Within<'_>) -> Result<()
             Said::Message(_, message) if is_result(&message) => {}
             // What it does not grant is no reason to lose the session.
             Said::Message(..) | Said::Refused(_) => {
-                tracing::warn!(endpoint = voice.endpoint.name, method, "a session was moved, and its new server does not grant this");
+                tracing::warn!(
+                    endpoint = voice.endpoint.name,
+                    method,
+                    "a session was moved, and its new server does not grant this"
+                );
             }
         }
     }

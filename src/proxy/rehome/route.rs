@@ -83,7 +83,10 @@ impl Worker {
             return epoch.map_or_else(|| Route::current(session), to);
         }
         if cancelled(body).is_some() {
-            session.draining().into_iter().for_each(|place| self.site.sessions.errands.tell(session.clone(), place, body.clone()));
+            session
+                .draining()
+                .into_iter()
+                .for_each(|place| self.site.sessions.errands.tell(session.clone(), place, body.clone()));
             return Route::current(session);
         }
         if let Some(token) = request_id::progress_token(body) {

@@ -284,7 +284,7 @@ impl Splice {
                 let recipe = session.state().memory.as_ref().and_then(|memory| Recipe::of(memory));
                 let Some(recipe) = recipe else { return Ended::Stays };
                 let (seen, from, letterhead) = (at.epoch, at.place.clone(), letterhead.clone());
-                let wanted = Wanted { seen, from, why, letterhead, recipe };
+                let wanted = Wanted { seen, from, why, has_spoken: false, letterhead, recipe };
                 match worker.rehome(&session, &wanted, service).await {
                     Ok(()) => return Ended::Moved,
                     Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff) if why == Why::Lost => {}

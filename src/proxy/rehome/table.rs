@@ -20,8 +20,9 @@ use super::memory::Memory;
 use super::pace::Pace;
 use crate::domain::Moment;
 use crate::domain::rehome::{Binding, Epoch, Finished, Residence, Start};
+use crate::live::ServiceView;
 use crate::mcp::SessionPin;
-use crate::upstream::Client;
+use crate::upstream::{Client, ServiceTally};
 
 const SHARDS: usize = 64;
 
@@ -40,6 +41,10 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// After a move that came to nothing, no other is begun by a request for so long.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
+/// So many moves within so long are too many: something else is wrong than that servers go away.
+const MOST_MOVES: usize = 5;
+const RESTLESS: Duration = Duration::from_secs(10);
+
 /// The sessions that are known.
 pub struct Sessions {
     hasher: RandomState,
@@ -56,6 +61,7 @@ pub struct Sessions {
 pub(in crate::proxy) struct Session {
     client: Client,
     service: Box<str>,
+    tally: Arc<ServiceTally>,
     state: Mutex<State>,
     /// Something has changed that somebody waits for.
     changed: Notify,
@@ -71,6 +77,8 @@ pub(super) struct State {
     candidate: Option<Binding<SessionPin>>,
     /// When a move has last come to nothing.
     failed: Option<Instant>,
+    /// The last moves that were made.
+    moved: [Option<Instant>; MOST_MOVES],
     /// Tokens of progress that later bindings have given out.
     tokens: Vec<(Box<str>, Epoch)>,
     /// Hashes of last event ids behind which there is nothing any more.
@@ -128,14 +136,13 @@ impl Sessions {
     }
 
     /// A session by its id and its caller; one that is met for the first time lives where its id says, and `remember` tells
-    /// what is remembered of it. None where there is no room, below `most` bytes in all: it is bound to where its id says.
+    /// what is remembered of it. None where there is no room: it is bound to where its id says.
     pub(super) fn find(
         self: &Arc<Self>,
-        service: &str,
+        service: &ServiceView,
         (client, caller): (Client, u64),
         pin: &SessionPin,
         now: Moment,
-        most: usize,
         remember: impl FnOnce() -> Option<Box<Memory>>,
     ) -> Option<Arc<Session>> {
         let key = self.hasher.hash_one((client.hash(), caller));
@@ -143,6 +150,10 @@ impl Sessions {
         if let Some(found) = shard.get(&key) {
             found.state().seen = now;
             return Some(found.clone());
+        }
+        let most = service.config.sessions.remember;
+        if self.size() + SIZE > most {
+            return None;
         }
         let memory = remember();
         let size = SIZE + memory.as_ref().map_or(0, |memory| memory.size());
@@ -156,14 +167,17 @@ impl Sessions {
             listeners: Vec::new(),
             candidate: None,
             failed: None,
+            moved: [None; MOST_MOVES],
             tokens: Vec::new(),
             given_up: Vec::new(),
             stays: None,
             is_being_moved: false,
             seen: now,
         };
-        let (service, state, changed, home) = (service.into(), Mutex::new(state), Notify::new(), self.clone());
-        let session = Arc::new(Session { client, service, state, changed, home });
+        let (tally, state, changed, home) = (service.tally.clone(), Mutex::new(state), Notify::new(), self.clone());
+        tally.remembered.sessions.fetch_add(1, Ordering::Relaxed);
+        let service = service.config.name.as_str().into();
+        let session = Arc::new(Session { client, service, tally, state, changed, home });
         shard.insert(key, session.clone());
         Some(session)
     }
@@ -177,6 +191,7 @@ impl Sessions {
                 let is_idle = now.since(state.seen) >= IDLE && state.residence.running() == 0 && !state.residence.is_moving();
                 if is_idle {
                     self.size.fetch_sub(SIZE + state.memory.as_ref().map_or(0, |memory| memory.size()), Ordering::Relaxed);
+                    session.tally.remembered.sessions.fetch_sub(1, Ordering::Relaxed);
                     gone.push(session.clone());
                 }
                 !is_idle
@@ -196,7 +211,11 @@ impl Sessions {
         let mut told = lock(&self.told_full);
         if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             *told = Some(Instant::now());
-            tracing::warn!(service, bytes = self.size(), "no more sessions are remembered: `sessions.remember` is used up, and further ones cannot be moved");
+            tracing::warn!(
+                service,
+                bytes = self.size(),
+                "no more sessions are remembered: `sessions.remember` is used up, and further ones cannot be moved"
+            );
         }
     }
 
@@ -312,9 +331,13 @@ impl Session {
         }
     }
 
-    /// Whether a move has just come to nothing.
-    pub(super) fn backs_off(&self) -> bool {
-        self.state().failed.is_some_and(|failed| failed.elapsed() < BACK_OFF)
+    /// Whether no move is to be tried for a request now: one has just come to nothing, and no server has spoken since; or it
+    /// was moved again and again, and no server keeps it.
+    pub(super) fn backs_off(&self, has_spoken: bool) -> bool {
+        let state = self.state();
+        let has_failed = state.failed.is_some_and(|failed| failed.elapsed() < BACK_OFF);
+        let is_restless = state.moved[0].is_some_and(|moved| moved.elapsed() < RESTLESS);
+        (has_failed && !has_spoken) || is_restless
     }
 
     /// Waits until something has changed since `look` was last asked.
@@ -474,6 +497,8 @@ impl Moving {
         let session = &self.session;
         let mut state = session.state();
         (state.candidate, state.failed, state.stays) = (None, None, None);
+        state.moved.rotate_left(1);
+        state.moved[MOST_MOVES - 1] = Some(Instant::now());
         let finished = state.residence.finish_move(epoch, place, is_lost);
         drop(state);
         session.changed.notify_waiters();
