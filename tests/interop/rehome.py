@@ -214,14 +214,18 @@ def play(stage, case):
             server.stand_by()
     with ExitStack() as running:
         scene = Scene(stage, case, running)
+        ready = time.monotonic()
         opened = scene.each(lambda client: client.answer())
         heard = scene.order(do="notify", mark="before", within=NOTICE_WITHIN)
         time.sleep(stage.args.warm)
+        open_at = time.monotonic()
         kills = case.act(scene)
+        acted = time.monotonic()
         time.sleep(stage.args.settle)
         scene.order(do="notify", mark="after", within=NOTICE_WITHIN)
         time.sleep(1)
         reports = scene.order(do="stop")
+        told = time.monotonic()
         executions = Executions.read(stage.work)
     accounts = [
         account(
@@ -233,20 +237,22 @@ def play(stage, case):
     unready = [f"{name}: {told['opened']} opened {told['failed']}" for name, told in opened.items() if told["failed"]]
     # Where the streams were not open beforehand, nothing is shown by those that are not open afterwards.
     unready += [f"{name}: notifications to {told['heard']} sessions" for name, told in heard.items() if told["heard"] < opened[name]["opened"]]
-    print(f"    {case.name}: {time.monotonic() - began:.0f} s")
+    laps = (began, ready, open_at, acted, told, time.monotonic())
+    spent = zip(("started", "opened", "acted", "told", "stopped"), laps, laps[1:])
+    print(f"    {case.name}: {', '.join(f'{what} in {end - start:.1f} s' for what, start, end in spent)}")
     return accounts, unready
 
 
 HEAD = (
-    "case", "client", "sessions", "moved / to move", "lost", "calls", "failed", "in flight at a killed endpoint",
-    "at a killed proxy", "neither", "more than once", "hangs", "executed twice", "notified afterwards",
+    "case", "client", "sessions", "moved / to move", "lost", "lost with a killed proxy", "calls", "failed", "in flight at a killed endpoint",
+    "at a killed proxy", "neither", "more than once", "hangs", "of calls at a killed proxy", "executed twice", "notified afterwards",
 )
 
 
 def row(case, told):
     return (
-        case.name, told.client, told.sessions, f"{told.moved} / {told.due}", told.lost, told.calls, told.failed, told.on_server,
-        told.on_proxy, told.other, told.again, told.hangs, told.twice, f"{told.heard} / {told.sessions}",
+        case.name, told.client, told.sessions, f"{told.moved} / {told.due}", told.lost, told.lost_on_proxy, told.calls, told.failed, told.on_server,
+        told.on_proxy, told.other, told.again, told.hangs, told.hangs_on_proxy, told.twice, f"{told.heard} / {told.asked}",
     )
 
 
@@ -318,7 +324,7 @@ def main():
                 failed += bool(problems)
             else:
                 for line in details:
-                    print(f"    {line[:200]}")
+                    print(f"    {line[:300]}")
     text = table(results)
     print(f"\n{text}\n\ntook {time.monotonic() - began:.0f} s")
     if args.write:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import threading
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ PATIENCE = 10
 HANG = 9.8
 # An answer to an order: every session of the client may first have to wait for a call, and then ask more than once.
 ANSWER_TIMEOUT = 90
+# What SDKs say of a session that they have given up themselves.
+CLIENT_DIED = re.compile(r"ClosedResource|BrokenResource|session died|not connected|(connection|transport|channel) (is )?closed", re.I)
 
 
 class Client:
@@ -77,6 +80,8 @@ class Account:
     due: int = 0
     moved: int = 0
     lost: int = 0
+    # Their own call was in flight when the proxy was killed, and that was the end of the client.
+    lost_on_proxy: int = 0
     calls: int = 0
     failed: int = 0
     on_server: int = 0
@@ -84,15 +89,23 @@ class Account:
     other: int = 0
     again: int = 0
     hangs: int = 0
+    hangs_on_proxy: int = 0
     twice: int = 0
     before: int = 0
+    asked: int = 0
     heard: int = 0
     slowest: float = 0
-    detail: list = field(default_factory=list)
+    _said: dict = field(default_factory=dict)
 
-    def say(self, what):
-        if len(self.detail) < 12:
-            self.detail.append(f"{self.client}: {what}")
+    def say(self, what, example):
+        """The same is said once, with how often it was and one example."""
+        # Ids and times differ where the problem is the same.
+        times, first = self._said.get(key := re.sub(r"\d+", "N", what), (0, f"{what}, as {example}"))
+        self._said[key] = (times + 1, first)
+
+    @property
+    def detail(self):
+        return [f"{self.client}: {times} × {first}" for times, first in self._said.values()]
 
     @property
     def problems(self):
@@ -102,7 +115,7 @@ class Account:
             f"{self.other} calls failed that were in flight on nothing killed": self.other,
             f"{self.again} calls failed beyond one per session and kill": self.again, f"{self.hangs} hangs": self.hangs,
             f"{self.twice} calls executed more than once": self.twice,
-            f"{self.heard} of {self.sessions} sessions got a notification afterwards": self.heard < self.sessions,
+            f"{self.heard} of {self.asked} sessions got a notification afterwards": self.heard < self.asked,
             f"{self.moved} of {self.due} sessions were moved": self.moved < self.due,
         }
         return [f"{self.client}: {words}" for words, true in ruled_out.items() if true]
@@ -122,59 +135,85 @@ def killed_under(made, times, kills):
 
 
 def account(client, report, services, executions, kills, is_due, marks):
-    """`services`: their names in the order of the URLs; `is_due(process)`: whether a session that began there was to be moved; `marks`: names of the notifications asked for
-    before and after."""
+    """`services`: their names in the order of the URLs; `is_due(process)`: whether a session that began there was to be
+    moved; `marks`: names of the notifications asked for before and after."""
     told = Account(client)
     for session in report["sessions"]:
+        where = f"session {session['session']} ({services[session['session'] % len(services)]})"
         told.sessions += 1
-        name = f"session {session['session']} ({services[session['session'] % len(services)]})"
         if not session["opened"]["ok"]:
             told.lost += 1
-            told.say(f"{name} did not open: {session['opened']['text']}")
+            told.say(f"did not open: {session['opened']['text']}", where)
             continue
-        if session["lost"] or session["anew"]:
-            told.lost += 1
-            told.say(f"{name} {'began anew' if session['anew'] else 'lost'}: {session['calls'][-1]['error']}")
         told.before += marks[0] in session["heard"]
-        told.heard += marks[1] in session["heard"]
-        failures = []
-        for made in session["calls"]:
-            times = executions.of[made["call"]]
-            told.calls += 1
-            seconds = made["end"] - made["start"]
-            told.slowest = max(told.slowest, seconds)
-            told.hangs += seconds >= HANG
-            told.twice += len(times) > 1
-            if len(times) > 1:
-                told.say(f"{made['call']} was executed by {[one.process for one in times]}")
-            if not made["ok"]:
-                failures.append((made, *killed_under(made, times, kills)))
-        told.failed += len(failures)
-        _judge_failures(told, name, failures)
-        _judge_move(told, session, executions, is_due)
+        _judge(told, session, where, executions, kills, is_due, marks[1])
     return told
 
 
-def _judge_failures(told, name, failures):
-    seen = set()
-    for made, kill, where in failures:
-        if where is None:
-            told.other += 1
-            told.say(f"{name}: {made['call']} after {made['end'] - made['start']:.1f} s: {made['error']}")
-        elif where == "proxy":
-            told.on_proxy += 1
-        else:
-            told.on_server += 1
-            told.again += id(kill) in seen
-            seen.add(id(kill))
+def _judge(told, session, where, executions, kills, is_due, mark):
+    calls = [_Call(made, executions.of[made["call"]], kills) for made in session["calls"]]
+    if died := _died_with_proxy(session, calls):
+        # What its application asks of it afterwards goes nowhere.
+        calls = calls[: died + 1]
+        told.lost_on_proxy += 1
+    elif session["lost"] or session["anew"]:
+        told.lost += 1
+        told.say("begun anew" if session["anew"] else f"lost: {session['calls'][-1]['error']}", where)
+    if not died:
+        told.asked += 1
+        told.heard += mark in session["heard"]
+        _judge_move(told, session, calls, is_due)
+    for call in calls:
+        call.count(told, where)
+    kills_seen = [id(call.kill) for call in calls if call.where == "server"]
+    told.again += len(kills_seen) - len(set(kills_seen))
 
 
-def _judge_move(told, session, executions, is_due):
-    homes = [one.process for made in session["calls"] for one in executions.of[made["call"]][:1]]
+def _died_with_proxy(session, calls):
+    """The place of the call at whose proxy the client itself came to its end, as some SDKs do: no request is sent any more."""
+    if not session["lost"] or not CLIENT_DIED.search(session["calls"][-1]["error"]):
+        return 0
+    return next((at for at, call in enumerate(calls) if call.where == "proxy"), 0)
+
+
+def _judge_move(told, session, calls, is_due):
+    homes = [call.times[0].process for call in calls if call.times]
     if homes and is_due(homes[0]):
         told.due += 1
         # A session that was lost and begun anew has not been moved.
         told.moved += homes[-1] != homes[0] and not session["anew"] and not session["lost"]
+
+
+class _Call:
+    """A call as its client saw it, and as the servers did."""
+
+    def __init__(self, made, times, kills):
+        self.made, self.times = made, times
+        self.seconds = made["end"] - made["start"]
+        self.kill, self.where = (None, None) if made["ok"] else killed_under(made, times, kills)
+
+    def count(self, told, session):
+        example = f"{self.made['call']} of {session} after {self.seconds:.1f} s"
+        told.calls += 1
+        told.slowest = max(told.slowest, self.seconds)
+        if len(self.times) > 1:
+            told.twice += 1
+            told.say(f"executed by {[one.process for one in self.times]}", self.made["call"])
+        if self.seconds >= HANG and self.where == "proxy":
+            told.hangs_on_proxy += 1
+        elif self.seconds >= HANG:
+            told.hangs += 1
+            told.say("hangs", f"{example}, in flight at a killed {self.where}, executed by {[one.process for one in self.times]}")
+        if self.made["ok"]:
+            return
+        told.failed += 1
+        if self.where == "proxy":
+            told.on_proxy += 1
+        elif self.where == "server":
+            told.on_server += 1
+        else:
+            told.other += 1
+            told.say(f"failed: {self.made['error']}", example)
 
 
 def total(accounts):
