@@ -7,9 +7,7 @@ docs/rehoming.md, between the comments of that name. `--expect before` judges no
 """
 
 import argparse
-import base64
 import re
-import secrets
 import shutil
 import sys
 import time
@@ -18,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.fleet import Executions, Front, Server
+from harness.fleet import Executions, Front, Server, seal_key
 from harness.held import Client, Kill, account, total
 from harness.install import HERE, WORK, Tools
 from harness.matrix import CLIENTS
@@ -28,8 +26,8 @@ from harness.report import say, to_its_end
 from survive import versions
 
 DOCUMENT = HERE.parent.parent / "docs/rehoming.md"
-# Event streams without ids, JSON answers, event streams with ids from two SDKs.
-KINDS = ("py1-plain", "py1-json", "py2", "ts")
+# Event streams without ids, JSON answers, event streams with ids from three SDKs; one refuses unknown sessions with 400.
+KINDS = ("py1-plain", "py1-json", "py2", "ts", "ts-400", "rmcp")
 # In (a) alone: from one SDK's server to another's.
 MIXED = ("py1-plain", "py2")
 # What the configuration says of sessions; a mass move may take its pace from what is left of these.
@@ -57,9 +55,7 @@ class Stage:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         # One for all replicas.
-        self.key = self.work / "seal.key"
-        self.key.write_text(base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
-        self.key.chmod(0o600)
+        self.key = seal_key(self.work)
         self.servers = {
             (kind, slot): Server(tools, kind, f"{kind}-{slot}", self.work, running)
             for kind in args.servers for slot in ("primary", "secondary")
@@ -296,7 +292,7 @@ def arguments():
     args.work, args.dualgate = args.work.resolve(), args.dualgate.resolve()
     args.cases = [case for case in CASES if case.name in args.cases.split(",")]
     args.clients = [client for client in args.clients.split(",") if client != "rmcp" or args.rmcp_client]
-    args.servers = args.servers.split(",")
+    args.servers = [server for server in args.servers.split(",") if server != "rmcp" or args.rmcp_client]
     if args.quick:
         args.sessions, args.pace = min(args.sessions, 50), min(args.pace, 1.0)
     args.warm, args.settle, args.births = (1, 4, 0.05) if args.quick else (2, 6, 0.15)

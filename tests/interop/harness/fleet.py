@@ -1,7 +1,9 @@
 """What rehome.py kills and starts again: servers that are the same at every start, and proxies with several services."""
 
+import base64
 import json
 import re
+import secrets
 import subprocess
 import time
 import urllib.request
@@ -88,6 +90,14 @@ class Server:
         self.wait()
 
 
+def seal_key(work):
+    """A key file as replicas share it."""
+    key = work / "seal.key"
+    key.write_text(base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
+    key.chmod(0o600)
+    return key
+
+
 class Front(Gate):
     """A dualgate with a service for each of `pairs` (name -> ports of primary and secondary)."""
 
@@ -104,6 +114,10 @@ class Front(Gate):
         config.write_text(text)
         self._command = [binary, "run", "--config", config]
         self.start()
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     def urls(self, port=None):
         return [f"http://127.0.0.1:{port or self.listen}/{name}/mcp" for name in self._services]

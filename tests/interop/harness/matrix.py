@@ -108,7 +108,7 @@ LANES = (
 
 
 # The second half of a server kind's name.
-VARIANTS = {"": [], "stateless": ["--stateless"], "modern": ["--legacy", "reject"], "plain": ["--no-ids"], "json": ["--json"]}
+VARIANTS = {"": [], "stateless": ["--stateless"], "modern": ["--legacy", "reject"], "plain": ["--no-ids"], "json": ["--json"], "400": ["--unknown", "400"]}
 
 
 def server_command(tools, kind, port, name, log, transport, extra):
@@ -126,7 +126,7 @@ def server_command(tools, kind, port, name, log, transport, extra):
         return ["node", tools.node / "servers/ts2.mjs", *arguments, *VARIANTS[variant]], {}
     arguments += ["--transport", transport]
     if base == "ts":
-        return ["node", tools.node / "servers/ts.mjs", *arguments], {}
+        return ["node", tools.node / "servers/ts.mjs", *arguments, *VARIANTS[variant]], {}
     return [tools.python[base], tools.here / "servers" / f"{base}.py", *arguments, *VARIANTS[variant]], {}
 
 

@@ -19,9 +19,11 @@ const APART_MS = 150;
 const STEP_MS = 200;
 const option = { type: 'string' };
 const flag = { type: 'boolean' };
-// `--steady` and `--standby` are those of serve.py.
+// `--steady` and `--standby` are those of serve.py; `--unknown 400` is how servers after the SDK's examples refuse an id that
+// they do not know.
+const unknown = { ...option, default: '404' };
 const { values: options } = parseArgs({
-    options: { port: option, name: option, log: option, transport: option, steady: flag, standby: flag },
+    options: { port: option, name: option, log: option, transport: option, unknown, steady: flag, standby: flag },
 });
 const journal = new Journal(options.log, options.name);
 const sessions = new Map();
@@ -172,8 +174,12 @@ async function handle(request, response) {
     const id = request.headers['mcp-session-id'];
     let session = sessions.get(id);
     if (id && !session) {
-        response.writeHead(404, { 'content-type': 'application/json' });
-        response.end('{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}');
+        const error =
+            options.unknown === '400'
+                ? { code: -32000, message: 'Bad Request: No valid session ID provided' }
+                : { code: -32001, message: 'Session not found' };
+        response.writeHead(Number(options.unknown), { 'content-type': 'application/json' });
+        response.end(JSON.stringify({ jsonrpc: '2.0', id: null, error }));
         return;
     }
     if (!session) {
