@@ -16,8 +16,10 @@ use tokio::{
 
 use crate::{Failure, Task, drive::Driver, wire::http_client};
 
+const OPEN_WITHIN: f64 = 40.0;
 const AGAIN: Duration = Duration::from_millis(400);
 const ASK_AGAIN: f64 = 1.6;
+const LAST_WITHIN: f64 = 15.0;
 
 /// What the task says of it; times in seconds, `ms` in milliseconds.
 #[derive(Clone, Deserialize)]
@@ -55,7 +57,7 @@ impl Held {
 
     /// What came of an order: whether it went well, and its words.
     async fn carry_out(&mut self, order: Value) -> (bool, String) {
-        let patience = Duration::from_secs_f64(self.told.patience);
+        let patience = Duration::from_secs_f64(order["patience"].as_f64().unwrap_or(self.told.patience));
         match timeout(patience, self.driver.act(&order)).await {
             Ok(Ok(text)) => (true, text),
             Ok(Err(error)) => (false, error.to_string()),
@@ -65,7 +67,7 @@ impl Held {
 
     async fn open(&mut self) {
         sleep(Duration::from_secs_f64(self.told.births * self.driver.number as f64)).await;
-        let (ok, text) = self.carry_out(json!({"do": "connect"})).await;
+        let (ok, text) = self.carry_out(json!({"do": "connect", "patience": OPEN_WITHIN})).await;
         self.opened = json!({"ok": ok, "text": text});
     }
 
@@ -124,14 +126,18 @@ impl Held {
     }
 
     async fn last_words(&mut self) {
+        let began = now();
+        self.lost = true.into();
         for _ in 0..self.told.last {
             if self.work().await {
                 self.lost = false.into();
                 return;
             }
+            if now() - began > LAST_WITHIN {
+                return;
+            }
             sleep(AGAIN).await;
         }
-        self.lost = true.into();
     }
 
     fn report(&self) -> Value {

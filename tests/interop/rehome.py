@@ -86,8 +86,10 @@ class Stage:
 
     def kill_primaries(self):
         began = time.time()
-        killed = {server.kill() for server in self.primaries()}
-        return Kill(began, time.time(), killed)
+        for server in self.primaries():
+            server.strike()
+        killed = [(server.kill(), time.time()) for server in self.primaries()]
+        return [Kill(began, ended, {name}) for name, ended in killed]
 
 
 class Scene:
@@ -152,11 +154,13 @@ def rolled_back(scene):
 
 
 def restarted(scene):
-    kill = scene.stage.kill_primaries()
+    kills = scene.stage.kill_primaries()
     time.sleep(OUTAGE)
     for server in scene.stage.primaries():
         server.restart()
-    return [kill]
+    for server in scene.stage.primaries():
+        server.wait()
+    return kills
 
 
 def proxy_then_server(scene):
@@ -166,16 +170,16 @@ def proxy_then_server(scene):
     kill.back = time.time()
     print(f"    {scene.case.name}: the proxy was back after {kill.back - kill.began:.2f} s")
     time.sleep(BETWEEN)
-    return [kill, scene.stage.kill_primaries()]
+    return [kill, *scene.stage.kill_primaries()]
 
 
 def other_replica(scene):
     kill = Kill(time.time(), time.time(), proxy=True)
     scene.front.kill()
-    servers = scene.stage.kill_primaries()
+    kills = scene.stage.kill_primaries()
     scene.relay.aim(scene.fronts[1].listen)
     kill.back = time.time()
-    return [kill, servers]
+    return [kill, *kills]
 
 
 @dataclass(frozen=True)
@@ -281,7 +285,7 @@ def arguments():
     parser.add_argument("--rmcp-client", type=Path, help="the built example interop_rmcp; without it rmcp is left out")
     parser.add_argument("--work", type=Path, default=WORK, help="packages, logs, journals (default: interop in target)")
     parser.add_argument("--sessions", type=int, default=200, help="of all clients together")
-    parser.add_argument("--pace", type=float, default=1.5, help="seconds between the calls of a session, on average")
+    parser.add_argument("--pace", type=float, default=2.0, help="seconds between the calls of a session, on average")
     parser.add_argument("--cases", default="a,b,c,d,e")
     parser.add_argument("--clients", default=",".join(CLIENTS))
     parser.add_argument("--servers", default=",".join(KINDS))
@@ -294,7 +298,7 @@ def arguments():
     args.clients = [client for client in args.clients.split(",") if client != "rmcp" or args.rmcp_client]
     args.servers = [server for server in args.servers.split(",") if server != "rmcp" or args.rmcp_client]
     if args.quick:
-        args.sessions, args.pace = min(args.sessions, 50), min(args.pace, 1.0)
+        args.sessions, args.pace = min(args.sessions, 50), min(args.pace, 1.2)
     args.warm, args.settle, args.births = (1, 4, 0.05) if args.quick else (2, 6, 0.15)
     return args
 

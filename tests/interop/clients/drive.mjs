@@ -33,7 +33,7 @@ export function driver(open, task, number, patience = PATIENCE) {
         const began = performance.now();
         let timer;
         const late = new Promise(resolve => {
-            timer = setTimeout(() => resolve({ ok: false, hang: true, text: 'no end to it' }), patience);
+            timer = setTimeout(() => resolve({ ok: false, hang: true, text: 'no end to it' }), order.patience ?? patience);
         });
         const done = orders[order.do](order).then(
             text => ({ ok: true, text }),

@@ -79,12 +79,12 @@ class Driver:
         await self._holder
 
     async def carry_out(self, order):
-        began = time.monotonic()
+        began, patience = time.monotonic(), order.get("patience", self._patience)
         try:
-            text = await asyncio.wait_for(getattr(self, order["do"])(order), self._patience)
+            text = await asyncio.wait_for(getattr(self, order["do"])(order), patience)
             answer = {"ok": True, "text": text}
         except TimeoutError:
-            answer = {"ok": False, "hang": time.monotonic() - began >= self._patience, "text": "no end to it"}
+            answer = {"ok": False, "hang": time.monotonic() - began >= patience, "text": "no end to it"}
         except BaseException as problem:
             answer = {"ok": False, "text": repr(problem)}
         return {"seconds": time.monotonic() - began, "answer": answer}

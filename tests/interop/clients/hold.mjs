@@ -4,8 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { driver } from './drive.mjs';
 
+const OPEN_WITHIN_MS = 40_000;
 const AGAIN_MS = 400;
 const ASK_AGAIN = 1.6;
+const LAST_WITHIN = 15;
 
 const now = () => Date.now() / 1000;
 
@@ -27,7 +29,7 @@ class Held {
 
     async open() {
         await sleep(this.number * this.told.births * 1000);
-        this.opened = (await this.carryOut({ do: 'connect' })).answer;
+        this.opened = (await this.carryOut({ do: 'connect', patience: OPEN_WITHIN_MS })).answer;
     }
 
     order(what) {
@@ -89,11 +91,13 @@ class Held {
 
     async #lastWords() {
         this.lost = true;
+        const began = now();
         for (let tried = 0; tried < this.told.last; tried += 1) {
             if (await this.work()) {
                 this.lost = false;
                 return;
             }
+            if (now() - began > LAST_WITHIN) return;
             await sleep(AGAIN_MS);
         }
     }

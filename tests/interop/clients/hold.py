@@ -6,7 +6,7 @@ apart on average. A line comes when all have tried to open, and one for each lin
 
     {"do": "notify", "mark": TEXT, "within": SECONDS}   each session asks for a notification on its GET stream
     {"do": "stop"}                                      the report; each session first calls until one call is answered,
-                                                        `last` times at most: what has none is lost
+                                                        `last` times at most and not for long: what has none is lost
 
 A session is never opened again. Times are those of the system's clock, in seconds.
 """
@@ -20,10 +20,14 @@ import time
 
 from drive import Driver
 
+# Many sessions begin at a time, which takes as long as it takes.
+OPEN_WITHIN = 40
 # After a call that failed the next comes this soon, in seconds.
 AGAIN = 0.4
 # A notification asked for that has not come after so long is asked for once more.
 ASK_AGAIN = 1.6
+# After so many seconds no further last call is begun: what hangs time and again is lost as well.
+LAST_WITHIN = 15
 
 
 class Held:
@@ -39,7 +43,7 @@ class Held:
 
     async def open(self):
         await asyncio.sleep(self.number * self.told["births"])
-        self.opened = (await self.driver.carry_out({"do": "connect"}))["answer"]
+        self.opened = (await self.driver.carry_out({"do": "connect", "patience": OPEN_WITHIN}))["answer"]
 
     async def call(self, tool, **arguments):
         name = f"{self.key}-{len(self.calls)}"
@@ -82,10 +86,12 @@ class Held:
             answered(self)
 
     async def last_words(self):
-        self.lost = True
+        self.lost, began = True, time.time()
         for _ in range(self.told["last"]):
             if await self.work():
                 self.lost = False
+                return
+            if time.time() - began > LAST_WITHIN:
                 return
             await asyncio.sleep(AGAIN)
 

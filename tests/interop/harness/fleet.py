@@ -78,16 +78,18 @@ class Server:
         """The next process, ready but for its port."""
         self._standby = self._launch("--standby")
 
+    def strike(self):
+        self._process.strike()
+
     def kill(self):
         """The name of what was killed."""
         self._process.kill()
         return self.process_name
 
     def restart(self):
-        """What stood by takes the port."""
+        """What stood by takes the port. Does not wait either."""
         (self._process, self.process_name), self._standby = self._standby, None
         self._process.let_go()
-        self.wait()
 
 
 def seal_key(work):

@@ -61,7 +61,8 @@ class Client:
 
 @dataclass
 class Kill:
-    """Processes that were killed at a time: `began` just before the first, `ended` just after the last."""
+    """A process that was killed: `began` just before, `ended` when it was gone, which until then may have been sent something.
+    Processes that are killed together have the same `began`."""
 
     began: float
     ended: float
@@ -165,7 +166,7 @@ def _judge(told, session, where, executions, kills, is_due, mark):
         _judge_move(told, session, calls, is_due)
     for call in calls:
         call.count(told, where)
-    kills_seen = [id(call.kill) for call in calls if call.where == "server"]
+    kills_seen = [call.kill.began for call in calls if call.where == "server"]
     told.again += len(kills_seen) - len(set(kills_seen))
 
 

@@ -81,6 +81,10 @@ class Process:
     def alive(self):
         return self._child.poll() is None
 
+    def strike(self):
+        """Kills without waiting for the end."""
+        self._child.kill()
+
     def kill(self):
         self._child.kill()
         self._child.wait()
