@@ -17,18 +17,21 @@ use crate::{
 /// What did not come back in this time hangs.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-struct Driver {
-    task: Task,
-    client: reqwest::Client,
-    session: Option<Session>,
+/// One session at a time, as it is told.
+pub struct Driver {
+    pub task: Task,
+    pub client: reqwest::Client,
+    pub number: usize,
+    pub session: Option<Session>,
 }
 
 impl Driver {
-    async fn act(&mut self, order: &Value) -> Result<String, Failure> {
+    /// The text that the order brings; nothing bounds its time but its own `within`.
+    pub async fn act(&mut self, order: &Value) -> Result<String, Failure> {
         if order["do"] == "connect" {
             self.session = None;
             let wire = Wire::new(self.client.clone(), Default::default());
-            let session = Session::open(&self.task, 0, wire).await?;
+            let session = Session::open(&self.task, self.number, wire).await?;
             return Ok(self.session.insert(session).version.clone());
         }
         if order["do"] == "end" {
@@ -56,7 +59,7 @@ impl Driver {
 /// Carries out orders until the input ends.
 pub async fn run(task: Task) -> Result<(), Failure> {
     let client = http_client(&task)?;
-    let mut driver = Driver { task, client, session: None };
+    let mut driver = Driver { task, client, number: 0, session: None };
     let (lines, mut orders) = mpsc::unbounded_channel();
     // Standard input can only be read by blocking, and the sessions have to go on meanwhile.
     std::thread::spawn(move || std::io::stdin().lock().lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));

@@ -1,5 +1,6 @@
 //! The rmcp client of the interop suite: does in each of its sessions what `tests/interop/clients/exercise.py` does
-//! for the Python SDKs, and prints the same report; or does what it is told line by line, as `clients/drive.py`.
+//! for the Python SDKs, and prints the same report; or does what it is told line by line, as `clients/drive.py`; or holds
+//! sessions open, as `clients/hold.py`.
 //!
 //! `interop_rmcp TASK`: the task is one JSON object, whose fields `tests/interop/run.py` documents.
 //! `interop_rmcp serve --port PORT --name NAME --log FILE`: the rmcp server of the suite.
@@ -8,6 +9,7 @@
 
 mod drive;
 mod exercise;
+mod hold;
 mod server;
 mod session;
 mod tunnel;
@@ -32,6 +34,8 @@ struct Task {
     ca: String,
     #[serde(default)]
     drive: bool,
+    #[serde(default)]
+    hold: Option<hold::Hold>,
 }
 
 impl Task {
@@ -54,6 +58,9 @@ async fn main() -> Result<(), Failure> {
     let mut task: Task = serde_json::from_str(first)?;
     if !task.ca.is_empty() {
         task.url = tunnel::open(&task).await?;
+    }
+    if let Some(hold) = task.hold.take() {
+        return hold::run(task, hold).await;
     }
     if task.drive { drive::run(task).await } else { exercise::run(task).await }
 }

@@ -1,6 +1,7 @@
 //! A server on rmcp, both eras on one path, which keeps the journal that all servers of the suite keep.
 //!
-//! `interop_rmcp serve --port PORT --name NAME --log FILE`
+//! `interop_rmcp serve --port PORT --name NAME --log FILE [--steady] [--standby]`: the flags are those of
+//! `tests/interop/servers/serve.py`.
 
 use std::{
     collections::HashSet,
@@ -43,6 +44,9 @@ const KEEP_ALIVE: Duration = Duration::from_millis(100);
 /// Between the last progress and the result: the TypeScript SDKs drop progress that they read in one go with the result.
 const APART: Duration = Duration::from_millis(150);
 const TOOLS: [&str; 7] = ["echo", "count", "ask", "announce", "slow", "linger", "echo-of-"];
+const STEADY: [&str; 2] = ["work", "notify"];
+/// While a call works it says so this often, in milliseconds.
+const STEP_MS: usize = 200;
 
 /// One JSON line per executed call, session born or ended, stream opened or lost.
 struct Journal {
@@ -90,6 +94,8 @@ struct Server {
     journal: Arc<Journal>,
     /// What this process alone can have said.
     secret: u64,
+    /// The same tools in every process, and no others.
+    steady: bool,
 }
 
 impl Server {
@@ -132,6 +138,36 @@ impl Server {
         }
         let message = LoggingMessageNotificationParam::new(LoggingLevel::Info, call.into());
         context.peer.notify_logging_message(message).await.map_err(|error| ErrorData::internal_error(error.to_string(), None))
+    }
+
+    async fn work(&self, arguments: &JsonObject, context: &RequestContext<RoleServer>) {
+        let ms = arguments.get("ms").and_then(Value::as_u64).unwrap_or_default();
+        for done in (0..ms).step_by(STEP_MS) {
+            if let Some(token) = context.meta.get_progress_token() {
+                let progress = ProgressNotificationParam::new(token, done as f64).with_total(ms as f64);
+                let _ = context.peer.notify_progress(progress).await;
+            }
+            sleep(Duration::from_millis((ms - done).min(STEP_MS as u64))).await;
+        }
+    }
+
+    async fn steady_call(
+        &self,
+        params: &CallToolRequestParams,
+        arguments: &JsonObject,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let call = argument(arguments, "call");
+        self.executed(&params.name, call, context);
+        match &*params.name {
+            "work" => self.work(arguments, context).await,
+            _ => {
+                let message = LoggingMessageNotificationParam::new(LoggingLevel::Info, call.into());
+                let _ = context.peer.notify_logging_message(message).await;
+            }
+        }
+        self.journal.write(json!({"event": "done", "done": call, "session": session_of(context)}));
+        Ok(said_so(call))
     }
 
     async fn linger(&self, context: &RequestContext<RoleServer>) {
@@ -191,11 +227,12 @@ impl ServerHandler for Server {
             None => 0,
         };
         let own = format!("echo-of-{}", self.journal.server);
+        let tools = if self.steady { &STEADY[..] } else { &TOOLS };
         let name = |tool: &&str| if tool.ends_with('-') { own.clone() } else { (*tool).to_owned() };
         let schema = JsonObject::from_iter([("type".to_owned(), "object".into())]);
-        let page = TOOLS.iter().skip(start).take(PAGE).map(|tool| Tool::new(name(tool), "", schema.clone()));
+        let page = tools.iter().skip(start).take(PAGE).map(|tool| Tool::new(name(tool), "", schema.clone()));
         let mut result = ListToolsResult::with_all_items(page.collect());
-        result.next_cursor = (start + PAGE < TOOLS.len()).then(|| self.sealed(&(start + PAGE).to_string()));
+        result.next_cursor = (start + PAGE < tools.len()).then(|| self.sealed(&(start + PAGE).to_string()));
         Ok(result)
     }
 
@@ -207,6 +244,9 @@ impl ServerHandler for Server {
         let arguments = params.arguments.clone().unwrap_or_default();
         let call = argument(&arguments, "call");
         let own = format!("echo-of-{}", self.journal.server);
+        if self.steady {
+            return self.steady_call(&params, &arguments, &context).await;
+        }
         if params.name == "ask" {
             return self.ask(&params, &context).await;
         }
@@ -272,10 +312,15 @@ pub async fn run(arguments: &[String]) -> Result<(), Failure> {
         at.and_then(|at| arguments.get(at + 1)).ok_or(format!("{name} is missing"))
     };
     let file = OpenOptions::new().append(true).create(true).open(option("--log")?)?;
+    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+    // An end without a line: whoever waited has gone.
+    if flag("--standby") && std::io::stdin().read_line(&mut String::new())? == 0 {
+        return Ok(());
+    }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, option("--port")?.parse()?)).await?;
     let journal = Arc::new(Journal { file: file.into(), server: option("--name")?.clone(), listening: Mutex::default() });
     // Two processes of one run have different ones.
-    let server = Server { journal: journal.clone(), secret: u64::from(std::process::id()) };
+    let server = Server { journal: journal.clone(), secret: u64::from(std::process::id()), steady: flag("--steady") };
     let config = StreamableHttpServerConfig::default().with_sse_keep_alive(Some(KEEP_ALIVE)).with_sse_retry(Some(RETRY));
     let mut sessions = LocalSessionManager::default();
     sessions.session_config.sse_retry = Some(RETRY);

@@ -36,13 +36,15 @@ pub struct Wire {
     inner: reqwest::Client,
     pub session_id: Arc<OnceLock<Arc<str>>>,
     pub cut_next: Arc<AtomicBool>,
+    /// How often the session was begun: rmcp begins it anew by itself when it is told that there is none.
+    pub begun: Arc<AtomicUsize>,
     answers: Arc<AtomicUsize>,
 }
 
 impl Wire {
     /// `answers` counts what came back, over all sessions.
     pub fn new(inner: reqwest::Client, answers: Arc<AtomicUsize>) -> Self {
-        Self { inner, session_id: Arc::default(), cut_next: Arc::default(), answers }
+        Self { inner, session_id: Arc::default(), cut_next: Arc::default(), begun: Arc::default(), answers }
     }
 }
 
@@ -58,7 +60,11 @@ impl StreamableHttpClient for Wire {
         custom_headers: Headers,
     ) -> Result<StreamableHttpPostResponse, StreamableHttpError<reqwest::Error>> {
         use StreamableHttpPostResponse::{Json, Sse};
-        let calls_a_tool = serde_json::to_value(&message)?["method"] == "tools/call";
+        let method = serde_json::to_value(&message)?["method"].take();
+        let calls_a_tool = method == "tools/call";
+        if method == "initialize" {
+            self.begun.fetch_add(1, Ordering::Relaxed);
+        }
         let answer = self.inner.post_message(uri, message, session_id, auth_header, custom_headers).await?;
         self.answers.fetch_add(1, Ordering::Relaxed);
         if let Json(_, Some(id)) | Sse(_, Some(id)) = &answer {

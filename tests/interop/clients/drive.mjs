@@ -7,12 +7,12 @@ import { fetchFor } from './wire.mjs';
 // What did not come back in this time hangs.
 const PATIENCE = 12_000;
 
-function ordersFor(open, task) {
+function ordersFor(open, task, number = 0) {
     const fetch = fetchFor(task, () => {});
     let peer, connection;
     return {
         async connect() {
-            peer = new Peer(task, 0, fetch);
+            peer = new Peer(task, number, fetch);
             connection = await open(task, peer);
             return connection.version;
         },
@@ -26,14 +26,14 @@ function ordersFor(open, task) {
     };
 }
 
-export async function drive(open, task) {
-    const orders = ordersFor(open, task);
-    for await (const line of createInterface({ input: process.stdin })) {
-        const order = JSON.parse(line);
+/** Carries out one order after the other; what does not come back in time hangs. */
+export function driver(open, task, number, patience = PATIENCE) {
+    const orders = ordersFor(open, task, number);
+    return async order => {
         const began = performance.now();
         let timer;
         const late = new Promise(resolve => {
-            timer = setTimeout(() => resolve({ ok: false, hang: true, text: 'no end to it' }), PATIENCE);
+            timer = setTimeout(() => resolve({ ok: false, hang: true, text: 'no end to it' }), order.patience ?? patience);
         });
         const done = orders[order.do](order).then(
             text => ({ ok: true, text }),
@@ -41,7 +41,14 @@ export async function drive(open, task) {
         );
         const answer = await Promise.race([done, late]);
         clearTimeout(timer);
-        console.log(JSON.stringify({ seconds: (performance.now() - began) / 1000, answer }));
+        return { seconds: (performance.now() - began) / 1000, answer };
+    };
+}
+
+export async function drive(open, task) {
+    const carryOut = driver(open, task);
+    for await (const line of createInterface({ input: process.stdin })) {
+        console.log(JSON.stringify(await carryOut(JSON.parse(line))));
     }
     process.exit(0);
 }

@@ -22,8 +22,8 @@ PATIENCE = 12
 
 
 class Driver:
-    def __init__(self, opener, task):
-        self._opener, self._task = opener, task
+    def __init__(self, opener, task, number=0, patience=PATIENCE):
+        self._opener, self._task, self._number, self._patience = opener, task, number, patience
         self._peer = self._holder = self._leave = None
 
     async def _hold(self, connected):
@@ -46,7 +46,7 @@ class Driver:
     async def connect(self, _order):
         if self._holder:
             self._holder.cancel()
-        self._peer, self._leave = Peer(self._task, 0, Tally([])), asyncio.Event()
+        self._peer, self._leave = Peer(self._task, self._number, Tally([])), asyncio.Event()
         connected = asyncio.Event()
         self._holder = asyncio.create_task(self._hold(connected))
         await self._unless_dead(connected.wait())
@@ -79,12 +79,12 @@ class Driver:
         await self._holder
 
     async def carry_out(self, order):
-        began = time.monotonic()
+        began, patience = time.monotonic(), order.get("patience", self._patience)
         try:
-            text = await asyncio.wait_for(getattr(self, order["do"])(order), PATIENCE)
+            text = await asyncio.wait_for(getattr(self, order["do"])(order), patience)
             answer = {"ok": True, "text": text}
         except TimeoutError:
-            answer = {"ok": False, "hang": time.monotonic() - began >= PATIENCE, "text": "no end to it"}
+            answer = {"ok": False, "hang": time.monotonic() - began >= patience, "text": "no end to it"}
         except BaseException as problem:
             answer = {"ok": False, "text": repr(problem)}
         return {"seconds": time.monotonic() - began, "answer": answer}

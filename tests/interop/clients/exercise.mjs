@@ -206,6 +206,10 @@ async function runSession(open, task, fetch, session, features, tally) {
 
 export async function main(client, open) {
     const task = JSON.parse(process.argv[2]);
+    if (task.hold) {
+        const { hold } = await import('./hold.mjs');
+        return hold(open, task);
+    }
     if (task.drive) {
         // Here because drive.mjs builds on this file.
         const { drive } = await import('./drive.mjs');

@@ -187,6 +187,11 @@ async def run_session(opener, task, session, tally):
 
 def main(client, opener):
     task = Task(json.loads(sys.argv[1]))
+    if "hold" in task:
+        from hold import hold
+
+        hold(opener, task)
+        return
     if task.drive:
         # Here because drive.py builds on this file.
         from drive import drive

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from .session import Refused, Session
+from .session import PATH, Refused, Session
 from .wire import Connection, Gone
 
 WORKERS = 16
@@ -23,8 +23,8 @@ class Fault:
 class Crowd:
     """Sessions served by a few connections that take turns."""
 
-    def __init__(self, port, count):
-        self.sessions = [Session(number) for number in range(count)]
+    def __init__(self, port, count, path=PATH):
+        self.sessions = [Session(number, path) for number in range(count)]
         self._connections = [Connection(port) for _ in range(WORKERS)]
         self.errors = []
         self.in_flight = set()

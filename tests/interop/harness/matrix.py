@@ -108,33 +108,34 @@ LANES = (
 
 
 # The second half of a server kind's name.
-VARIANTS = {"": [], "stateless": ["--stateless"], "modern": ["--legacy", "reject"], "plain": ["--no-ids"]}
+VARIANTS = {"": [], "stateless": ["--stateless"], "modern": ["--legacy", "reject"], "plain": ["--no-ids"], "json": ["--json"], "400": ["--unknown", "400"]}
 
 
-def server_command(tools, kind, port, name, log, transport):
-    """Returns the command and what it needs in its environment."""
+def server_command(tools, kind, port, name, log, transport, extra):
+    """Returns the command and what it needs in its environment; `extra` are flags of our own servers."""
     if kind == "everything":
         package = tools.node / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
         tap = tools.node / "servers/tap.mjs"
         env = {"PORT": str(port), "INTEROP_NAME": name, "INTEROP_LOG": str(log)}
         return ["node", "--import", tap.as_uri(), package, "sse" if transport == "http+sse" else "streamableHttp"], env
     if kind == "rmcp":
-        return [tools.rmcp_client, "serve", "--port", port, "--name", name, "--log", log], {}
+        return [tools.rmcp_client, "serve", "--port", port, "--name", name, "--log", log, *extra], {}
     base, _, variant = kind.partition("-")
-    arguments = ["--port", port, "--name", name, "--log", log]
+    arguments = ["--port", port, "--name", name, "--log", log, *extra]
     if base == "ts2":
         return ["node", tools.node / "servers/ts2.mjs", *arguments, *VARIANTS[variant]], {}
     arguments += ["--transport", transport]
     if base == "ts":
-        return ["node", tools.node / "servers/ts.mjs", *arguments], {}
+        return ["node", tools.node / "servers/ts.mjs", *arguments, *VARIANTS[variant]], {}
     return [tools.python[base], tools.here / "servers" / f"{base}.py", *arguments, *VARIANTS[variant]], {}
 
 
-def launch_server(tools, kind, port, name, work, transport="streamable-http"):
+def launch_server(tools, kind, port, name, work, transport="streamable-http", extra=(), stdin=None):
     log = work / f"{name}.jsonl"
     log.touch()
-    command, env = server_command(tools, kind, port, name, log, transport)
-    return Process(command, work / f"{name}.out", {**os.environ, **env, "PYTHONDONTWRITEBYTECODE": "1"}), log
+    command, env = server_command(tools, kind, port, name, log, transport, extra)
+    env = {**os.environ, **env, "PYTHONDONTWRITEBYTECODE": "1"}
+    return Process(command, work / f"{name}.out", env, stdin), log
 
 
 def start_server(tools, kind, port, name, work, transport="streamable-http"):

@@ -50,10 +50,10 @@ def accepts(port):
 
 
 class Process:
-    def __init__(self, command, output, env=None):
+    def __init__(self, command, output, env=None, stdin=None):
         self.output = output
         with open(output, "a") as sink:
-            self._child = subprocess.Popen(list(map(str, command)), stdout=sink, stderr=sink, env=env)
+            self._child = subprocess.Popen(list(map(str, command)), stdin=stdin, stdout=sink, stderr=sink, env=env)
 
     @property
     def pid(self):
@@ -71,6 +71,19 @@ class Process:
             # Nobody has it yet who would stop it.
             self.stop()
             raise
+
+    def let_go(self):
+        """What stood by begins: it was started with its standard input a pipe."""
+        self._child.stdin.write(b"\n")
+        self._child.stdin.close()
+
+    @property
+    def alive(self):
+        return self._child.poll() is None
+
+    def strike(self):
+        """Kills without waiting for the end."""
+        self._child.kill()
 
     def kill(self):
         self._child.kill()

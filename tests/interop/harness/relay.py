@@ -143,6 +143,10 @@ class Relay:
     def allow(self):
         self._do(self._begin())
 
+    def aim(self, port):
+        """New connections go there; those that are open stay where they are."""
+        self._target = port
+
     def freeze(self):
         """Connections are accepted, and nothing moves on any."""
         self._do(self._freeze())

@@ -27,8 +27,8 @@ def messages(content_type, body):
 
 
 class Session:
-    def __init__(self, number):
-        self.number = number
+    def __init__(self, number, path=PATH):
+        self.number, self.path = number, path
         self.id = None
         self.calls = []
 
@@ -40,7 +40,7 @@ class Session:
 
     async def _post(self, connection, message):
         body = json.dumps({"jsonrpc": "2.0", **message}).encode()
-        status, headers, answer = await connection.exchange("POST", PATH, self._headers(), body)
+        status, headers, answer = await connection.exchange("POST", self.path, self._headers(), body)
         if status not in (200, 202):
             raise Refused(f"{message['method']}: {status} {answer[:200]!r}")
         return headers, answer
@@ -78,7 +78,7 @@ class EventStream:
 
     async def open(self):
         headers = {"Accept": "text/event-stream", "Mcp-Session-Id": self.session.id, "MCP-Protocol-Version": VERSION}
-        status, _, chunks = await self._connection.send("GET", PATH, headers)
+        status, _, chunks = await self._connection.send("GET", self.session.path, headers)
         if status != 200:
             raise Refused(f"GET stream: {status}")
         self._task = asyncio.create_task(self._read(chunks))

@@ -11,6 +11,11 @@ export class Journal {
         this.#write({ tool, call, session });
     }
 
+    /** What was begun has come to its end: a call without this was running when its process died. */
+    done(call, session) {
+        this.#write({ event: 'done', done: call, session });
+    }
+
     event(event, session) {
         this.#write({ event, session });
     }

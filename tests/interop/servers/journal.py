@@ -36,6 +36,10 @@ class Journal:
     def call(self, tool, call):
         self._write(tool=tool, call=call, session=CURRENT.get().id)
 
+    def done(self, call):
+        """What was begun has come to its end: a call without this was running when its process died."""
+        self._write(event="done", done=call, session=CURRENT.get().id)
+
     def event(self, event, session=None):
         self._write(event=event, session=session or CURRENT.get().id)
 

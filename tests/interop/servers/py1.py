@@ -14,8 +14,11 @@ class Store(Events, EventStore):
 
 
 def build(journal, args):
-    ids = {} if args.no_ids else {"event_store": Store(), "retry_interval": tools.RETRY_MS}
-    server = FastMCP("interop-py1", log_level="WARNING", **ids)
+    ids = {} if args.no_ids or args.json else {"event_store": Store(), "retry_interval": tools.RETRY_MS}
+    server = FastMCP("interop-py1", log_level="WARNING", json_response=args.json, **ids)
+    if args.steady:
+        tools.register_steady(server, journal, Context)
+        return server.streamable_http_app(), None
     tools.register(server, journal, Context)
 
     async def ask(call: str, ctx: Context) -> str:

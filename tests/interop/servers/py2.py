@@ -54,6 +54,10 @@ def prompt_of(call):
 def build(journal, args):
     bus = InMemorySubscriptionBus()
     server = MCPServer("interop-py2", log_level="WARNING", subscriptions=bus, middleware=[Pages()])
+    options = {"stateless_http": True} if args.stateless else {"event_store": Store(), "retry_interval": tools.RETRY_MS}
+    if args.steady:
+        tools.register_steady(server, journal, Context)
+        return server.streamable_http_app(**options), None
     tools.register(server, journal, Context)
 
     async def ask(call: str, ctx: Context) -> str | InputRequiredResult:
@@ -81,7 +85,6 @@ def build(journal, args):
             await asyncio.sleep(tools.TICK)
             await bus.publish(ToolsListChanged())
 
-    options = {"stateless_http": True} if args.stateless else {"event_store": Store(), "retry_interval": tools.RETRY_MS}
     return server.streamable_http_app(**options), ticks()
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import sys
 
 import uvicorn
 
@@ -17,8 +18,17 @@ def main(build):
     parser.add_argument("--transport", choices=("streamable-http", "http+sse"), default="streamable-http")
     parser.add_argument("--stateless", action="store_true")
     parser.add_argument("--no-ids", action="store_true", help="events without ids, so that no stream can be resumed")
+    parser.add_argument("--json", action="store_true", help="answers are JSON, not event streams")
+    parser.add_argument("--steady", action="store_true", help="the tools of rehome.py alone, the same in every process")
+    parser.add_argument("--standby", action="store_true", help="listens once a line has come on the standard input")
     args = parser.parse_args()
     journal = Journal(args.log, args.name)
+
+    if args.standby:
+        # How long a restart takes is then up to whoever waits for it, and not to the imports.
+        # An end without a line: whoever waited has gone.
+        if not sys.stdin.readline():
+            return
 
     async def serve():
         app, beside = build(journal, args)

@@ -12,6 +12,29 @@ APART = 0.15
 TICK = 0.2
 # Tools on one page of a list.
 PAGE = 3
+# While a call works it says so this often, in milliseconds.
+STEP_MS = 200
+
+
+def register_steady(server, journal, context_type):
+    """What rehome.py calls; the same list of tools in every process, or no session could be moved."""
+
+    async def work(call: str, ms: int, ctx: context_type) -> str:
+        journal.call("work", call)
+        for done in range(0, ms, STEP_MS):
+            await ctx.report_progress(done, ms)
+            await asyncio.sleep(min(STEP_MS, ms - done) / 1000)
+        journal.done(call)
+        return call
+
+    async def notify(call: str, ctx: context_type) -> str:
+        journal.call("notify", call)
+        await ctx.session.send_log_message(level="info", data=call)
+        journal.done(call)
+        return call
+
+    for tool in (work, notify):
+        server.tool(structured_output=False)(tool)
 
 
 def register(server, journal, context_type):

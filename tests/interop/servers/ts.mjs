@@ -1,5 +1,6 @@
 // Stateful server on the TypeScript SDK 1.x and node:http: Streamable HTTP, or HTTP+SSE.
 import { randomUUID } from 'node:crypto';
+import { readSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -14,8 +15,16 @@ import { Journal } from './journal.mjs';
 const RETRY_MS = 200;
 // Between the last progress and the result: the SDK's clients drop progress that they read in one go with the result.
 const APART_MS = 150;
+// While a call works it says so this often.
+const STEP_MS = 200;
 const option = { type: 'string' };
-const { values: options } = parseArgs({ options: { port: option, name: option, log: option, transport: option } });
+const flag = { type: 'boolean' };
+// `--steady` and `--standby` are those of serve.py; `--unknown 400` is how servers after the SDK's examples refuse an id that
+// they do not know.
+const unknown = { ...option, default: '404' };
+const { values: options } = parseArgs({
+    options: { port: option, name: option, log: option, transport: option, unknown, steady: flag, standby: flag },
+});
 const journal = new Journal(options.log, options.name);
 const sessions = new Map();
 
@@ -48,7 +57,25 @@ class Events {
     }
 }
 
-const TOOLS = {
+const STEADY = {
+    async work({ call, ms }, extra) {
+        for (let progress = 0; progress < ms; progress += STEP_MS) {
+            const params = { progress, total: ms, progressToken: extra._meta?.progressToken };
+            if (params.progressToken !== undefined) await extra.sendNotification({ method: 'notifications/progress', params });
+            await sleep(Math.min(STEP_MS, ms - progress));
+        }
+        journal.done(call, extra.sessionId);
+        return call;
+    },
+
+    async notify({ call }, extra, session) {
+        await session.server.sendLoggingMessage({ level: 'info', data: call });
+        journal.done(call, extra.sessionId);
+        return call;
+    },
+};
+
+const ALL = {
     echo: ({ text }) => text,
 
     async count({ n, call }, extra) {
@@ -87,6 +114,8 @@ const TOOLS = {
         return call;
     },
 };
+
+const TOOLS = options.steady ? STEADY : ALL;
 
 /** A server for one session; what its tools wait for is fired by the transport. */
 function open() {
@@ -145,8 +174,12 @@ async function handle(request, response) {
     const id = request.headers['mcp-session-id'];
     let session = sessions.get(id);
     if (id && !session) {
-        response.writeHead(404, { 'content-type': 'application/json' });
-        response.end('{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}');
+        const error =
+            options.unknown === '400'
+                ? { code: -32000, message: 'Bad Request: No valid session ID provided' }
+                : { code: -32001, message: 'Session not found' };
+        response.writeHead(Number(options.unknown), { 'content-type': 'application/json' });
+        response.end(JSON.stringify({ jsonrpc: '2.0', id: null, error }));
         return;
     }
     if (!session) {
@@ -173,4 +206,6 @@ function onceAnswered(response, note) {
     };
 }
 
+// An end without a line: whoever waited has gone.
+if (options.standby && readSync(0, Buffer.alloc(1)) === 0) process.exit();
 createServer(options.transport === 'http+sse' ? handleSse : handle).listen(Number(options.port), '127.0.0.1');
