@@ -112,7 +112,7 @@ impl Facts {
     }
 
     /// Whether its session was moved since it began.
-    fn is_left(&self) -> bool {
+    pub(super) fn is_left(&self) -> bool {
         self.lodged.as_ref().is_some_and(|(session, epoch)| !session.is_current(*epoch))
     }
 

@@ -224,8 +224,11 @@ impl Ledger {
         self.ending = Ending::Parted;
     }
 
-    /// The proxy ended it, since its entry was taken back: nothing of it is resumed.
+    /// The proxy ended it, since its entry was taken back, or its session has left: nothing of it is resumed.
     pub(super) fn cut(&mut self) {
+        if let Some(lodging) = self.lodging.as_ref().filter(|_| self.knows_who_waits()) {
+            lodging.cancel(&self.pending);
+        }
         self.ending = Ending::Cut;
     }
 

@@ -101,7 +101,8 @@ impl Worker {
         } else if is_unknown || (kind == Kind::End && status.is_success()) {
             sessions.ended(id);
             self.site.interrupted.end(id, is_lost.then_some(Outcome::Failed(Blame::Entry)));
-        } else {
+        } else if !facts.is_left() {
+            // Of one that was moved meanwhile, it is counted where it lives now.
             let born = facts.pin.as_ref().map_or(seat.service.revision, |pin| pin.revision);
             sessions.seen(id, seat.ticket.endpoint().id, born, self.site.clock.now().since(Moment::default()));
         }

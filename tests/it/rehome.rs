@@ -219,6 +219,7 @@ async fn what_still_runs_on_a_binding_that_was_left_is_cut_at_the_end_and_told_s
     app.evict(leaving(Duration::ZERO), "1:99").await;
     let cut = running.await.unwrap();
     assert!(cut.contains("\"id\":\"mine\"") && cut.contains("-32603"), "{cut}");
+    eventually("and its server is told", async || (messages(&v1, "notifications/cancelled").len() == 1).then_some(())).await;
     eventually("and so is its session there", async || methods(&v1).contains(&"DELETE".to_owned()).then_some(())).await;
     assert_eq!(session.who().await, "v2");
 }

@@ -146,7 +146,7 @@ impl Durable {
             stable: self.stable,
             condemned: self.condemned.clone(),
             overlay: Some(self.overlay.clone()),
-            departures: Some(self.departures.clone()),
+            departures: Some(self.departures),
             rollout: Some(Braked::of(self.rollout.as_deref())),
         }
     }

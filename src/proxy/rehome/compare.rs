@@ -93,7 +93,7 @@ impl Worker {
     }
 }
 
-fn read(pages: &[String]) -> Option<Catalogue> {
+pub(super) fn read(pages: &[String]) -> Option<Catalogue> {
     let pages: Vec<&[u8]> = pages.iter().map(String::as_bytes).collect();
     Catalogue::read(&pages)
 }

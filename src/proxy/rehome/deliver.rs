@@ -64,6 +64,8 @@ enum Lost {
     Undelivered(ProxyError),
     /// It was refused, since the server does not know the session.
     Unknown(Seat, Replied),
+    /// The connection was lost on its way; it may have been carried out, and asking twice may do no harm.
+    Unsure(String),
 }
 
 impl Worker {
@@ -157,6 +159,11 @@ impl Worker {
                     }
                     return Ok(Delivered::Answered(seat, replied, Some(stay)));
                 }
+                Err(ProxyError::Lost(cause)) if !has_moved && self.may_ask_again(&delivery) => Lost::Unsure(cause),
+                Err(ProxyError::TakenBack) => {
+                    self.cancel(resident, &place, &delivery.asker.pending);
+                    return Err(ProxyError::TakenBack);
+                }
                 Err(error) if is_undelivered(&error) && !is_awaited(&delivery.service, &place) => Lost::Undelivered(error),
                 Err(error) => return Err(error),
             };
@@ -172,23 +179,48 @@ impl Worker {
             if has_moved || is_bound || policy != OnLoss::Rehome {
                 return lost.told(stay);
             }
+            if let Lost::Unsure(cause) = &lost
+                && Box::pin(self.is_there(resident, &delivery, &place)).await
+            {
+                return self.ask_again(resident, delivery, cause.clone()).await;
+            }
             let has_spoken = matches!(lost, Lost::Unknown(..));
             let Some(wanted) = self.wanted(resident, &delivery, &stay, &place, (Why::Lost, has_spoken)) else {
                 return lost.told(stay);
             };
             match Box::pin(self.rehome(resident, &wanted, delivery.service.clone())).await {
                 Ok(()) => {}
-                Err(NotMoved::Credential(head)) => return Ok(Delivered::Said(refused(head))),
+                Err(NotMoved::Credential(head)) => return Ok(Delivered::Said(refused(&head))),
                 // Not that the server does not know it: that would be the end of it, and it may be moved a moment later.
                 Err(NotMoved::NobodyThere(why)) if has_spoken => return Err(ProxyError::Unreachable(why)),
                 Err(NotMoved::BackedOff) if has_spoken => return Err(ProxyError::Unreachable("its session is lost".to_owned())),
                 Err(_) => return lost.told(stay),
+            }
+            if let Lost::Unsure(cause) = lost {
+                return self.ask_again(resident, delivery, cause).await;
             }
             if !delivery.cargo.can_be_sent() {
                 return Err(ProxyError::Lost("its session had been lost, and is there again; it was not carried out".to_owned()));
             }
             has_moved = true;
         }
+    }
+
+    /// Once more, where the call's tool says that this does no harm.
+    async fn ask_again(
+        &self,
+        resident: &Arc<Session>,
+        mut delivery: Delivery<'_, '_>,
+        cause: String,
+    ) -> Result<Delivered, ProxyError> {
+        if !Box::pin(self.does_no_harm(resident, &delivery)).await {
+            return Err(ProxyError::Lost(cause));
+        }
+        let Some((stay, place)) = resident.check_in() else { return Err(ProxyError::Lost(cause)) };
+        (delivery.facts.asked, delivery.facts.pin) = (Asked::Pinned(place.entry), Some(place));
+        delivery.facts.lodged = Some((resident.clone(), stay.epoch()));
+        let (seat, replied) = Box::pin(self.deliver_to(&mut delivery)).await?;
+        Ok(Delivered::Answered(seat, replied, Some(stay)))
     }
 
     /// What it takes to move a session for this request, with its credentials; nothing where that is not known.
@@ -291,13 +323,14 @@ impl Lost {
     fn told(self, stay: Stay) -> Result<Delivered, ProxyError> {
         match self {
             Self::Undelivered(error) => Err(error),
+            Self::Unsure(cause) => Err(ProxyError::Lost(cause)),
             Self::Unknown(seat, replied) => Ok(Delivered::Answered(seat, replied, Some(stay))),
         }
     }
 }
 
 /// What a server said that does not take the client's credential, so that its client can get another one (RFC 9110, 15.5.2).
-fn refused(head: Box<Head>) -> Answer {
+fn refused(head: &Head) -> Answer {
     let mut answer = Head::new(head.status());
     head.all("www-authenticate").for_each(|value| answer.set("www-authenticate", value));
     Answer { head: Box::new(answer), body: ToClient::Own(Bytes::new()) }

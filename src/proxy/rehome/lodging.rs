@@ -1,5 +1,6 @@
 //! What an answer has to do with the session that it belongs to.
 
+use std::rc::Weak;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -27,6 +28,7 @@ pub(in crate::proxy) struct Lodging {
     /// What holds from then on, once it is granted.
     wish: Option<Wish>,
     most: usize,
+    worker: Weak<Worker>,
 }
 
 impl Worker {
@@ -56,7 +58,7 @@ impl Worker {
         let most = seat.service.config.sessions.remember;
         let epoch = stay.epoch();
         let session = stay.session().clone();
-        ledger.lodge(Lodging { stay, wish: facts.wish.clone(), most });
+        ledger.lodge(Lodging { stay, wish: facts.wish.clone(), most, worker: self.own.clone() });
         if epoch == 0 || stream.is_none_or(EventStream::is_encoded) {
             return (source, Some(seat.ticket));
         }
@@ -71,6 +73,14 @@ impl Lodging {
     /// Whether the session lives elsewhere now.
     pub(in crate::proxy) fn is_left(&self) -> bool {
         !self.stay.session().is_current(self.stay.epoch())
+    }
+
+    /// What still runs is cut: its server is told.
+    pub(in crate::proxy) fn cancel(&self, ids: &[impl AsRef<str>]) {
+        let session = self.stay.session();
+        if let (Some(place), Some(worker)) = (session.place_of(Some(self.stay.epoch())), self.worker.upgrade()) {
+            worker.cancel(session, &place, ids);
+        }
     }
 
     /// A message of the answer has passed.

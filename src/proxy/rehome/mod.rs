@@ -23,6 +23,7 @@ mod memory;
 mod mover;
 mod pace;
 mod replay;
+mod resend;
 mod route;
 mod splice;
 mod table;

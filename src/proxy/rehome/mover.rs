@@ -146,6 +146,8 @@ impl Worker {
         let mut service = service;
         let mut why = NotMoved::NobodyThere("no endpoint may take it".to_owned());
         loop {
+            // One that is not there now may be there in a moment, whatever the others say.
+            let mut may_come = false;
             for target in self.targets(&service, wanted) {
                 let sessions = &self.site.sessions;
                 let rate = service.config.sessions.handshakes_per_second;
@@ -158,10 +160,13 @@ impl Worker {
                         self.settle(session, moving, wanted, &service, &target, place).await?;
                         return Ok(target);
                     }
-                    Err(refused) => why = refused,
+                    Err(refused) => {
+                        may_come |= matches!(refused, NotMoved::NobodyThere(_));
+                        why = refused;
+                    }
                 }
             }
-            let is_final = wanted.why != Why::Lost || matches!(why, NotMoved::Refused(_) | NotMoved::Credential(_));
+            let is_final = wanted.why != Why::Lost || (!may_come && !matches!(why, NotMoved::NobodyThere(_)));
             if is_final || Instant::now() + LOOK_AGAIN > deadline {
                 moving.abandon(true);
                 return Err(why);

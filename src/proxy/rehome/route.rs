@@ -78,7 +78,7 @@ impl Worker {
             let mut replies = replies.into_iter().map(|reply| (reply.epoch, Bytes::from(reply.body)));
             let Some((epoch, first)) = replies.next() else { return Route::current(session) };
             // The rest of a batch that answers several.
-            replies.for_each(|(epoch, body)| self.tell_beside(session, epoch, body));
+            replies.for_each(|(epoch, body)| self.tell_beside(session, epoch, &body));
             *body = first;
             return epoch.map_or_else(|| Route::current(session), to);
         }
@@ -99,7 +99,7 @@ impl Worker {
         }
     }
 
-    fn tell_beside(&self, session: &Arc<Session>, epoch: Option<u32>, body: Bytes) {
+    fn tell_beside(&self, session: &Arc<Session>, epoch: Option<u32>, body: &Bytes) {
         let place = session.place_of(epoch);
         place.into_iter().for_each(|place| self.site.sessions.errands.tell(session.clone(), place, body.clone()));
     }

@@ -53,7 +53,7 @@ pub(in crate::proxy) struct Splice {
     /// Servers before, which have not ended it.
     before: Vec<Feed>,
     opening: Option<Opening>,
-    moving: Option<(Why, Pin<Box<dyn Future<Output = Ended>>>)>,
+    moving: Option<(Why, Search)>,
     /// How the server has ended it, as long as it is not known what that means.
     end: Option<Result<(), Cause>>,
     /// One of them is in the middle of an event: nobody else may speak then.
@@ -63,6 +63,8 @@ pub(in crate::proxy) struct Splice {
     /// It may not be moved: that was tried.
     stays: bool,
 }
+
+type Search = Pin<Box<dyn Future<Output = Ended>>>;
 
 type Opening = Pin<Box<dyn Future<Output = (Binding<SessionPin>, Option<Opened>)>>>;
 
