@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::Site;
 use crate::domain::{ClientKey, Moment};
 use crate::http1::RequestHead;
-use crate::live::pins::of_client;
+use crate::live::pins::{list_lease, of_client};
 use crate::live::{Handle, Pin, Pins, ServiceView};
 use crate::mcp::scan::{Message, hash_of};
 use crate::mcp::{Envelope, names};
@@ -134,12 +134,13 @@ impl Scribe {
             return;
         }
         let now = now(&self.site);
-        state.into_iter().chain(task).for_each(|(kind, word)| pins.note_shared(kind, word, *key, *pin, now));
+        let lease = |kind: Handle| kind.lease(message.ttl, message.poll);
+        state.into_iter().chain(task).for_each(|(kind, word)| pins.note_shared(kind, word, *key, *pin, now, lease(kind)));
         if let Some(word) = cursor {
-            pins.note(Handle::Cursor, of_client(word, *key), *pin, now);
+            pins.note_for(Handle::Cursor, of_client(word, *key), *pin, now, lease(Handle::Cursor));
         }
         if is_list {
-            pins.note_list(*key, *pin, now, self.lease);
+            pins.note_list(*key, *pin, now, list_lease(self.lease, message.ttl));
         }
     }
 }

@@ -12,6 +12,7 @@ mod number;
 mod utf8;
 mod whole;
 
+pub(super) use members::Tools;
 use members::{Slot, id_hasher};
 use number::{Digits, may_end};
 use utf8::Utf8;
@@ -85,17 +86,23 @@ impl Literal {
     }
 }
 
-/// The checker and what it has read of the present message.
+/// Levels on which members matter in most answers: message, result and task.
+pub(super) const LEVELS: usize = 3;
+
+/// The checker of most answers.
+pub type Json = JsonOf<LEVELS>;
+
+/// The checker and what it has read of the present message, on so many levels.
 #[derive(Clone)]
-pub struct Json {
+pub struct JsonOf<const N: usize> {
     at: At,
     depth: u8,
     /// A bit per open container, the innermost lowest: set for an object.
     objects: u128,
     /// The depth at which messages stand: 1, or 2 in a batch.
     base: u8,
-    /// What the present member is, on the levels of message, result and task.
-    slots: [Slot; 3],
+    /// What the present member is, on each level.
+    slots: [Slot; N],
     is_key: bool,
     /// A short string, as far as it fits: keys and the words that matter are shorter.
     text: [u8; 16],
@@ -107,16 +114,17 @@ pub struct Json {
     number: Option<i64>,
     negative: bool,
     message: Message,
+    tools: Tools,
 }
 
-impl Default for Json {
+impl<const N: usize> Default for JsonOf<N> {
     fn default() -> Self {
         Self {
             at: At::Value,
             depth: 0,
             objects: 0,
             base: 1,
-            slots: [Slot::None; 3],
+            slots: [Slot::None; N],
             is_key: false,
             text: [0; 16],
             length: 0,
@@ -127,11 +135,12 @@ impl Default for Json {
             number: None,
             negative: false,
             message: Message::default(),
+            tools: Tools::default(),
         }
     }
 }
 
-impl Json {
+impl<const N: usize> JsonOf<N> {
     /// Takes in the next bytes, and tells of every message that they complete. What is whole in them is taken as a
     /// whole; what they cut, byte by byte.
     pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
@@ -182,6 +191,16 @@ impl Json {
             At::Behind if self.depth == 0 => End::Whole,
             _ => End::Cut,
         }
+    }
+
+    /// Whether the last byte was one of the number that is `result.ttlMs` of a message.
+    pub fn is_in_ttl(&self) -> bool {
+        matches!(self.at, At::Number(_)) && self.slot() == Slot::ListTtl
+    }
+
+    /// The tools that were listed since the last message began, where this reads deep enough for them.
+    pub(super) fn tools(&self) -> &Tools {
+        &self.tools
     }
 
     /// Whether nothing but white space has come.
