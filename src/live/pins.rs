@@ -78,7 +78,7 @@ impl Handle {
 pub struct Pin {
     /// The entry that gave it out.
     pub entry: Entry,
-    /// The endpoint's name: see [`endpoint_hash`].
+    /// The endpoint's name and authority: see [`endpoint_hash`].
     pub endpoint: u32,
     /// The entry's version label at that time: see [`version_hash`]. The next version in the slot is a stranger.
     pub version: u32,
@@ -122,19 +122,20 @@ pub struct PinJournal {
     pub length: usize,
 }
 
-/// The hash of an endpoint's name; the last bit says whether it is an instance (`a@10.0.0.7`).
-pub fn endpoint_hash(name: &str) -> u32 {
-    name_hash(name) << 1 | u32::from(name.contains('@'))
+/// The hash of an endpoint's name and authority, since another server under the same name does not know what this one has
+/// said; the last bit says whether it is an instance (`a@10.0.0.7`).
+pub fn endpoint_hash(name: &str, authority: &[u8]) -> u32 {
+    name_hash(&[name.as_bytes(), b" ", authority]) << 1 | u32::from(name.contains('@'))
 }
 
 /// The hash of a version label.
 pub fn version_hash(label: &str) -> u32 {
-    name_hash(label)
+    name_hash(&[label.as_bytes()])
 }
 
-fn name_hash(name: &str) -> u32 {
+fn name_hash(parts: &[&[u8]]) -> u32 {
     let mut hasher = SipHasher13::new_with_key(b"dualgate.pinname");
-    hasher.write(name.as_bytes());
+    parts.iter().for_each(|part| hasher.write(part));
     (hasher.finish() >> 32) as u32
 }
 
@@ -604,9 +605,11 @@ mod tests {
 
     #[test]
     fn the_hash_of_an_endpoint_says_whether_it_is_an_instance() {
-        let of = |name: &str| Pin { entry: Entry::Primary, endpoint: endpoint_hash(name), version: version_hash("1@2") };
+        let of =
+            |name: &str| Pin { entry: Entry::Primary, endpoint: endpoint_hash(name, b"host:80"), version: version_hash("1@2") };
         assert!(of("a@10.0.0.7").is_of_instance() && !of("a").is_of_instance());
         assert_ne!(of("a@10.0.0.7").endpoint, of("a@10.0.0.8").endpoint);
+        assert_ne!(endpoint_hash("a", b"host:80"), endpoint_hash("a", b"host:81"));
     }
 
     #[test]
