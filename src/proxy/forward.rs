@@ -271,7 +271,18 @@ impl Worker {
             None => (source, Some(seat.ticket)),
             Some(stay) => self.lodge(stay, (facts, outgoing), (source, seat), &mut ledger, stream.as_ref()),
         };
-        let held = Held { source, stream, downstream, clamp, ledger, finished: false, progress, patience, _ticket: ticket, _permit: permit };
+        let held = Held {
+            source,
+            stream,
+            downstream,
+            clamp,
+            ledger,
+            finished: false,
+            progress,
+            patience,
+            _ticket: ticket,
+            _permit: permit,
+        };
         Ok(Answer { head, body: ToClient::Held(Box::new(held)) })
     }
 
