@@ -347,6 +347,8 @@ mod service {
             |_| EntryView { version: "1".to_owned(), endpoints: Endpoints::default(), unresolved: false, tally: Arc::default() };
         ServiceView {
             pins: Default::default(),
+            catalogue: Arc::default(),
+            is_in_rollout: false,
             config: Arc::new(config),
             revision: 1,
             scene: scene(),

@@ -81,6 +81,11 @@ fn the_scanner_agrees_with_a_line_reader_and_a_full_parser_on_any_stream() {
 }
 
 #[test]
+fn of_any_list_one_number_is_altered_and_its_tools_are_those_that_a_full_parser_finds() {
+    run(targets::lists, &SEEDS[..STREAMS.end], 600);
+}
+
+#[test]
 fn a_request_is_read_as_a_full_parser_reads_it() {
     run(targets::envelope, &SEEDS[JSON], 30_000);
 }

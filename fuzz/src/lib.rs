@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use dualgate::config;
@@ -9,7 +10,7 @@ use dualgate::domain::Entry;
 use dualgate::http1::{Answer, Beginning, Coming, Framing, Head, Plain, plain};
 use dualgate::mcp::event_id::{self, EventTag};
 use dualgate::mcp::request_id::{self, Reply};
-use dualgate::mcp::scan::{Body, End, Events, Message, ResultType, hash_of, id_hash};
+use dualgate::mcp::scan::{Body, Clamp, End, Events, Listing, Message, Page, ResultType, Ttl, hash_of, id_hash};
 use dualgate::mcp::{Envelope, Essentials, Kind, Retag, SealKeys, Secret, SessionPin, StandsFor};
 use dualgate::telemetry::trace::Trace;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -32,6 +33,38 @@ pub fn json(bytes: &[u8]) {
             assert_same(messages, &messages_of(&value), bytes);
         }
     }
+}
+
+/// Whatever comes goes on as it was but for one number, in every cut; and what a page lists, it lists in every cut.
+pub fn lists(bytes: &[u8]) {
+    const MOST: u64 = 5_000;
+    let clamped = |pieces: &[&[u8]], mut clamp: Clamp| {
+        let mut out: Vec<u8> = pieces.iter().flat_map(|piece| clamp.pass(piece)).collect();
+        out.extend(clamp.end());
+        assert_eq!(out.len(), bytes.len(), "{}", shown(bytes));
+        out
+    };
+    let most = Duration::from_millis(MOST);
+    in_every_cut(bytes, |pieces| clamped(pieces, Clamp::of_events(most)));
+    let out = in_every_cut(bytes, |pieces| clamped(pieces, Clamp::of_json(most)));
+    let Parsed::Json(value @ Value::Object(_)) = Parsed::of(bytes) else { return };
+    let (mut before, Ok(mut after)) = (value, serde_json::from_slice::<Value>(&out)) else { panic!("{}", shown(bytes)) };
+    let ttl = |value: &mut Value| value.get_mut("result")?.get_mut("ttlMs").map(Value::take);
+    match (ttl(&mut before), ttl(&mut after)) {
+        (Some(old), Some(new)) if old.as_f64().is_some_and(|old| old > MOST as f64) => {
+            assert!(new == MOST || new == 0, "{} {}", shown(bytes), shown(&out));
+        }
+        (old, new) => assert_eq!(old, new, "{}", shown(bytes)),
+    }
+    assert_eq!(before, after, "{}", shown(bytes));
+    let page = in_every_cut(bytes, |pieces| {
+        let mut listing = Listing::of_json();
+        pieces.iter().map(|piece| listing.feed(piece)).fold(None, Option::or)
+    });
+    let message = message_of(&before);
+    let names = before["result"]["tools"].as_array().into_iter().flatten().filter_map(|tool| tool["name"].as_str()).map(hash_of);
+    let expected = Page { names: names.collect(), has_more: false, next: message.cursor };
+    assert_eq!(page, (message.is_answer() && !message.has_error).then_some(expected), "{}", shown(bytes));
 }
 
 /// A stream's messages are those in the data of its `message` events, in every cut.
@@ -446,8 +479,8 @@ pub const SEEDS: &[&str] = &[
     r#"{"jsonrpc":"2.0","id":9007199254740993,"error":{"code":-32603,"message":"internal","data":{"isError":true}}}"#,
     r#"{"error":{"message":"Bad Request: no valid session ID provided","code":-32000},"jsonrpc":"2.0","id":null}"#,
     r#"{"jsonrpc":"2.0","id":2,"result":{"resultType":"input_required","requestState":"eyJhIjoxfQ","inputRequests":{"k":{"method":"elicitation/create"}}}}"#,
-    r#"{"jsonrpc":"2.0","id":3,"result":{"resultType":"task","task":{"taskId":"t-1","status":"working","ttl":60000}}}"#,
-    r#"{"jsonrpc":"2.0","id":4,"result":{"tools":[{"name":"echo","inputSchema":{"type":"object","properties":{}}}],"nextCursor":"p2"}}"#,
+    r#"{"jsonrpc":"2.0","id":3,"result":{"resultType":"task","task":{"taskId":"t-1","status":"working","ttl":60000,"pollInterval":500}}}"#,
+    r#"{"jsonrpc":"2.0","id":4,"result":{"tools":[{"name":"echo","inputSchema":{"type":"object","properties":{}}}],"nextCursor":"p2","ttlMs":300000}}"#,
     r#"[{"jsonrpc":"2.0","id":1,"result":{}},{"jsonrpc":"2.0","id":2,"error":{"code":-32602,"message":"x"}},{"jsonrpc":"2.0","method":"n"}]"#,
     r#"{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"search","arguments":{"name":"x","q":[1,-2.5e3,null,true]},"_meta":{"progressToken":1}}}"#,
     r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}},{"jsonrpc":"2.0","method":"notifications/initialized"}]"#,
@@ -641,7 +674,22 @@ fn message_of(value: &Value) -> Message {
         request_state: hash(&result["requestState"]),
         task: hash(&result["taskId"]).or(hash(&result["task"]["taskId"])),
         cursor: hash(&result["nextCursor"]),
+        ttl: only(result, &["ttlMs", "ttl"]).map_or(UNCLEAR, |value| match value {
+            Some(Value::Null) => Some(Ttl::Unlimited),
+            value => value.and_then(Value::as_u64).map(Ttl::Millis),
+        }),
+        poll: only(result, &["pollIntervalMs", "pollInterval"]).map_or(Some(u64::MAX), |value| value.and_then(Value::as_u64)),
     }
+}
+
+/// Where several members say the same, the last one counts: a parser does not tell which that is.
+const UNCLEAR: Option<Ttl> = Some(Ttl::Millis(u64::MAX));
+
+/// The one of these members of a result or its task that there is, if any; an error where there are several.
+fn only<'a>(result: &'a Value, names: &[&str]) -> Result<Option<&'a Value>, ()> {
+    let each = names.iter().flat_map(|name| [result.get(name), result["task"].get(name)]);
+    let found: Vec<&Value> = each.flatten().collect();
+    if found.len() > 1 { Err(()) } else { Ok(found.first().copied()) }
 }
 
 /// The parser spells numbers anew, so that those which are no whole numbers cannot be compared as ids.
@@ -649,6 +697,12 @@ fn assert_same(mut messages: Vec<Message>, expected: &[Message], bytes: &[u8]) {
     for (message, expected) in messages.iter_mut().zip(expected) {
         if expected.id.is_none() {
             message.id = None;
+        }
+        if expected.ttl == UNCLEAR {
+            message.ttl = UNCLEAR;
+        }
+        if expected.poll == Some(u64::MAX) {
+            message.poll = expected.poll;
         }
     }
     assert_eq!(messages, expected, "{}", shown(bytes));

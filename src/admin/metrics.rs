@@ -229,7 +229,9 @@ impl Scrape {
         gauge(out, &names::PINS, pins.collect())?;
         counter(out, &names::PINS_EVICTED, self.per_service(|view, _| view.pins.evicted() as f64))?;
         let is_kept = |status: &Status| !status.machine.rules().volatile && status.pins_failure.is_none();
-        gauge(out, &names::PINS_DURABLE, self.per_service(|_, status| f64::from(u8::from(is_kept(status)))))
+        gauge(out, &names::PINS_DURABLE, self.per_service(|_, status| f64::from(u8::from(is_kept(status)))))?;
+        let moved = |view: &ServiceView, entry: Entry| view.tally.by_catalogue[entry].load(Ordering::Relaxed) as f64;
+        counter(out, &names::CALLS_BY_CATALOGUE, self.per_entry(|view, _, entry| vec![(vec![], moved(view, entry))]))
     }
 
     fn encode_process(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -185,6 +185,9 @@ fn of_rollout(refused: &Refused, detail: &str) -> Problem {
         }
         Refused::Still { .. } => of(kinds::STANDS_STILL).hint("resume, then advance"),
         Refused::Obstructed { .. } => of(kinds::OBSTRUCTED).hint("--force with --reason does it all the same, and is audited"),
+        Refused::StrandsLegacy { .. } => of(kinds::STRANDS_LEGACY).hint(
+            "deploy a version that serves both eras, or wait for the sessions to end; --force with --reason does it all the same",
+        ),
         Refused::OtherVersion { .. } => of(kinds::OTHER_VERSION),
         Refused::NothingToApprove { .. } => of(kinds::NOTHING_TO_APPROVE).hint("gates = [\"approval\"] in a step asks for it"),
         Refused::OwnApproval { .. } => of(kinds::OWN_APPROVAL).hint("Dualgate-Actor says who asks"),

@@ -259,7 +259,7 @@ impl Checker<'_> {
             self.wrong(&key("tester_header"), format!("`{tester_header}` is not a header name"));
         }
         let plain = self.one_of(&key("plain"), raw.plain.as_deref(), &[("stable", Plain::Stable), ("split", Plain::Split)]);
-        Affinity { keys, tester_header, plain, list_lease: or(raw.list_lease, 5_000) }
+        Affinity { keys, tester_header, plain, list_lease: or(raw.list_lease, 5_000), clamp_list_ttl: or(raw.clamp_list_ttl, 0) }
     }
 
     fn traffic(&mut self, at: usize, raw: &raw::Traffic) -> Traffic {

@@ -273,6 +273,9 @@ pub struct Affinity {
     /// A modern client that has listed calls by that list for so long, also when the split has moved it
     /// meanwhile; zero: not at all.
     pub list_lease: Duration,
+    /// While a rollout runs or both entries have clients, lists tell modern clients to keep them for no longer (`ttlMs`);
+    /// zero: for as long as the server says.
+    pub clamp_list_ttl: Duration,
 }
 
 /// Where requests go that are not MCP.

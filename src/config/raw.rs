@@ -207,6 +207,7 @@ pub(super) struct Affinity {
     pub(super) tester_header: Option<String>,
     pub(super) plain: Option<String>,
     pub(super) list_lease: Option<Span>,
+    pub(super) clamp_list_ttl: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]

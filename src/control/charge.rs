@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 use super::asking::Readings;
 use super::departing::Departures;
 use super::keeping::Journal;
+use super::legacy::Samples;
 use super::recent::Recent;
 use super::records::Keeper;
 use super::resolve::Lookups;
@@ -17,8 +18,9 @@ use super::watching::Watched;
 use super::{Evictions, OrderError, Status};
 use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
+use crate::domain::rollout::Rollout;
 use crate::domain::{Entry, Era, Eras, Eviction, Moment, PerEntry, Scene};
-use crate::live::{Births, EndpointView, EntryView, Pins, ServiceView};
+use crate::live::{Births, Catalogue, EndpointView, EntryView, Pins, ServiceView};
 use crate::tls::Connector;
 use crate::upstream::probe::Finding;
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
@@ -38,6 +40,9 @@ pub(super) struct Charge {
     tallies: PerEntry<Arc<EntryTally>>,
     tally: Arc<ServiceTally>,
     pub(super) pins: Arc<Pins>,
+    catalogue: Arc<Catalogue>,
+    /// Legacy requests, now and then.
+    pub(super) legacy: Samples,
     pub(super) journal: Journal,
     /// The last brake was not written.
     pub(super) is_not_durable: bool,
@@ -91,6 +96,8 @@ impl Charge {
             tallies: PerEntry::default(),
             tally: Arc::default(),
             pins: Arc::default(),
+            catalogue: Arc::default(),
+            legacy: Samples::default(),
             journal: Journal::default(),
             is_not_durable: false,
             watched: Watched::default(),
@@ -247,6 +254,8 @@ impl Charge {
             evictions: PerEntry::from_fn(|entry| self.eviction(entry)),
             tally: self.tally.clone(),
             pins: self.pins.clone(),
+            catalogue: self.catalogue.clone(),
+            is_in_rollout: self.machine.rollout().is_some_and(Rollout::is_running),
         }
     }
 
@@ -261,7 +270,7 @@ impl Charge {
         }
     }
 
-    fn serves(&self, entry: Entry) -> Eras {
+    pub(super) fn serves(&self, entry: Entry) -> Eras {
         Eras::of_all(self.endpoints[entry].iter().map(|kept| kept.serves))
     }
 
@@ -321,9 +330,16 @@ impl Charge {
         self.endpoints[entry].iter().map(|kept| kept.endpoint.gate.inside()).sum()
     }
 
+    /// Legacy requests so far.
+    pub(super) fn legacy_requests(&self) -> u64 {
+        self.tally.legacy()
+    }
+
     /// Notes how much was answered so far.
     pub(super) fn look_back(&mut self, now: Moment) {
         self.recent.note(now, &self.tallies);
+        let count = self.legacy_requests();
+        self.legacy.note(now, count);
     }
 
     pub(super) fn tallies(&self) -> &PerEntry<Arc<EntryTally>> {

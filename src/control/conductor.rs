@@ -253,6 +253,7 @@ impl Conductor {
             let _ = reply.send(Err(OrderError::NoService(service.to_owned())));
             return;
         };
+        self.count_legacy(at, &command);
         let ticket = self.next_ticket();
         self.charges[at].waiting.insert(ticket, reply);
         let command = self.named(at, command);

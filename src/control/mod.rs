@@ -26,6 +26,7 @@ mod departing;
 mod events;
 mod import;
 mod keeping;
+mod legacy;
 mod mail;
 pub mod outreach;
 mod recent;

@@ -42,6 +42,8 @@ pub enum Asked {
     Client(ClientKey),
     /// A client with a key calls by a list that it had from this entry a moment ago.
     Listed(Entry, ClientKey),
+    /// A client with a key calls a tool that only this entry lists.
+    Called(Entry, ClientKey),
     /// Belongs to the entry in charge: not MCP, and `plain = "stable"`.
     Stable,
 }
@@ -59,6 +61,8 @@ pub enum Why {
     Key,
     /// The client has just listed there.
     List,
+    /// Only that entry lists the tool.
+    Catalogue,
     /// Stable takes what is not MCP.
     Stable,
     /// The entry that was meant does not serve the client's era.
@@ -76,6 +80,7 @@ impl Why {
             Self::Birth => "birth",
             Self::Key => "key",
             Self::List => "list",
+            Self::Catalogue => "catalogue",
             Self::Stable => "stable",
             Self::Era => "era",
             Self::Failover => "failover",
@@ -110,7 +115,8 @@ impl Scene {
             Asked::Birth => self.split.of_birth(birth, self.phase),
             Asked::Client(key) => self.split.of_client(&self.salt, key),
             Asked::Listed(entry, _) if self.keeps_its_list(entry) => entry,
-            Asked::Listed(_, key) => self.split.of_client(&self.salt, key),
+            Asked::Called(entry, key) if self.takes_for_its_tool(entry, key) => entry,
+            Asked::Listed(_, key) | Asked::Called(_, key) => self.split.of_client(&self.salt, key),
             Asked::Stable => self.stable,
         }
     }
@@ -129,7 +135,8 @@ impl Scene {
             Asked::Birth => Why::Birth,
             Asked::Tester(_) => Why::Tester,
             Asked::Listed(entry, _) if self.keeps_its_list(entry) => Why::List,
-            Asked::Client(_) | Asked::Listed(..) => Why::Key,
+            Asked::Called(entry, key) if self.takes_for_its_tool(entry, key) => Why::Catalogue,
+            Asked::Client(_) | Asked::Listed(..) | Asked::Called(..) => Why::Key,
             Asked::Stable => Why::Stable,
         };
         let meant = self.meant(asked, if why == Why::Birth { next_birth() } else { 0 });
@@ -189,6 +196,13 @@ impl Scene {
     /// not proven up. A share of 0 is no reason against it: as sessions do, what has begun ends where it is.
     fn keeps_its_list(&self, entry: Entry) -> bool {
         self.stands_in(entry) && !self.condemned[entry]
+    }
+
+    /// Whether an entry takes a client of the other's for a tool that only it lists: as for an era, nobody who was rolled
+    /// back, is not proven up, or has no clients yet.
+    fn takes_for_its_tool(&self, entry: Entry, key: ClientKey) -> bool {
+        let has_clients = entry == self.stable || self.split.share(entry) != Share::NONE;
+        has_clients && self.keeps_its_list(entry) && self.split.of_client(&self.salt, key) != entry
     }
 
     fn stands_in(&self, entry: Entry) -> bool {
@@ -320,6 +334,42 @@ mod tests {
         let down = |scene: Scene| Scene { standing: PerEntry { primary: Down, secondary: Up }, ..scene };
         assert_eq!(take(down(pair(dual, modern)), Era::Legacy), Ok(Entry::Secondary), "its own refusal says more");
         assert_eq!(take(down(pair(dual, legacy)), Era::Modern), Err(Unseated::Unusable(Entry::Primary)), "it comes back");
+    }
+
+    #[test]
+    fn a_call_goes_where_its_tool_is_unless_that_was_rolled_back_is_not_up_or_has_no_clients() {
+        let key = ClientKey::new(&KeySource::ApiKey, b"k");
+        let half = Split::giving(Entry::Secondary, Share::from_percent(50.0).unwrap());
+        let home = half.of_client(&Salt::new([7; 16]), key);
+        let other = home.other();
+        let of = |entry: Entry, value: bool| PerEntry::from_fn(|one| one == entry && value);
+        // (the entry with the tool, its standing, condemned, the split) → where to, and why
+        let table = [
+            (home, Up, false, half, home, Why::Key),
+            (home, Up, true, half, home, Why::Key),
+            (other, Up, false, half, other, Why::Catalogue),
+            (other, Up, true, half, home, Why::Key),
+            (other, Unknown, false, half, home, Why::Key),
+            (other, Down, false, half, home, Why::Key),
+            (other, Up, false, Split::all_to(home), home, Why::Key),
+        ];
+        for (tool_at, standing, condemned, split, to, why) in table {
+            let scene = Scene {
+                split,
+                stable: home,
+                condemned: of(tool_at, condemned),
+                standing: PerEntry::from_fn(|entry| if entry == other { standing } else { Up }),
+                ..scene(Up, Up)
+            };
+            let asked = Asked::Called(tool_at, key);
+            let choice = scene.decide(asked, Some(Era::Modern), no_birth).unwrap();
+            assert_eq!(choice, Choice { entry: to, why }, "{tool_at} {standing:?} {condemned} {split}");
+            assert_eq!(scene.meant(asked, 0), to);
+        }
+        // The stable entry takes what only it has, also when all clients are the other's.
+        let scene = Scene { split: Split::all_to(other), stable: home, ..scene(Up, Up) };
+        let choice = scene.decide(Asked::Called(home, key), None, no_birth).unwrap();
+        assert_eq!((choice.entry, choice.why), (home, Why::Catalogue));
     }
 
     #[test]

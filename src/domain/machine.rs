@@ -37,6 +37,7 @@ mod restore;
 mod rollout;
 mod sitting;
 mod steering;
+mod stranding;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -54,6 +55,7 @@ pub use event::{Effect, Event};
 pub use leaving::{Cause, Depart, Leave, Leaving, OnDrain, Ordered, Paced, Wish};
 pub use note::{Left, Note};
 pub use sitting::Watching;
+pub use stranding::{LEGACY_SPAN, LegacySeen};
 
 /// What the configuration says about a service, as far as the machine needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +118,7 @@ pub struct Machine {
     live: Live,
     sitting: Sitting,
     held: Option<u64>,
+    legacy: LegacySeen,
     /// Why each entry is to be left, and since when.
     leaving_since: PerEntry<Option<(Due, Moment)>>,
     /// Who is answered when what a signal sets off is on the disk.
@@ -169,6 +172,7 @@ impl Machine {
             live: Live::default(),
             sitting: Sitting::default(),
             held: None,
+            legacy: LegacySeen::default(),
             leaving_since: PerEntry::default(),
             asked_by: None,
             origin,
@@ -210,6 +214,7 @@ impl Machine {
             Event::Counted { held, kept } => self.counted(held, kept, &mut effects),
             Event::Left(left) => effects.push(Effect::Tell(Note::Left(left))),
             Event::Reverted { after } => self.reverted(after, &mut effects),
+            Event::Legacy(seen) => self.note_legacy(seen),
             Event::Tick => self.tick(now, &mut effects),
         }
         self.align(now, &mut effects);

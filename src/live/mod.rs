@@ -1,5 +1,6 @@
 //! What is shared: the snapshot cell, and the store of what must survive.
 
+mod catalogue;
 pub mod cell;
 pub mod chain;
 pub mod directory;
@@ -8,6 +9,7 @@ pub mod pins;
 pub mod snapshot;
 pub mod store;
 
+pub use catalogue::{Catalogue, Turn};
 pub use cell::{LocalReader, Publisher, Reader};
 pub use chain::{Damage, Report};
 pub use directory::{Directory, verify_audit};

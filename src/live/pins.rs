@@ -15,7 +15,10 @@ use siphasher::sip::SipHasher13;
 use self::shelf::Shelf;
 use crate::domain::{ClientKey, Entry};
 
+mod lease;
 mod shelf;
+
+pub use lease::{LONGEST, LONGEST_LIST, SHORTEST, list_lease};
 
 /// What a word is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,8 +48,8 @@ impl Handle {
         }
     }
 
-    /// How long a pin is kept after its last use: py2 seals states for ten minutes, tasks may run for
-    /// hours.
+    /// How long a pin is kept after its last use where its server does not say: py2 seals states for ten minutes,
+    /// tasks may run for hours.
     pub fn lifetime(self) -> Duration {
         match self {
             Self::State | Self::Cursor => Duration::from_secs(60 * 60),
@@ -75,7 +78,7 @@ impl Handle {
 pub struct Pin {
     /// The entry that gave it out.
     pub entry: Entry,
-    /// The endpoint's name: see [`endpoint_hash`].
+    /// The endpoint's name and authority: see [`endpoint_hash`].
     pub endpoint: u32,
     /// The entry's version label at that time: see [`version_hash`]. The next version in the slot is a stranger.
     pub version: u32,
@@ -119,19 +122,20 @@ pub struct PinJournal {
     pub length: usize,
 }
 
-/// The hash of an endpoint's name; the last bit says whether it is an instance (`a@10.0.0.7`).
-pub fn endpoint_hash(name: &str) -> u32 {
-    name_hash(name) << 1 | u32::from(name.contains('@'))
+/// The hash of an endpoint's name and authority, since another server under the same name does not know what this one has
+/// said; the last bit says whether it is an instance (`a@10.0.0.7`).
+pub fn endpoint_hash(name: &str, authority: &[u8]) -> u32 {
+    name_hash(&[name.as_bytes(), b" ", authority]) << 1 | u32::from(name.contains('@'))
 }
 
 /// The hash of a version label.
 pub fn version_hash(label: &str) -> u32 {
-    name_hash(label)
+    name_hash(&[label.as_bytes()])
 }
 
-fn name_hash(name: &str) -> u32 {
+fn name_hash(parts: &[&[u8]]) -> u32 {
     let mut hasher = SipHasher13::new_with_key(b"dualgate.pinname");
-    hasher.write(name.as_bytes());
+    parts.iter().for_each(|part| hasher.write(part));
     (hasher.finish() >> 32) as u32
 }
 
@@ -193,27 +197,31 @@ impl Default for Pins {
 impl Pins {
     /// A server has given a word out; `now` is the time since the start.
     pub fn note(&self, kind: Handle, hash: u64, pin: Pin, now: Duration) {
-        self.hold(kind, hash, pin, now + kind.lifetime());
+        self.note_for(kind, hash, pin, now, kind.lifetime());
+    }
+
+    /// The same, where it is kept for another time after its last use: see [`Handle::lease`].
+    pub fn note_for(&self, kind: Handle, hash: u64, pin: Pin, now: Duration, lease: Duration) {
+        self.hold(kind, hash, pin, now + lease, lease);
     }
 
     /// A server has given a word out to a client, by which others may come back as well. It takes a second
     /// place, of the client's own, only where the same word leads somebody else elsewhere.
-    pub fn note_shared(&self, kind: Handle, word: u64, key: ClientKey, pin: Pin, now: Duration) {
-        let until = now + kind.lifetime();
+    pub fn note_shared(&self, kind: Handle, word: u64, key: ClientKey, pin: Pin, now: Duration, lease: Duration) {
         let own = of_client(word, key);
         let is_anothers = self.shard(word).kinds[kind as usize].look(word, now).is_some_and(|known| known != pin);
         if !is_anothers {
-            self.hold(kind, word, pin, until);
+            self.note_for(kind, word, pin, now, lease);
         }
         // What is its own counts before what it shares.
         if is_anothers || self.shard(own).kinds[kind as usize].look(own, now).is_some() {
-            self.hold(kind, own, pin, until);
+            self.note_for(kind, own, pin, now, lease);
         }
     }
 
     /// A client has listed here, and what it calls by that list follows it for so long.
     pub fn note_list(&self, key: ClientKey, pin: Pin, now: Duration, lease: Duration) {
-        self.hold(Handle::List, key.hash(), pin, now + lease);
+        self.hold(Handle::List, key.hash(), pin, now + lease, Duration::ZERO);
     }
 
     /// Where a word belongs. Asked for, it is kept for longer; a list is not.
@@ -222,11 +230,16 @@ impl Pins {
             return None;
         }
         let mut shard = self.shard(hash);
-        let (pin, is_due) = shard.kinds[kind as usize].find(hash, now, now + kind.lifetime(), slack(kind))?;
+        let (pin, is_due) = shard.kinds[kind as usize].find(hash, now)?;
         if is_due {
             self.mark(&mut shard, kind, hash);
         }
         Some(pin)
+    }
+
+    /// A word leads nowhere any more, whoever brings it.
+    pub fn forget(&self, kind: Handle, hash: u64) {
+        self.shard(hash).kinds[kind as usize].forget(hash);
     }
 
     /// Whether there are pins of a kind: while there are none, nobody need look for words.
@@ -260,7 +273,8 @@ impl Pins {
         // What runs out first is pushed out first; of a word's records the last one stays the last.
         journal.records.sort_by_key(|record| record.left);
         for record in &journal.records {
-            self.hold(record.kind, record.hash, record.pin, now + record.left);
+            // What its server said is said again with its next word; until then, uses lengthen it by the default.
+            self.hold(record.kind, record.hash, record.pin, now + record.left, record.kind.lifetime());
         }
         self.shards.iter().for_each(|shard| lock(shard).dirty.clear());
         self.lost.store(false, Ordering::Relaxed);
@@ -301,9 +315,9 @@ impl Pins {
         self.lost.store(true, Ordering::Relaxed);
     }
 
-    fn hold(&self, kind: Handle, hash: u64, pin: Pin, until: Duration) {
+    fn hold(&self, kind: Handle, hash: u64, pin: Pin, until: Duration, lease: Duration) {
         let mut shard = self.shard(hash);
-        let put = shard.kinds[kind as usize].put(hash, pin, until, slack(kind), kind.most());
+        let put = shard.kinds[kind as usize].put(hash, pin, until, lease, kind.most());
         if put.is_new && !put.pushed_out {
             self.counts[kind as usize].fetch_add(1, Ordering::Relaxed);
         }
@@ -328,11 +342,6 @@ impl Pins {
     fn shard(&self, hash: u64) -> std::sync::MutexGuard<'_, Shard> {
         lock(&self.shards[(hash >> 32) as usize % SHARDS])
     }
-}
-
-/// A use that lengthens a pin's life by so little is not worth a record.
-fn slack(kind: Handle) -> Duration {
-    kind.lifetime() / 4
 }
 
 impl Shard {
@@ -375,6 +384,45 @@ mod tests {
         assert_eq!(pins.find(Handle::State, 7, at(7198 + 3600)), None);
         pins.sweep(at(7198 + 3600));
         assert!(!pins.any(Handle::State));
+    }
+
+    #[test]
+    fn a_use_lengthens_a_pin_by_what_its_server_said_and_no_further() {
+        let pins = Pins::default();
+        pins.note_for(Handle::Task, 7, pin(1), at(0), at(120));
+        assert_eq!(pins.find(Handle::Task, 7, at(119)), Some(pin(1)));
+        assert_eq!(pins.find(Handle::Task, 7, at(238)), Some(pin(1)), "the use kept it");
+        assert_eq!(pins.find(Handle::Task, 7, at(358)), None);
+        pins.note_for(Handle::Task, 8, pin(1), at(0), LONGEST);
+        assert_eq!(pins.find(Handle::Task, 8, LONGEST - at(1)), Some(pin(1)));
+        assert_eq!(pins.find(Handle::Task, 8, LONGEST * 2 - at(2)), Some(pin(1)));
+    }
+
+    #[test]
+    fn what_is_forgotten_leads_nowhere_and_makes_room() {
+        let pins = Pins::default();
+        pins.note(Handle::State, 7, pin(1), at(0));
+        pins.forget(Handle::State, 7);
+        pins.forget(Handle::State, 7);
+        assert_eq!(pins.find(Handle::State, 7, at(1)), None);
+        assert_eq!(pins.take_batch(at(1)), None, "nothing of it is journalled");
+        pins.note(Handle::State, 7, pin(2), at(2));
+        assert_eq!((pins.find(Handle::State, 7, at(3)), pins.count(Handle::State)), (Some(pin(2)), 1));
+        pins.forget(Handle::State, 7);
+        pins.sweep(at(10_000));
+        assert_eq!(pins.count(Handle::State), 0);
+    }
+
+    #[test]
+    fn what_is_to_be_kept_for_days_holds_up_nobody_who_is_not_and_outlives_them() {
+        let pins = Pins::default();
+        pins.note_for(Handle::Task, word(0), pin(0), at(0), LONGEST);
+        (1..1_000).for_each(|n| pins.note_for(Handle::Task, word(n), pin(1), at(0), SHORTEST));
+        pins.sweep(at(120));
+        assert_eq!(pins.count(Handle::Task), 1);
+        let count = MOST as u64 + 10_000;
+        (1..count).for_each(|n| pins.note_for(Handle::Task, word(n), pin(1), at(200), SHORTEST));
+        assert_eq!(pins.find(Handle::Task, word(0), at(201)), Some(pin(0)), "who runs out first is pushed out first");
     }
 
     #[test]
@@ -541,25 +589,27 @@ mod tests {
         let find = |word, text: &[u8], now| {
             pins.find(Handle::State, of_client(word, key(text)), now).or_else(|| pins.find(Handle::State, word, now))
         };
-        pins.note_shared(Handle::State, 7, key(b"a"), pin(1), at(0));
+        pins.note_shared(Handle::State, 7, key(b"a"), pin(1), at(0), Handle::State.lifetime());
         assert_eq!(pins.count(Handle::State), 1);
         assert_eq!((find(7, b"a", at(1)), find(7, b"b", at(1))), (Some(pin(1)), Some(pin(1))));
-        pins.note_shared(Handle::State, 7, key(b"b"), pin(2), at(2));
+        pins.note_shared(Handle::State, 7, key(b"b"), pin(2), at(2), Handle::State.lifetime());
         assert_eq!((find(7, b"a", at(3)), find(7, b"b", at(3))), (Some(pin(1)), Some(pin(2))), "step-1 of another server");
-        pins.note_shared(Handle::State, 7, key(b"b"), pin(1), at(4));
+        pins.note_shared(Handle::State, 7, key(b"b"), pin(1), at(4), Handle::State.lifetime());
         assert_eq!((find(7, b"a", at(5)), find(7, b"b", at(5))), (Some(pin(1)), Some(pin(1))), "the last that it was given");
-        pins.note_shared(Handle::State, 7, key(b"a"), pin(2), at(6));
+        pins.note_shared(Handle::State, 7, key(b"a"), pin(2), at(6), Handle::State.lifetime());
         assert_eq!((find(7, b"a", at(7)), find(7, b"b", at(7))), (Some(pin(2)), Some(pin(1))));
         let later = at(7 + 3_600);
-        pins.note_shared(Handle::State, 7, key(b"c"), pin(3), later);
+        pins.note_shared(Handle::State, 7, key(b"c"), pin(3), later, Handle::State.lifetime());
         assert_eq!(find(7, b"d", later), Some(pin(3)), "what has run out is nobody's");
     }
 
     #[test]
     fn the_hash_of_an_endpoint_says_whether_it_is_an_instance() {
-        let of = |name: &str| Pin { entry: Entry::Primary, endpoint: endpoint_hash(name), version: version_hash("1@2") };
+        let of =
+            |name: &str| Pin { entry: Entry::Primary, endpoint: endpoint_hash(name, b"host:80"), version: version_hash("1@2") };
         assert!(of("a@10.0.0.7").is_of_instance() && !of("a").is_of_instance());
         assert_ne!(of("a@10.0.0.7").endpoint, of("a@10.0.0.8").endpoint);
+        assert_ne!(endpoint_hash("a", b"host:80"), endpoint_hash("a", b"host:81"));
     }
 
     #[test]

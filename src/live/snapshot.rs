@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use self::routes::Routes;
+use super::catalogue::Catalogue;
 use super::pins::{Pin, Pins, endpoint_hash, version_hash};
 use crate::config;
-use crate::domain::{ClientKey, Entry, Eviction, PerEntry, Scene, Standing};
+use crate::domain::{ClientKey, Entry, Eviction, PerEntry, Scene, Share, Standing};
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
 
 mod endpoints;
@@ -47,6 +49,10 @@ pub struct ServiceView {
     pub tally: Arc<ServiceTally>,
     /// Where the words of the modern era belong.
     pub pins: Arc<Pins>,
+    /// Which tools its entries list.
+    pub catalogue: Arc<Catalogue>,
+    /// Whether a rollout runs.
+    pub is_in_rollout: bool,
 }
 
 /// Counters of keyless births, one for each way to be born: a client that tries `initialize` and then
@@ -134,6 +140,19 @@ impl config::Service {
 }
 
 impl ServiceView {
+    /// Whether what a client is told now may not hold for long: a rollout runs, or both entries have clients.
+    pub fn is_moving(&self) -> bool {
+        self.is_in_rollout || Entry::BOTH.iter().all(|entry| self.scene.split.share(*entry) != Share::NONE)
+    }
+
+    /// The entry that alone lists a tool, as the hash of its name; as a pin to any of its endpoints. `now` is the time since
+    /// the start.
+    pub fn lists_alone(&self, tool: u64, now: Duration) -> Option<Pin> {
+        let versions = PerEntry::from_fn(|entry| version_hash(&self.entries[entry].version));
+        let entry = self.catalogue.only(tool, versions, now)?;
+        Some(Pin { entry, endpoint: 0, version: versions[entry] })
+    }
+
     /// Whether anybody watches one of its entries.
     pub fn is_watched(&self) -> bool {
         Entry::BOTH.iter().any(|entry| self.entries[*entry].tally.is_watched())
@@ -152,9 +171,10 @@ impl EntryView {
         self.endpoints.named(name)
     }
 
-    /// The endpoint that a pin names.
+    /// The endpoint that a pin names, which may be leaving with the version before: as long as it is there, it knows what it
+    /// has said.
     pub fn pinned(&self, pin: &Pin) -> Option<&EndpointView> {
-        self.endpoints.hashed(pin.endpoint)
+        self.endpoints.hashed(pin.endpoint).filter(|view| version_hash(&view.version) == pin.version)
     }
 
     /// Whether the endpoint of a pin is not here, and may be an instance that has not been found yet.
@@ -167,9 +187,11 @@ impl EntryView {
         version_hash(&self.version) == pin.version
     }
 
-    /// A pin to an endpoint of this entry, whose name is given.
-    pub fn pin(&self, entry: Entry, endpoint: &str) -> Pin {
-        Pin { entry, endpoint: endpoint_hash(endpoint), version: version_hash(&self.version) }
+    /// A pin to an endpoint of this entry.
+    pub fn pin(&self, entry: Entry, endpoint: &Endpoint) -> Pin {
+        let version = self.endpoints.of_id(endpoint.id).map_or(&self.version, |view| &view.version);
+        let endpoint = endpoint_hash(&endpoint.name, endpoint.host.as_bytes());
+        Pin { entry, endpoint, version: version_hash(version) }
     }
 
     /// Whether an endpoint is not here, and may be an instance that has not been found yet.

@@ -22,6 +22,9 @@ pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// Calls a tool.
 pub const CALL_TOOL: &str = "tools/call";
 
+/// Lists tools.
+pub const LIST_TOOLS: &str = "tools/list";
+
 /// Opens a stream of changes (2026-07-28).
 pub const LISTEN: &str = "subscriptions/listen";
 

@@ -8,12 +8,16 @@ use json::Json;
 
 use crate::domain::Outcome;
 
+mod clamp;
 pub mod events;
 pub mod json;
+mod listing;
 #[cfg(test)]
 mod tests;
 
+pub use clamp::Clamp;
 pub use events::Events;
+pub use listing::{Listing, Page};
 
 /// What one JSON-RPC message says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +42,20 @@ pub struct Message {
     pub task: Option<u64>,
     /// A hash of `result.nextCursor`.
     pub cursor: Option<u64>,
+    /// For how long the result counts (`result.ttlMs` of lists, 2026-07-28) or its task is kept (`ttlMs` of the tasks
+    /// extension, `ttl` of 2025-11-25, which may be in `result.task`).
+    pub ttl: Option<Ttl>,
+    /// Milliseconds between two looks at the task, where the server asks for that (`pollIntervalMs`, `pollInterval`).
+    pub poll: Option<u64>,
+}
+
+/// For how long something counts. A number that is not whole, or negative, says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// Null: for ever.
+    Unlimited,
+    /// Milliseconds.
+    Millis(u64),
 }
 
 /// `result.resultType`.

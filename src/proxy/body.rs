@@ -13,6 +13,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::channel::Downstream;
 use super::error::ProxyError;
 use super::ledger::Ledger;
+use super::lists::clamped;
 use super::progress::Progress;
 use super::rehome::{News, Splice, Tagged, Why};
 use super::rim::Permit;
@@ -22,6 +23,7 @@ use super::table::Phase;
 use super::upload::Upload;
 use crate::domain::Departure;
 use crate::http1::Head;
+use crate::mcp::scan::Clamp;
 use crate::upstream::{Cause, Flow, Lease, Ticket, Wire};
 
 /// An endpoint that has answered, and takes nothing for so long of an upload that goes on, takes no more. The kernel
@@ -57,6 +59,8 @@ pub(super) struct Held {
     pub(super) source: Source,
     pub(super) stream: Option<EventStream>,
     pub(super) downstream: Option<Box<Downstream>>,
+    /// What makes a list count for less time.
+    pub(super) clamp: Option<Box<Clamp>>,
     pub(super) ledger: Ledger,
     pub(super) finished: bool,
     /// Of an upload.
@@ -236,6 +240,13 @@ impl Held {
                             Err(reason) => return self.refuse(&reason),
                         },
                     };
+                    let piece = match &mut self.clamp {
+                        None => piece,
+                        Some(clamp) => match clamped(clamp, piece.of(buffer), self.source.is_done()) {
+                            nothing if nothing.is_empty() => continue,
+                            clamped => Piece::Apart(clamped),
+                        },
+                    };
                     let bytes = piece.of(buffer);
                     self.ledger.pass(bytes);
                     if let Some(stream) = &mut self.stream {
@@ -315,7 +326,11 @@ impl Held {
     /// The endpoint has ended its answer: what was held back of it, and an error for each request that it
     /// leaves without one.
     fn words_at_the_end(&mut self) -> Bytes {
-        let held_back = self.downstream.take().map(|mut downstream| downstream.end()).unwrap_or_default();
+        let held_back = match (self.downstream.take(), &mut self.clamp) {
+            (Some(mut downstream), _) => downstream.end(),
+            (None, Some(clamp)) => clamp.end().into(),
+            (None, None) => Bytes::new(),
+        };
         let Some(stream) = &self.stream else { return held_back };
         let lost = ProxyError::Lost("the stream has ended".to_owned());
         match stream.last_words(&self.ledger, Phase::Ended, &lost) {

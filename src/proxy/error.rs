@@ -46,6 +46,8 @@ pub(super) enum ProxyError {
     UnknownSession,
     /// The session's endpoint is not configured any more.
     SessionLost,
+    /// What a modern request brings back is known to a server that is gone, and to nobody else.
+    WordLost,
     /// The session has been ended, since its entry was taken back.
     SessionEnded,
     /// The entry was taken back while the request waited, for as long as it may.
@@ -78,6 +80,7 @@ impl ProxyError {
         match self {
             Self::Overloaded | Self::Stopping | Self::SessionEnded | Self::TakenBack => Blame::Proxy,
             Self::SessionLost
+            | Self::WordLost
             | Self::NothingUsable(_)
             | Self::Unreachable(_)
             | Self::Lost(_)
@@ -114,7 +117,7 @@ impl ProxyError {
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::ClientBodySlow => StatusCode::REQUEST_TIMEOUT,
             Self::Overloaded | Self::Stopping | Self::NothingUsable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unreachable(_) | Self::Lost(_) | Self::BadAnswer(_) => StatusCode::BAD_GATEWAY,
+            Self::WordLost | Self::Unreachable(_) | Self::Lost(_) | Self::BadAnswer(_) => StatusCode::BAD_GATEWAY,
             Self::TimedOut | Self::Silent | Self::TakenBack => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -143,6 +146,7 @@ impl fmt::Display for ProxyError {
             Self::Tester => f.write_str("the tester header names no entry: primary or secondary"),
             Self::UnknownSession => f.write_str("session not found: the id was not issued here or is no longer valid"),
             Self::SessionLost => f.write_str("session not found: the server that held it is gone"),
+            Self::WordLost => f.write_str("the server that knows this state, task or cursor is gone: begin anew"),
             Self::SessionEnded => f.write_str("session not found: it was ended, as the version that it ran on was taken back"),
             Self::TakenBack => f.write_str("the version that ran it was taken back; the request may have been carried out"),
             Self::ClientBody => f.write_str("the request's body broke off or is malformed"),
@@ -190,7 +194,9 @@ pub(super) fn answer(error: &ProxyError, asker: &Asker, shape: ErrorShape) -> Re
 fn said(error: &ProxyError, asker: &Asker) -> Said {
     let phase = match error {
         ProxyError::SessionEnded => Phase::Over,
-        ProxyError::NothingUsable(_) | ProxyError::Unreachable(_) | ProxyError::Overloaded => Phase::NobodyThere,
+        ProxyError::WordLost | ProxyError::NothingUsable(_) | ProxyError::Unreachable(_) | ProxyError::Overloaded => {
+            Phase::NobodyThere
+        }
         _ => Phase::Unanswered,
     };
     if error.spares_the_session() { table::said(asker.case(), phase, false) } else { Said::Status }

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use super::books::Books;
 use super::channel::{self, Opens, Posted};
 use super::error::ProxyError;
-use super::handles::{self, Gives};
+use super::handles::{self, Gives, Led};
 use super::keys::{address_key, client_key};
+use super::lists;
 use super::oauth;
 use super::peek::Peeked;
 use super::peer::Peer;
@@ -27,7 +28,7 @@ use crate::config::Plain;
 use crate::domain::rehome::Epoch;
 use crate::domain::{Asked, Blame, ClientKey, Entry, Era, Outcome};
 use crate::http1::{self, Fields, RequestHead};
-use crate::live::{EndpointView, EntryView, Pin, ServiceView};
+use crate::live::{EndpointView, EntryView, Pin, ServiceView, Turn};
 use crate::mcp::{self, Envelope, SessionPin, names};
 use crate::upstream::{Client, Endpoint, EntryTally};
 
@@ -44,11 +45,15 @@ pub(super) struct Facts {
     /// Where its session lives.
     pub(super) pin: Option<SessionPin>,
     /// Where the server is that gave out a word that it brings back.
-    pub(super) handle: Option<Pin>,
+    pub(super) handle: Option<Led>,
     /// Where its client has just listed what it calls now.
     pub(super) listed: Option<Pin>,
+    /// Where the tool is that it calls, which only one entry lists.
+    pub(super) called: Option<Pin>,
     /// Whether its answer is a list that will be called by.
     pub(super) lists: bool,
+    /// Which page of the tools it asks for.
+    pub(super) turn: Option<Turn>,
     /// The session id as the client sent it, where it opened.
     pub(super) session: Option<HeaderValue>,
     /// Whether it may be sent a second time when no byte of an answer came.
@@ -72,9 +77,11 @@ impl Facts {
     /// taken their place.
     pub(super) fn asks(&self, service: &ServiceView) -> Asked {
         let made = |pin: &&Pin| service.entries[pin.entry].made(pin);
-        match (self.asked, self.handle.as_ref().filter(made), self.listed.as_ref().filter(made)) {
-            (Asked::Client(_), Some(pin), _) => Asked::Pinned(pin.entry),
-            (Asked::Client(key), None, Some(pin)) => Asked::Listed(pin.entry, key),
+        let handle = self.handle.as_ref().map(|led| &led.pin).filter(|pin| service.entries[pin.entry].pinned(pin).is_some());
+        match (self.asked, handle, self.listed.as_ref().filter(made), self.called.as_ref().filter(made)) {
+            (Asked::Client(_), Some(pin), ..) => Asked::Pinned(pin.entry),
+            (Asked::Client(key), None, Some(pin), _) => Asked::Listed(pin.entry, key),
+            (Asked::Client(key), None, None, Some(pin)) => Asked::Called(pin.entry, key),
             (asked, ..) => asked,
         }
     }
@@ -88,7 +95,9 @@ impl Facts {
             pin: None,
             handle: None,
             listed: None,
+            called: None,
             lists: false,
+            turn: None,
             session: None,
             repeatable,
             unread: unread && era == Some(Era::Legacy),
@@ -126,7 +135,7 @@ impl Facts {
     pub(super) fn only<'a>(&self, entry: Entry, view: &'a EntryView) -> Option<&'a EndpointView> {
         match (&self.pin, &self.handle) {
             (Some(pin), _) if pin.entry == entry && pin.upstream.is_some() => view.named(&pin.endpoint),
-            (None, Some(pin)) if pin.entry == entry && view.made(pin) => view.pinned(pin),
+            (None, Some(Led { pin, .. })) if pin.entry == entry => view.pinned(pin),
             _ => None,
         }
     }
@@ -272,6 +281,9 @@ pub(super) fn read(
     let envelope = body.whole().filter(|_| head.method == Method::POST).and_then(Envelope::read);
     let unread = matches!(body, Peeked::Running { over_limit: true, .. }) && !head.headers.contains(names::SESSION_ID);
     asker.learn(head, envelope.as_ref(), unread, matches!(body, Peeked::Running { .. }));
+    if asker.era == Some(Era::Legacy) {
+        service.tally.note_legacy();
+    }
     let repeatable = match &envelope {
         Some(envelope) => envelope.is_repeatable(),
         None => matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
@@ -345,8 +357,10 @@ fn place(
     let method = handles::method(head, envelope).unwrap_or_default();
     facts.asks_era = method == names::DISCOVER;
     facts.lists = names::is_list(method);
+    facts.turn = lists::turn(method, envelope);
     facts.handle = handles::find(head, envelope, key, service, site);
     facts.listed = handles::listed(method, key, service, site);
+    facts.called = lists::called(method, head, envelope, service, site);
     Asked::Client(key)
 }
 

@@ -18,6 +18,7 @@ use super::handles::{Gives, Scribe};
 use super::headers::Outgoing;
 use super::interrupted::Thread;
 use super::ledger::{Ledger, Opening};
+use super::lists::{self, Learner};
 use super::peek::{Came, Peeked};
 use super::peer::Peer;
 use super::progress::Progress;
@@ -226,6 +227,9 @@ impl Worker {
                 // The session's state is at its endpoint and nowhere else.
                 Err(Trouble::Unsent(cause)) if facts.only(seat.entry, &seat.service.entries[seat.entry]).is_some() => {
                     seat.ticket.endpoint().note_failure();
+                    if let Some(led) = &facts.handle {
+                        led.note_unreachable(&seat.service, &self.site);
+                    }
                     return Err(ProxyError::Unreachable(cause));
                 }
                 Err(Trouble::Unsent(cause)) => {
@@ -258,6 +262,7 @@ impl Worker {
         headers::clean_answer(&mut head);
         let outcome = self.seal_session(facts, &seat, &mut head, asker.kind, (essentials, outgoing))?;
         let stream = is_event_stream(&head).then(|| event_stream(&mut head, &seat, facts, post, asker.case()));
+        let clamp = lists::clamp(facts.lists, &head, &seat.service);
         let opens = facts.opens.as_ref().filter(|_| stream.is_some());
         let downstream = opens.map(|opens| Downstream::begin(&self.site, opens, &seat, &head)).transpose()?.flatten();
         let mut ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
@@ -266,8 +271,18 @@ impl Worker {
             None => (source, Some(seat.ticket)),
             Some(stay) => self.lodge(stay, (facts, outgoing), (source, seat), &mut ledger, stream.as_ref()),
         };
-        let held =
-            Held { source, stream, downstream, ledger, finished: false, progress, patience, _ticket: ticket, _permit: permit };
+        let held = Held {
+            source,
+            stream,
+            downstream,
+            clamp,
+            ledger,
+            finished: false,
+            progress,
+            patience,
+            _ticket: ticket,
+            _permit: permit,
+        };
         Ok(Answer { head, body: ToClient::Held(Box::new(held)) })
     }
 
@@ -296,7 +311,7 @@ impl Worker {
             is_booked_elsewhere: asker.is_booked_elsewhere(),
             pending: std::mem::take(&mut asker.pending),
             outcome,
-            scribe: self.scribe(facts, seat, asker.gives),
+            scribe: self.scribe(facts, seat, asker.gives, head),
             is_subscription: asker.kind == Kind::Subscribe,
             stream,
             thread,
@@ -306,12 +321,15 @@ impl Worker {
         Ledger::new(opening, head)
     }
 
-    fn scribe(&self, facts: &Facts, seat: &Seat, gives: Gives) -> Option<Scribe> {
+    fn scribe(&self, facts: &Facts, seat: &Seat, gives: Gives, head: &Head) -> Option<Scribe> {
         let key = facts.key.filter(|_| facts.era == Some(Era::Modern))?;
         let service = &seat.service;
-        let pin = service.entries[seat.entry].pin(seat.entry, &seat.ticket.endpoint().name);
+        let pin = service.entries[seat.entry].pin(seat.entry, seat.ticket.endpoint());
         let lease = if facts.lists { service.config.affinity.list_lease } else { Duration::ZERO };
-        Some(Scribe { site: self.site.clone(), pins: service.pins.clone(), key, pin, gives, lease })
+        // What a version lists that is leaving is of no use any more.
+        let turn = facts.turn.filter(|_| self.site.reads_answers && service.entries[seat.entry].made(&pin));
+        let learner = turn.and_then(|turn| Learner::new(head, service, pin, key, turn));
+        Some(Scribe { site: self.site.clone(), pins: service.pins.clone(), key, pin, gives, lease, learner })
     }
 
     /// The proxy's own answer, counted and logged.

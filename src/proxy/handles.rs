@@ -6,16 +6,20 @@
 //! | `tasks/*` (`Mcp-Name`, `params.taskId`), or `notifications.taskIds` of a listen | the endpoint that holds the task |
 //! | `params.cursor` of a list | the endpoint that began the list |
 //! | a call, right after a list | the entry that was listed |
+//! | a call of a tool that only one entry lists | that entry ([`super::lists`]) |
 //!
-//! What is not known, any more or here, goes by the client's key.
+//! What is not known, any more or here, goes by the client's key. A word whose server is gone fails once, since nobody else
+//! can know it, and is forgotten: who brings it again goes by its key.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Site;
-use crate::domain::{ClientKey, Moment};
+use super::error::ProxyError;
+use super::lists::Learner;
+use crate::domain::{ClientKey, Moment, Standing};
 use crate::http1::RequestHead;
-use crate::live::pins::of_client;
+use crate::live::pins::{list_lease, of_client};
 use crate::live::{Handle, Pin, Pins, ServiceView};
 use crate::mcp::scan::{Message, hash_of};
 use crate::mcp::{Envelope, names};
@@ -51,6 +55,50 @@ pub(super) fn must_read(method: &str, pins: &Pins) -> bool {
     [Handle::Task, Handle::State, Handle::Cursor].into_iter().any(|kind| shows(kind) && pins.any(kind))
 }
 
+/// A word that a request brings back, and where it leads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Led {
+    pub(super) pin: Pin,
+    kind: Handle,
+    word: u64,
+    key: ClientKey,
+}
+
+impl Led {
+    /// Whether the request can go where its word leads. The server is gone when its endpoint is not kept any more, be it that
+    /// the configuration or another version has taken its place; then the word is forgotten.
+    pub(super) fn check(&self, service: &ServiceView, site: &Site) -> Result<(), ProxyError> {
+        let view = &service.entries[self.pin.entry];
+        if view.awaits_pinned(&self.pin) {
+            return Err(ProxyError::NothingUsable(self.pin.entry));
+        }
+        if view.pinned(&self.pin).is_some() {
+            return Ok(());
+        }
+        self.forget(service, site);
+        Err(ProxyError::WordLost)
+    }
+
+    /// Its endpoint takes no connection. Where checks say the same, a state or a cursor is given up, and begun anew somewhere
+    /// else; a task cannot be, and its server may be back.
+    pub(super) fn note_unreachable(&self, service: &ServiceView, site: &Site) {
+        let found = service.entries[self.pin.entry].pinned(&self.pin);
+        if self.kind != Handle::Task && found.is_some_and(|view| view.standing == Standing::Down) {
+            self.forget(service, site);
+        }
+    }
+
+    fn forget(&self, service: &ServiceView, site: &Site) {
+        let Self { pin, kind, word, key } = *self;
+        service.pins.forget(kind, of_client(word, key));
+        // Somebody else's may be the same word of another server.
+        if service.pins.find(kind, word, now(site)) == Some(pin) {
+            service.pins.forget(kind, word);
+        }
+        tracing::debug!(kind = kind.as_str(), entry = %pin.entry, "a word is forgotten, as its server is gone");
+    }
+}
+
 /// Where the words of a request lead.
 pub(super) fn find(
     head: &RequestHead,
@@ -58,7 +106,7 @@ pub(super) fn find(
     key: ClientKey,
     service: &ServiceView,
     site: &Site,
-) -> Option<Pin> {
+) -> Option<Led> {
     let pins = &service.pins;
     let method = method(head, envelope).unwrap_or_default();
     let may_lead = |kind| may_bring(kind, method) && pins.any(kind);
@@ -75,8 +123,10 @@ pub(super) fn find(
     tasks.chain(state).chain(cursor).filter(|(kind, _)| may_lead(*kind)).find_map(|(kind, word)| {
         // Its own word first. One that is unique by itself also counts when it comes with another key, as
         // after a change of credentials; cursors are too often plain numbers for that.
-        pins.find(kind, of_client(word, key), now)
-            .or_else(|| if kind == Handle::Cursor { None } else { pins.find(kind, word, now) })
+        let pin = pins
+            .find(kind, of_client(word, key), now)
+            .or_else(|| if kind == Handle::Cursor { None } else { pins.find(kind, word, now) })?;
+        Some(Led { pin, kind, word, key })
     })
 }
 
@@ -85,7 +135,8 @@ pub(super) fn listed(method: &str, key: ClientKey, service: &ServiceView, site: 
     if may_bring(Handle::List, method) { service.pins.find(Handle::List, key.hash(), now(site)) } else { None }
 }
 
-fn now(site: &Site) -> Duration {
+/// The time since the start.
+pub(super) fn now(site: &Site) -> Duration {
     site.clock.now().since(Moment::default())
 }
 
@@ -118,9 +169,18 @@ pub(super) struct Scribe {
     pub(super) gives: Gives,
     /// How long a list that is answered here is followed; zero where it is none.
     pub(super) lease: Duration,
+    /// Who learns which tools it lists.
+    pub(super) learner: Option<Box<Learner>>,
 }
 
 impl Scribe {
+    /// Bytes of the answer pass.
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
+        if let Some(learner) = &mut self.learner {
+            learner.pass(bytes, &self.site);
+        }
+    }
+
     pub(super) fn note(&self, message: &Message) {
         if !message.is_answer() || message.has_error {
             return;
@@ -134,12 +194,13 @@ impl Scribe {
             return;
         }
         let now = now(&self.site);
-        state.into_iter().chain(task).for_each(|(kind, word)| pins.note_shared(kind, word, *key, *pin, now));
+        let lease = |kind: Handle| kind.lease(message.ttl, message.poll);
+        state.into_iter().chain(task).for_each(|(kind, word)| pins.note_shared(kind, word, *key, *pin, now, lease(kind)));
         if let Some(word) = cursor {
-            pins.note(Handle::Cursor, of_client(word, *key), *pin, now);
+            pins.note_for(Handle::Cursor, of_client(word, *key), *pin, now, lease(Handle::Cursor));
         }
         if is_list {
-            pins.note_list(*key, *pin, now, self.lease);
+            pins.note_list(*key, *pin, now, list_lease(self.lease, message.ttl));
         }
     }
 }

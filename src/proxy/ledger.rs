@@ -178,6 +178,9 @@ impl Ledger {
     pub(super) fn pass(&mut self, bytes: &[u8]) {
         let Self { tally, endpoint, client, begun, pending, scribe, waited_for, channel, thread, witness, lodging, .. } = self;
         let books = Books { tally, endpoint: Some(endpoint), witness: witness.as_deref(), client: *client };
+        if let Some(scribe) = scribe {
+            scribe.pass(bytes);
+        }
         let mut book = |message: Message| {
             if let Some(scribe) = scribe {
                 scribe.note(&message);

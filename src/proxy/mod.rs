@@ -44,6 +44,7 @@ mod keys;
 mod ledger;
 mod line;
 mod listen;
+mod lists;
 mod oauth;
 mod peek;
 mod peer;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::ProxyError;
 use super::facts::Facts;
 use super::vigil::Guest;
-use super::{Stage, Worker, boxed};
+use super::{Stage, Worker, boxed, lists};
 use crate::domain::{Asked, Choice, Entry, Standing, Unseated, Why};
 use crate::live::{EntryView, ServiceView};
 use crate::upstream::{Client, EntryTally, Ticket};
@@ -72,15 +72,18 @@ impl Worker {
             let choice = match search.choice {
                 Some(choice) => choice,
                 None => {
+                    facts.handle.as_ref().map_or(Ok(()), |led| led.check(&service, &self.site))?;
                     let next_birth = || facts.births(&service).fetch_add(1, Ordering::Relaxed);
                     if facts.asks_era && !matches!(facts.asked, Asked::Tester(_)) && !service.scene.offers_modern {
                         return Err(ProxyError::NotModern);
                     }
                     let chosen = service.scene.decide(facts.asks(&service), facts.era, next_birth);
-                    *search.choice.insert(chosen.map_err(|unseated| match unseated {
+                    let chosen = chosen.map_err(|unseated| match unseated {
                         Unseated::Unusable(entry) => ProxyError::NothingUsable(entry),
                         Unseated::NotModern => ProxyError::NotModern,
-                    })?)
+                    })?;
+                    lists::note_choice(chosen, &service);
+                    *search.choice.insert(chosen)
                 }
             };
             let Choice { entry, why } = self.choose_endpoint_side(&service, facts, search, choice)?;
@@ -170,8 +173,8 @@ impl Worker {
             if let Some(pin) = &facts.pin {
                 return service.entries[pin.entry].awaits(&pin.endpoint);
             }
-            if let Some(handle) = &facts.handle
-                && service.entries[handle.entry].awaits_pinned(handle)
+            if let Some(led) = &facts.handle
+                && service.entries[led.pin.entry].awaits_pinned(&led.pin)
             {
                 return true;
             }

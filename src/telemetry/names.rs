@@ -49,6 +49,7 @@ metrics! {
     PINS = "dualgate_pins" ["service", "kind"] "Words of the modern era that lead back to their server: request_state, task, cursor; list: clients that call by a list";
     PINS_EVICTED = "dualgate_pins_evicted" ["service"] "Such words that were pushed out before their time, there being too many";
     PINS_DURABLE = "dualgate_pins_durable" ["service"] "1 when the disk has such words but for those of the last second; 0 needs attention";
+    CALLS_BY_CATALOGUE = "dualgate_calls_by_catalogue" ["service", "entry"] "Tool calls that went to this entry because it alone lists the tool";
     CONNECTIONS = "dualgate_client_connections" ["worker"] "Open client connections of a traffic worker";
     SNAPSHOT = "dualgate_snapshot" [] "Number of the snapshot in force in this process";
     REFUSED = "dualgate_refused" ["reason"] "Requests and connections refused by limits or form, before any service";

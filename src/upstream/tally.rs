@@ -10,7 +10,7 @@ use super::roster::Roster;
 use super::stripes::Striped;
 use super::tools::Tools;
 use crate::domain::skew::Skew;
-use crate::domain::{ClientKey, Departure, Entry, Eviction, Outcome};
+use crate::domain::{ClientKey, Departure, Entry, Eviction, Outcome, PerEntry};
 
 /// Upper bounds of histograms in seconds.
 pub const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -250,6 +250,9 @@ pub struct ServiceTally {
     pub undelivered: AtomicU64,
     /// What is remembered of sessions, to open them again.
     pub remembered: Remembered,
+    /// Calls that went to an entry since it alone lists their tool.
+    pub by_catalogue: PerEntry<AtomicU64>,
+    legacy: Striped<AtomicU64>,
     skew: Mutex<(Skew, Option<f64>)>,
 }
 
@@ -257,6 +260,16 @@ pub struct ServiceTally {
 const SKEW_WINDOW: u64 = 10_000;
 
 impl ServiceTally {
+    /// A request of the legacy era.
+    pub fn note_legacy(&self) {
+        self.legacy.mine().fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many of them there were.
+    pub fn legacy(&self) -> u64 {
+        self.legacy.sum(|count| count.load(Ordering::Relaxed))
+    }
+
     /// A request was placed by this key.
     pub fn note_key(&self, key: ClientKey) {
         // A worker that finds another one counting goes on: every request matters less than the

@@ -253,6 +253,55 @@ async fn a_client_that_was_shown_the_modern_era_stays_with_it() {
     assert_eq!((v1.births(), v2.births()), (2, 2), "new clients follow the split");
 }
 
+#[tokio::test]
+async fn a_rollout_that_would_strand_legacy_clients_is_refused_with_their_count_unless_forced() {
+    let modern_only = Options { sessions: false, modern: true, legacy: false };
+    let (v1, v2) = (Fake::start("v1", DUAL).await, Fake::start("v2", modern_only).await);
+    let app = TestApp::start(&v1, &v2, "100:0", FAST).await;
+    is(&app, "secondary", "up").await;
+    let start =
+        async |query: &str, body: Value| app.admin.send("POST", &format!("/v1/services/notes/rollout{query}"), Some(body)).await;
+    // Nobody is there yet.
+    assert_eq!(start("?dry_run=true", json!({ "steps": "10:1h,100" })).await.0, 200);
+    let sessions = [Client::new(&app).open().await, Client::new(&app).open().await];
+    let (status, problem) = start("", json!({ "steps": "10:1h,100" })).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:dualgate:problem:strands-legacy")), "{problem}");
+    let words = "2 legacy sessions on primary would be stranded on 2.0, which serves only 2026-07-28";
+    assert_eq!(problem["detail"], words);
+    assert!(problem["hint"].as_str().unwrap().contains("serves both eras"), "{problem}");
+    assert_eq!(app.admin.service().await["split"]["target"]["secondary"], 0.0);
+    // Sessions that have ended leave their requests behind, for a day.
+    for session in &sessions {
+        session.delete().await;
+    }
+    let (status, problem) = start("", json!({ "steps": "10:1h,100" })).await;
+    assert!(status == 409 && problem["detail"].as_str().unwrap().contains(" requests in the last 24 h) would be"), "{problem}");
+
+    // By hand it is done, and the operator is told.
+    let changed = app.admin.split("90:10").await;
+    assert!(changed["warnings"][0].as_str().unwrap().contains("would be stranded on 2.0"), "{changed}");
+    let back = app.admin.split("100:0").await;
+    assert_eq!(back["warnings"], json!([]));
+    let forced = json!({ "steps": "10:1h,100", "force": true, "reason": "they know" });
+    let (status, answer) = start("", forced).await;
+    assert_eq!(status, 200, "{answer}");
+    // Where both speak the legacy era, nobody is left behind.
+    assert_eq!(Client::new(&app).open().await.who().await, "v1");
+}
+
+#[tokio::test]
+async fn modern_clients_are_stranded_by_nobody() {
+    let modern_only = Options { sessions: false, modern: true, legacy: false };
+    let (v1, v2) = (Fake::start("v1", DUAL).await, Fake::start("v2", modern_only).await);
+    let app = TestApp::start(&v1, &v2, "100:0", FAST).await;
+    is(&app, "secondary", "up").await;
+    for key in 0..4 {
+        tool(&modern(&app, &format!("key-{key}")), json!({ "name": "echo" })).await;
+    }
+    let (status, answer) = app.admin.send("POST", "/v1/services/notes/rollout", Some(json!({ "steps": "10:1h,100" }))).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
 /// Client connections that are open.
 async fn connections(app: &TestApp) -> usize {
     let page = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();

@@ -9,6 +9,7 @@ mod audit;
 mod books;
 mod cli;
 mod codings;
+mod continuity;
 mod departures;
 mod edges;
 mod eras;

@@ -15,22 +15,22 @@ async fn pair(primary: Options, secondary: Options) -> (Fake, Fake) {
 }
 
 /// A modern client with a key of its own.
-struct Modern {
+pub struct Modern {
     client: Client,
     method: &'static str,
 }
 
 impl Modern {
-    fn new(app: &TestApp, key: &str) -> Self {
+    pub fn new(app: &TestApp, key: &str) -> Self {
         let client = Client::new(app).with("x-api-key", key).with("mcp-protocol-version", "2026-07-28");
         Self { client, method: "tools/call" }
     }
 
-    fn method(&self, method: &'static str) -> Self {
+    pub fn method(&self, method: &'static str) -> Self {
         Self { client: self.client.clone(), method }
     }
 
-    async fn send(&self, params: Value) -> reqwest::Response {
+    pub async fn send(&self, params: Value) -> reqwest::Response {
         let message = json!({ "jsonrpc": "2.0", "id": 7, "method": self.method, "params": params });
         let client = match params["name"].as_str().or(params["taskId"].as_str()) {
             Some(name) => self.client.with("mcp-name", name),
@@ -39,18 +39,18 @@ impl Modern {
         client.with("mcp-method", self.method).post(&message).await
     }
 
-    async fn ask(&self, params: Value) -> Value {
+    pub async fn ask(&self, params: Value) -> Value {
         let answer = self.send(params).await.bytes().await.unwrap();
         serde_json::from_slice::<Value>(&answer).unwrap()
     }
 
-    async fn who(&self) -> String {
+    pub async fn who(&self) -> String {
         self.ask(json!({ "name": "echo" })).await["result"]["server"].as_str().unwrap().to_owned()
     }
 }
 
 /// Sets the split so that this client goes to the other entry than before.
-async fn turn_away(app: &TestApp, modern: &Modern) -> (String, String) {
+pub async fn turn_away(app: &TestApp, modern: &Modern) -> (String, String) {
     let before = modern.who().await;
     app.admin.split(if before == "v1" { "0:100" } else { "100:0" }).await;
     let after = modern.who().await;
@@ -225,19 +225,31 @@ async fn what_a_stop_finds_in_memory_is_journalled_however_the_disk_was() {
 }
 
 #[tokio::test]
-async fn a_word_of_a_version_that_was_replaced_leads_nowhere() {
+async fn a_word_of_a_version_that_was_replaced_leads_to_it_while_it_is_there_then_fails_once_and_goes_nowhere_else() {
     let (v1, v2) = pair(DUAL, DUAL).await;
     let v3 = Fake::start("v3", DUAL).await;
-    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let health = "health = { interval = \"100ms\", timeout = \"100ms\", fall = 1, rise = 1 }";
+    let app = TestApp::start(&v1, &v2, "100:0", health).await;
     app.admin.split("0:100").await;
     let modern = Modern::new(&app, "key");
     let task = modern.ask(json!({ "name": "begin" })).await["result"]["taskId"].clone();
     app.admin.split("100:0").await;
-    assert!(modern.method("tasks/get").ask(json!({ "taskId": task })).await["error"].is_null());
+    let poll = async || modern.method("tasks/get").ask(json!({ "taskId": task })).await;
+    assert!(poll().await["error"].is_null());
     let body = json!({ "version": "3.0", "endpoints": [v3.url()] });
     assert_eq!(app.admin.send("PUT", "/v1/services/notes/entries/secondary", Some(body)).await.0, 200);
-    let polled = modern.method("tasks/get").ask(json!({ "taskId": task })).await;
-    assert_eq!(polled["error"]["code"], -32602, "the server of its client says so: {polled}");
+    assert_eq!(poll().await["result"]["server"], "v2", "it is kept for those who are bound to it");
+    v2.kill();
+    let endpoints = async || app.admin.service().await["entries"]["secondary"]["endpoints"].as_array().unwrap().len();
+    eventually("it is let go", async || (endpoints().await == 1).then_some(())).await;
+    let before = v1.seen().len();
+    let polled = poll().await;
+    assert_eq!((&polled["id"], &polled["error"]["code"]), (&json!(7), &json!(-32603)), "{polled}");
+    assert!(polled["error"]["message"].as_str().unwrap().contains("is gone"), "{polled}");
+    assert_eq!((v1.seen().len(), v3.seen().len()), (before, 0), "nobody else is asked about it");
+    // Once: then it is forgotten, and the server of its client says what it makes of it.
+    let polled = poll().await;
+    assert_eq!(polled["error"]["code"], -32602, "{polled}");
     assert_eq!(v1.last().headers["mcp-method"], "tasks/get");
 }
 

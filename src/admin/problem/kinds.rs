@@ -61,6 +61,7 @@ kinds! {
     STALE_STEP = CONFLICT "stale-step" "The rollout is at another step";
     STANDS_STILL = CONFLICT "stands-still" "The rollout stands still";
     OBSTRUCTED = CONFLICT "obstructed" "Something is in the way";
+    STRANDS_LEGACY = CONFLICT "strands-legacy" "Legacy clients would be stranded";
     OTHER_VERSION = CONFLICT "other-version" "Another version is there now";
     NOTHING_TO_APPROVE = CONFLICT "nothing-to-approve" "Nobody is asked";
     OWN_APPROVAL = CONFLICT "own-approval" "Somebody else has to approve";

@@ -4,7 +4,7 @@
 use core::net::IpAddr;
 use std::time::Duration;
 
-use super::{Brake, Change, Durable, EndpointSpec, Left, Note, Order, Refusal, Rules, Ticket};
+use super::{Brake, Change, Durable, EndpointSpec, Left, LegacySeen, Note, Order, Refusal, Rules, Ticket};
 use crate::domain::entry::Entry;
 use crate::domain::judge::Figures;
 use crate::domain::plan::Gate;
@@ -104,6 +104,8 @@ pub enum Event {
     },
     /// Nobody is left on an entry that was to be left.
     Left(Left),
+    /// Legacy clients were counted.
+    Legacy(LegacySeen),
     /// Time passes.
     Tick,
 }

@@ -85,6 +85,9 @@ impl Machine {
         let mut change = self.change_to(split);
         let raised = if new > old { candidate } else { candidate.other() };
         change.warnings = self.unproven(split);
+        // An operator's word: done, and told what it means.
+        let strands = if new == old { None } else { self.strands(raised).err() };
+        change.warnings.extend(strands.map(|refused| refused.to_string()));
         if order.dry_run || (old == new && self.waiting.is_none()) {
             return effects.push(Effect::Answer(order.ticket, Ok(change)));
         }

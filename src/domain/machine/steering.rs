@@ -81,7 +81,11 @@ impl Machine {
                 obstacles.push(format!("{entry} is {}", self.standing(entry).as_str()));
             }
         }
-        if start.force || obstacles.is_empty() { Ok(first) } else { Err(Refused::Obstructed { obstacles }.into()) }
+        match start.force {
+            true => Ok(first),
+            false if !obstacles.is_empty() => Err(Refused::Obstructed { obstacles }.into()),
+            false => self.strands(candidate).map(|()| first).map_err(Refusal::from),
+        }
     }
 
     pub(super) fn order_rollout(&mut self, now: Moment, order: &Order, wanted: &Wanted, effects: &mut Vec<Effect>) {
@@ -178,6 +182,11 @@ impl Machine {
         }
         if !force && !obstacles.is_empty() {
             return answer(effects, Err(Refused::Obstructed { obstacles }.into()));
+        }
+        if let Err(refused) = self.strands(candidate)
+            && !force
+        {
+            return answer(effects, Err(refused.into()));
         }
         let split = Split::giving(candidate, Share::ALL);
         if order.dry_run {

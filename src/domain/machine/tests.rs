@@ -9,6 +9,7 @@ mod figures;
 mod instances;
 mod reload;
 mod rollout;
+mod stranding;
 
 fn spec(version: &str, port: u16) -> EntrySpec {
     let url = format!("http://127.0.0.1:{port}");

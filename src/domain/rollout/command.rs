@@ -74,6 +74,18 @@ pub enum Refused {
         /// What is in the way.
         obstacles: Vec<String>,
     },
+    /// It ends at an entry that does not speak to clients which are there.
+    #[error("{} would be stranded on {version}, which serves only 2026-07-28", stranded(*sessions, *requests, *other))]
+    StrandsLegacy {
+        /// Legacy sessions on the other entry.
+        sessions: u64,
+        /// Legacy requests of the last day.
+        requests: u64,
+        /// The entry that speaks to them.
+        other: crate::domain::Entry,
+        /// The version that does not.
+        version: String,
+    },
     /// Another version is in the slot by now.
     #[error("the rollout is of version {meant} of {entry}, and {found} is there now: abort it and start another one")]
     OtherVersion {
@@ -142,6 +154,15 @@ impl Wanted {
             Self::Advance { .. } => "advanced",
             Self::Approve { .. } => "approved",
         }
+    }
+}
+
+fn stranded(sessions: u64, requests: u64, other: crate::domain::Entry) -> String {
+    match (sessions, requests) {
+        (0, 1) => "a legacy client (1 request in the last 24 h)".to_owned(),
+        (0, requests) => format!("legacy clients ({requests} requests in the last 24 h)"),
+        (1, _) => format!("1 legacy session on {other}"),
+        (sessions, _) => format!("{sessions} legacy sessions on {other}"),
     }
 }
 

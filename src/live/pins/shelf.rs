@@ -1,15 +1,19 @@
 //! Pins of one kind in one shard: found by their hash, pushed out in the order in which they run out.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use super::Pin;
+use crate::domain::Entry;
 
-/// A pin that was used again stands in its old place of the order, and is put back when its turn comes.
+/// A pin that was used again stands in its old place of the order, and is put back when its turn comes. The order is a
+/// heap, since pins are kept for different times.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     held: HashMap<u64, Held>,
-    order: VecDeque<(Instant, u64)>,
+    /// Each pin once.
+    order: BinaryHeap<Reverse<(Instant, u64)>>,
 }
 
 /// Milliseconds since the start.
@@ -18,9 +22,13 @@ type Instant = u64;
 /// Small, since there are many: 32 bytes with its hash.
 #[derive(Clone, Copy, Debug)]
 struct Held {
-    pin: Pin,
+    endpoint: u32,
+    version: u32,
     /// In seconds since the start, and so good for 136 years.
     journalled_until: u32,
+    /// Minutes by which a use keeps it, at most 45 days; 0: by none.
+    lease: u16,
+    entry: Entry,
     until: Instant,
 }
 
@@ -36,32 +44,39 @@ pub(super) struct Put {
 }
 
 impl Shelf {
-    /// Puts a pin here, or in the place of what its hash led to before. A use that lengthens what the journal
-    /// has by no more than `slack` is not worth a record.
-    pub(super) fn put(&mut self, hash: u64, pin: Pin, until: Duration, slack: Duration, most: usize) -> Put {
+    /// Puts a pin here, or in the place of what its hash led to before; a use keeps it for the time of the lease, in whole
+    /// minutes.
+    pub(super) fn put(&mut self, hash: u64, pin: Pin, until: Duration, lease: Duration, most: usize) -> Put {
         if let Some(held) = self.held.get_mut(&hash) {
-            let is_another = held.pin != pin;
-            (held.pin, held.until) = (pin, millis(until));
-            let is_due = held.is_due(slack, is_another);
+            let is_another = held.pin() != pin;
+            *held = Held { journalled_until: held.journalled_until, ..Held::new(pin, until, lease) };
+            let is_due = held.is_due(is_another);
             return Put { is_due, ..Put::default() };
         }
         // Before there is one too many, so that the map does not grow for it.
         let pushed_out = self.held.len() >= most && self.push_out();
-        self.held.insert(hash, Held { pin, journalled_until: seconds(until), until: millis(until) });
-        self.order.push_back((millis(until), hash));
+        self.held.insert(hash, Held::new(pin, until, lease));
+        self.order.push(Reverse((millis(until), hash)));
         Put { is_new: true, pushed_out, is_due: true }
     }
 
-    /// What is found is kept until then at least. Whether it is due for the journal again.
-    pub(super) fn find(&mut self, hash: u64, now: Duration, until: Duration, slack: Duration) -> Option<(Pin, bool)> {
+    /// What is found is kept for its lease at least. Whether it is due for the journal again.
+    pub(super) fn find(&mut self, hash: u64, now: Duration) -> Option<(Pin, bool)> {
         let held = self.held.get_mut(&hash).filter(|held| held.until > millis(now))?;
-        held.until = held.until.max(millis(until));
-        Some((held.pin, held.is_due(slack, false)))
+        held.until = held.until.max(millis(now + held.lease()));
+        Some((held.pin(), held.is_due(false)))
+    }
+
+    /// One leads nowhere from now on. It goes when its turn comes, so that it is in the order once and no more.
+    pub(super) fn forget(&mut self, hash: u64) {
+        if let Some(held) = self.held.get_mut(&hash) {
+            held.until = 0;
+        }
     }
 
     /// Where a hash leads, without that being a use of it.
     pub(super) fn look(&self, hash: u64, now: Duration) -> Option<Pin> {
-        self.held.get(&hash).filter(|held| held.until > millis(now)).map(|held| held.pin)
+        self.held.get(&hash).filter(|held| held.until > millis(now)).map(Held::pin)
     }
 
     /// A pin and how long it is kept from now on.
@@ -77,24 +92,24 @@ impl Shelf {
     /// Pushes out the one that would run out first, as far as is known without looking at all of them.
     fn push_out(&mut self) -> bool {
         for _ in 0..8 {
-            let Some((until, hash)) = self.order.pop_front() else { return false };
+            let Some(Reverse((until, hash))) = self.order.pop() else { return false };
             match self.held.get(&hash) {
-                Some(held) if held.until > until => self.order.push_back((held.until, hash)),
+                Some(held) if held.until > until => self.order.push(Reverse((held.until, hash))),
                 Some(_) => return self.held.remove(&hash).is_some(),
                 None => {}
             }
         }
-        // All of them in use: the oldest goes all the same.
-        self.order.pop_front().is_some_and(|(_, hash)| self.held.remove(&hash).is_some())
+        // All of them in use: the first goes all the same.
+        self.order.pop().is_some_and(|Reverse((_, hash))| self.held.remove(&hash).is_some())
     }
 
     /// Forgets what has run out: how many.
     pub(super) fn sweep(&mut self, now: Duration) -> usize {
         let (before, now) = (self.held.len(), millis(now));
-        while let Some((until, hash)) = self.order.front().copied().filter(|(until, _)| *until <= now) {
-            self.order.pop_front();
+        while let Some(Reverse((until, hash))) = self.order.peek().copied().filter(|Reverse((until, _))| *until <= now) {
+            self.order.pop();
             match self.held.get(&hash) {
-                Some(held) if held.until > until.max(now) => self.order.push_back((held.until, hash)),
+                Some(held) if held.until > until.max(now) => self.order.push(Reverse((held.until, hash))),
                 Some(_) => {
                     self.held.remove(&hash);
                 }
@@ -118,14 +133,29 @@ impl Shelf {
 }
 
 impl Held {
-    fn left(&self, now: Duration) -> Option<(Pin, Duration)> {
-        Some((self.pin, Duration::from_millis(self.until.checked_sub(millis(now))?)))
+    fn new(pin: Pin, until: Duration, lease: Duration) -> Self {
+        let Pin { entry, endpoint, version } = pin;
+        let minutes = u16::try_from(lease.as_secs().div_ceil(60)).unwrap_or(u16::MAX);
+        Self { endpoint, version, journalled_until: seconds(until), lease: minutes, entry, until: millis(until) }
     }
 
-    /// Takes what it says for journalled, where it is worth that.
-    fn is_due(&mut self, slack: Duration, is_another: bool) -> bool {
+    fn pin(&self) -> Pin {
+        Pin { entry: self.entry, endpoint: self.endpoint, version: self.version }
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_secs(60 * u64::from(self.lease))
+    }
+
+    fn left(&self, now: Duration) -> Option<(Pin, Duration)> {
+        Some((self.pin(), Duration::from_millis(self.until.checked_sub(millis(now))?)))
+    }
+
+    /// Takes what it says for journalled, where it is worth that: a use that lengthens what the journal has by a quarter of
+    /// its lease or less is not.
+    fn is_due(&mut self, is_another: bool) -> bool {
         let until = seconds(Duration::from_millis(self.until));
-        let is_due = is_another || until > self.journalled_until.saturating_add(seconds(slack));
+        let is_due = is_another || until > self.journalled_until.saturating_add(seconds(self.lease() / 4));
         if is_due {
             self.journalled_until = until;
         }

@@ -29,7 +29,7 @@ impl FromIterator<EndpointView> for Endpoints {
         made.usable = usable.map(|(at, view)| (Rendezvous::of(&view.endpoint.name), at)).collect();
         for (at, view) in made.all.iter().enumerate() {
             made.by_name.entry(view.endpoint.name.clone()).or_insert(at);
-            made.by_hash.entry(endpoint_hash(&view.endpoint.name)).or_insert(at);
+            made.by_hash.entry(endpoint_hash(&view.endpoint.name, view.endpoint.host.as_bytes())).or_insert(at);
             made.by_id.entry(view.endpoint.id).or_insert(at);
         }
         made

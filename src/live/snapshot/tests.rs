@@ -12,13 +12,17 @@ use crate::upstream::Ticket;
 fn only_an_instance_of_this_version_is_waited_for() {
     let unresolved =
         EntryView { version: "1.0".to_owned(), endpoints: Endpoints::default(), unresolved: true, tally: Arc::default() };
-    let awaits = |name: &str| unresolved.awaits_pinned(&unresolved.pin(Entry::Primary, name));
+    let named = |name: &str| {
+        let spec = EndpointSpec::new(name, "http://notes:1");
+        Endpoint::new(&spec, &Connector::new("test".to_owned(), &ClientTls::default())).unwrap()
+    };
+    let awaits = |name: &str| unresolved.awaits_pinned(&unresolved.pin(Entry::Primary, &named(name)));
     assert!(awaits("a@10.0.0.7"));
     assert!(!awaits("a"), "an endpoint with a URL is there from the start, or never");
-    let other = Pin { version: version_hash("0.9"), ..unresolved.pin(Entry::Primary, "a@10.0.0.7") };
+    let other = Pin { version: version_hash("0.9"), ..unresolved.pin(Entry::Primary, &named("a@10.0.0.7")) };
     assert!(!unresolved.awaits_pinned(&other), "what it knew is gone");
     let resolved = EntryView { unresolved: false, ..unresolved };
-    assert!(!resolved.awaits_pinned(&resolved.pin(Entry::Primary, "a@10.0.0.7")));
+    assert!(!resolved.awaits_pinned(&resolved.pin(Entry::Primary, &named("a@10.0.0.7"))));
 }
 
 const SERVICE: &str = "[service.primary]\nversion = \"1\"\nendpoints = [\"http://127.0.0.1:1\"]\n\
@@ -72,7 +76,7 @@ proptest! {
         prop_assert_eq!(picked, looked_for(&entry, key, &tried, turn));
         for (at, view) in entry.endpoints.iter().enumerate() {
             prop_assert_eq!(entry.named(&format!("notes-{at}")).map(|view| view.endpoint.id), Some(view.endpoint.id));
-            prop_assert_eq!(entry.pinned(&entry.pin(Entry::Primary, &view.endpoint.name)).map(|view| view.endpoint.id), Some(view.endpoint.id));
+            prop_assert_eq!(entry.pinned(&entry.pin(Entry::Primary, &view.endpoint)).map(|view| view.endpoint.id), Some(view.endpoint.id));
             prop_assert!(Arc::ptr_eq(entry.tally_at(Some(&view.endpoint)), &view.tally));
         }
         prop_assert!(entry.named("notes").is_none() && held.len() < 100);

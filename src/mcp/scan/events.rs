@@ -4,7 +4,7 @@
 use memchr::memchr2;
 use smallvec::SmallVec;
 
-use super::json::Json;
+use super::json::{JsonOf, LEVELS, Tools};
 use super::{End, Message};
 
 /// Messages of one event that are held until its type is known; a batch of more is told at once.
@@ -16,14 +16,17 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 /// The type of events that carry messages; an event without a type has it, too.
 const MESSAGE: &[u8] = b"message";
 
-/// A scanner of an event stream.
+/// A scanner of most event streams.
+pub type Events = EventsOf<LEVELS>;
+
+/// A scanner of an event stream, whose messages are read on so many levels.
 #[derive(Clone, Default)]
-pub struct Events {
+pub struct EventsOf<const N: usize> {
     /// So many bytes of a byte order mark have come; as many as it has, too, where none has.
     mark: usize,
     at: At,
     after_cr: bool,
-    data: Json,
+    data: JsonOf<N>,
     has_data: bool,
     is_other: bool,
     has_ids: bool,
@@ -56,7 +59,7 @@ enum At {
     Passed,
 }
 
-impl Events {
+impl<const N: usize> EventsOf<N> {
     /// Takes in the next bytes, and tells of every message that they complete.
     pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
         let mut rest = self.behind_mark(bytes);
@@ -135,6 +138,16 @@ impl Events {
     /// Whether events have ids, so that the stream can be resumed.
     pub fn has_ids(&self) -> bool {
         self.has_ids
+    }
+
+    /// Whether the last byte was one of the number that is `result.ttlMs` of a message.
+    pub(super) fn is_in_ttl(&self) -> bool {
+        self.at == At::DataValue && self.data.is_in_ttl()
+    }
+
+    /// The tools that were listed since the last message began, where this reads deep enough for them.
+    pub(super) fn tools(&self) -> &Tools {
+        self.data.tools()
     }
 
     /// Whether the stream may end here: between two events.

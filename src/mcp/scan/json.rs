@@ -7,11 +7,13 @@ use siphasher::sip::SipHasher13;
 use super::{End, Message};
 use crate::mcp::plain;
 
+mod escapes;
 mod members;
 mod number;
 mod utf8;
 mod whole;
 
+pub(super) use members::Tools;
 use members::{Slot, id_hasher};
 use number::{Digits, may_end};
 use utf8::Utf8;
@@ -85,17 +87,23 @@ impl Literal {
     }
 }
 
-/// The checker and what it has read of the present message.
+/// Levels on which members matter in most answers: message, result and task.
+pub(super) const LEVELS: usize = 3;
+
+/// The checker of most answers.
+pub type Json = JsonOf<LEVELS>;
+
+/// The checker and what it has read of the present message, on so many levels.
 #[derive(Clone)]
-pub struct Json {
+pub struct JsonOf<const N: usize> {
     at: At,
     depth: u8,
     /// A bit per open container, the innermost lowest: set for an object.
     objects: u128,
     /// The depth at which messages stand: 1, or 2 in a batch.
     base: u8,
-    /// What the present member is, on the levels of message, result and task.
-    slots: [Slot; 3],
+    /// What the present member is, on each level.
+    slots: [Slot; N],
     is_key: bool,
     /// A short string, as far as it fits: keys and the words that matter are shorter.
     text: [u8; 16],
@@ -107,16 +115,17 @@ pub struct Json {
     number: Option<i64>,
     negative: bool,
     message: Message,
+    tools: Tools,
 }
 
-impl Default for Json {
+impl<const N: usize> Default for JsonOf<N> {
     fn default() -> Self {
         Self {
             at: At::Value,
             depth: 0,
             objects: 0,
             base: 1,
-            slots: [Slot::None; 3],
+            slots: [Slot::None; N],
             is_key: false,
             text: [0; 16],
             length: 0,
@@ -127,11 +136,12 @@ impl Default for Json {
             number: None,
             negative: false,
             message: Message::default(),
+            tools: Tools::default(),
         }
     }
 }
 
-impl Json {
+impl<const N: usize> JsonOf<N> {
     /// Takes in the next bytes, and tells of every message that they complete. What is whole in them is taken as a
     /// whole; what they cut, byte by byte.
     pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
@@ -182,6 +192,16 @@ impl Json {
             At::Behind if self.depth == 0 => End::Whole,
             _ => End::Cut,
         }
+    }
+
+    /// Whether the last byte was one of the number that is `result.ttlMs` of a message.
+    pub fn is_in_ttl(&self) -> bool {
+        matches!(self.at, At::Number(_)) && self.slot() == Slot::ListTtl
+    }
+
+    /// The tools that were listed since the last message began, where this reads deep enough for them.
+    pub(super) fn tools(&self) -> &Tools {
+        &self.tools
     }
 
     /// Whether nothing but white space has come.
@@ -316,59 +336,6 @@ impl Json {
             b'\\' => self.at = At::Escape,
             0..0x20 => self.at = At::Bad,
             _ => self.take_text(&[byte]),
-        }
-    }
-
-    fn escape(&mut self, byte: u8) {
-        let meant = match byte {
-            b'"' | b'\\' | b'/' => byte,
-            b'b' => 0x08,
-            b'f' => 0x0c,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => {
-                self.unicode = 0;
-                self.high = 0;
-                self.at = At::Hex(4);
-                return;
-            }
-            _ => {
-                self.at = At::Bad;
-                return;
-            }
-        };
-        self.at = At::Text;
-        self.take_text(&[meant]);
-    }
-
-    fn hex(&mut self, byte: u8, left: u8) {
-        let Some(digit) = char::from(byte).to_digit(16) else {
-            self.at = At::Bad;
-            return;
-        };
-        self.unicode = self.unicode << 4 | digit;
-        if left > 1 {
-            self.at = At::Hex(left - 1);
-            return;
-        }
-        let is_low = (0xdc00..0xe000).contains(&self.unicode);
-        let meant = match (self.high, self.unicode) {
-            (0, 0xd800..0xdc00) => {
-                self.high = self.unicode;
-                self.at = At::LowBackslash;
-                return;
-            }
-            (0, plain) => char::from_u32(plain),
-            (high, low) if is_low => char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)),
-            _ => None,
-        };
-        match meant {
-            Some(meant) => {
-                self.at = At::Text;
-                self.take_text(meant.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-            None => self.at = At::Bad,
         }
     }
 

@@ -41,6 +41,16 @@ fn of_value(value: &Value) -> Message {
         request_state: hash(&result["requestState"]),
         task: hash(&result["taskId"]).or(hash(&result["task"]["taskId"])),
         cursor: hash(&result["nextCursor"]),
+        // The member that is given last, and members of these texts are in alphabetical order.
+        ttl: ttl(result.get("ttlMs").or_else(|| result["task"].get("ttlMs"))),
+        poll: result["task"].get("pollIntervalMs").or_else(|| result.get("pollIntervalMs")).and_then(Value::as_u64),
+    }
+}
+
+fn ttl(value: Option<&Value>) -> Option<Ttl> {
+    match value? {
+        Value::Null => Some(Ttl::Unlimited),
+        value => value.as_u64().map(Ttl::Millis),
     }
 }
 
@@ -163,6 +173,8 @@ fn bodies() -> impl Strategy<Value = String> {
             "taskId",
             "task",
             "is\\u0045rror",
+            "ttlMs",
+            "pollIntervalMs",
             "x",
             "resultTypeResultType",
         ])

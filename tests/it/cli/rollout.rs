@@ -181,6 +181,25 @@ async fn a_rollback_under_watch_ends_the_watch_with_8_and_its_reason() {
 }
 
 #[tokio::test]
+async fn a_rollout_that_would_strand_legacy_clients_exits_5_with_their_count_and_starts_by_force() {
+    let dual = Options { sessions: true, modern: true, legacy: true };
+    let (v1, v2) = (Fake::start("v1", dual).await, Fake::start("v2", Options { legacy: false, ..dual }).await);
+    let app = TestApp::start(&v1, &v2, "100:0", QUICK).await;
+    eventually("it is up", async || (app.admin.service().await["entries"]["secondary"]["standing"] == "up").then_some(())).await;
+    let _session = crate::support::Client::new(&app).open().await;
+    let said = run(&app, "rollout start --steps 10:1h,100").await;
+    assert_eq!((said.code, said.out.as_str()), (5, ""), "{said:?}");
+    assert!(
+        said.err.contains("1 legacy session on primary would be stranded on 2.0, which serves only 2026-07-28"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("hint: ") && said.err.contains("--force with --reason"), "{}", said.err);
+    let said = run(&app, "rollout start --steps 10:1h,100 --force --reason known").await;
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[tokio::test]
 async fn silence_is_no_success() {
     let (_v1, _v2, app) = app("50:50").await;
     let said = run(&app, "monitor --duration 500ms").await;

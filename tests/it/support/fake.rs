@@ -373,10 +373,7 @@ async fn modern(state: &Arc<State>, method: &str, message: &Value) -> Response<B
     let tool = params["name"].as_str().unwrap_or_default();
     match method {
         "tools/list" if !params["cursor"].is_null() && !own(&params["cursor"]) => error_answer(message, -32602),
-        "tools/list" => {
-            let tools = json!([{ "name": format!("{}-only", state.name) }]);
-            json_answer(message, &json!({ "server": state.name, "tools": tools, "nextCursor": format!("{}-page", state.name) }))
-        }
+        "tools/list" => tools(state, message),
         "tools/call" if tool.ends_with("-only") && !own(&params["name"]) => error_answer(message, -32602),
         "tools/call" if !params["requestState"].is_null() && !own(&params["requestState"]) => error_answer(message, -32602),
         "tools/call" if tool == "ask" && params["requestState"].is_null() => {
@@ -385,7 +382,7 @@ async fn modern(state: &Arc<State>, method: &str, message: &Value) -> Response<B
         }
         "tools/call" if tool == "begin" => {
             let task = format!("{}-task-{}", state.name, message["id"]);
-            json_answer(message, &json!({ "resultType": "task", "taskId": task }))
+            json_answer(message, &json!({ "resultType": "task", "taskId": task, "ttlMs": params["ttlMs"] }))
         }
         // A result whose members are named like words of the protocol.
         "tools/call" if tool == "pretend" => json_answer(message, &json!({ "server": state.name, "nextCursor": "c" })),
@@ -397,6 +394,27 @@ async fn modern(state: &Arc<State>, method: &str, message: &Value) -> Response<B
         }
         _ if message["id"].is_null() => text(StatusCode::ACCEPTED, ""),
         _ => json_answer(message, &json!({ "server": state.name })),
+    }
+}
+
+/// Two pages, of which the second has what every server has. They count for as long as the client says.
+fn tools(state: &State, message: &Value) -> Response<Body> {
+    let (params, name) = (&message["params"], &state.name);
+    let mut result = match params["cursor"].is_null() {
+        true => json!({ "server": name, "tools": [{ "name": format!("{name}-only") }], "nextCursor": format!("{name}-page") }),
+        false => json!({ "server": name, "tools": [{ "name": "echo" }] }),
+    };
+    if !params["ttlMs"].is_null() {
+        result["ttlMs"] = params["ttlMs"].clone();
+    }
+    match params["stream"] == true {
+        true => {
+            let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
+            one_event(&format!(
+                "id: 3600000\ndata: {{\"method\":\"notifications/progress\"}}\n\nevent: message\ndata: {answer}\n\n"
+            ))
+        }
+        false => json_answer(message, &result),
     }
 }
 

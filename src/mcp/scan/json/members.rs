@@ -4,8 +4,8 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use super::super::{Message, ResultType};
-use super::{At, HASH_KEY, Json};
+use super::super::{Message, ResultType, Ttl};
+use super::{At, HASH_KEY, JsonOf};
 
 /// What a value means, by where it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,12 +23,41 @@ pub(super) enum Slot {
     Cursor,
     Task,
     TaskId,
+    /// `result.ttlMs`, as lists have it.
+    ListTtl,
+    Ttl,
+    Poll,
+    Tools,
+    ToolName,
+}
+
+/// Tools of one list, and no more than these are kept.
+pub const MOST_TOOLS: usize = 4096;
+
+/// The tools of a list (`result.tools`), by the hashes of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tools {
+    /// See [`super::super::hash_of`].
+    pub names: Vec<u64>,
+    /// There were more than [`MOST_TOOLS`].
+    pub has_more: bool,
+}
+
+impl Tools {
+    fn note(&mut self, name: u64) {
+        if self.names.len() < MOST_TOOLS { self.names.push(name) } else { self.has_more = true }
+    }
+
+    fn clear(&mut self) {
+        self.names.clear();
+        self.has_more = false;
+    }
 }
 
 impl Slot {
     /// Whether a hash of its text is kept.
     pub(super) fn is_hashed(self) -> bool {
-        matches!(self, Self::Id | Self::RequestState | Self::Cursor | Self::TaskId)
+        matches!(self, Self::Id | Self::RequestState | Self::Cursor | Self::TaskId | Self::ToolName)
     }
 }
 
@@ -49,7 +78,7 @@ impl ResultType {
     }
 }
 
-impl Json {
+impl<const N: usize> JsonOf<N> {
     /// The level of the innermost container, where members can matter.
     pub(super) fn level(&self) -> Option<usize> {
         let level = usize::from(self.depth.checked_sub(self.base)?);
@@ -72,6 +101,7 @@ impl Json {
             Slot::Method => message.has_method = true,
             Slot::Id => message.id = None,
             Slot::Result => {
+                self.tools.clear();
                 let kept = *message;
                 *message = Message { has_method: kept.has_method, id: kept.id, has_error: kept.has_error, ..Message::default() };
                 message.code = kept.code;
@@ -87,7 +117,19 @@ impl Json {
             Slot::RequestState => message.request_state = None,
             Slot::Cursor => message.cursor = None,
             Slot::Task | Slot::TaskId => message.task = None,
-            Slot::None => {}
+            Slot::ListTtl | Slot::Ttl => message.ttl = (byte == b'n').then_some(Ttl::Unlimited),
+            Slot::Poll => message.poll = None,
+            Slot::Tools => self.tools.clear(),
+            Slot::ToolName | Slot::None => {}
+        }
+    }
+
+    /// A whole number ends that is not negative; nothing where it is none.
+    pub(super) fn note_number(&mut self, slot: Slot, number: Option<u64>) {
+        match slot {
+            Slot::ListTtl | Slot::Ttl => self.message.ttl = number.map(Ttl::Millis),
+            Slot::Poll => self.message.poll = number,
+            _ => {}
         }
     }
 
@@ -123,6 +165,7 @@ impl Json {
             Slot::RequestState => &mut message.request_state,
             Slot::Cursor => &mut message.cursor,
             Slot::TaskId => &mut message.task,
+            Slot::ToolName => return self.tools.note(hash),
             _ => return,
         };
         *place = Some(hash);
@@ -150,9 +193,20 @@ impl Json {
                 b"nextCursor" => Slot::Cursor,
                 b"taskId" => Slot::TaskId,
                 b"task" => Slot::Task,
+                b"ttlMs" => Slot::ListTtl,
+                b"ttl" => Slot::Ttl,
+                b"pollIntervalMs" | b"pollInterval" => Slot::Poll,
+                b"tools" => Slot::Tools,
                 _ => Slot::None,
             },
-            (Some(2), Slot::Result, Slot::Task) if key == b"taskId" => Slot::TaskId,
+            (Some(2), Slot::Result, Slot::Task) => match key {
+                b"taskId" => Slot::TaskId,
+                b"ttlMs" | b"ttl" => Slot::Ttl,
+                b"pollIntervalMs" | b"pollInterval" => Slot::Poll,
+                _ => Slot::None,
+            },
+            // An element of the array that the tools are.
+            (Some(3), Slot::Result, Slot::Tools) if key == b"name" && self.objects >> 1 & 1 == 0 => Slot::ToolName,
             _ => Slot::None,
         }
     }

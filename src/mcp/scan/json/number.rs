@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-use super::{At, Json, Slot};
+use super::{At, JsonOf, Slot};
 
 /// Where in a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) enum Digits {
     Exponent,
 }
 
-impl Json {
+impl<const N: usize> JsonOf<N> {
     pub(super) fn digit(&mut self, byte: u8, digits: Digits) -> bool {
         use Digits::{E, Exponent, Fraction, Minus, Point, Sign, Whole, Zero};
         let next = match (digits, byte) {
@@ -52,7 +52,7 @@ impl Json {
         match self.slot() {
             Slot::Code => self.message.code = self.number.map(|number| if self.negative { -number } else { number }),
             Slot::Id => self.message.id = Some(self.hasher.finish()),
-            _ => {}
+            slot => self.note_number(slot, self.number.filter(|_| !self.negative).and_then(|number| number.try_into().ok())),
         }
         self.at = At::Behind;
     }

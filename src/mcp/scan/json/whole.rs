@@ -2,9 +2,9 @@
 //! the steps would not decide: what is cut, escaped or wrong is left to them.
 
 use super::super::ResultType;
-use super::{At, Json, Slot, hash_of, hash_of_id, plain};
+use super::{At, JsonOf, Slot, hash_of, hash_of_id, plain};
 
-impl Json {
+impl<const N: usize> JsonOf<N> {
     /// A key, behind its first quote, and the colon where that comes at once.
     pub(super) fn whole_key<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let (key, rest) = whole_text(bytes)?;
@@ -62,9 +62,13 @@ impl Json {
                 id[1..=more].copy_from_slice(digits);
                 self.message.id = Some(hash_of_id(false, &id[..=more]));
             }
-            Slot::Code => {
+            Slot::Code | Slot::ListTtl | Slot::Ttl | Slot::Poll => {
                 let value = |digit: u8| i64::from(digit - b'0');
-                self.message.code = Some(digits.iter().fold(value(first), |number, digit| number * 10 + value(*digit)));
+                let number = digits.iter().fold(value(first), |number, digit| number * 10 + value(*digit));
+                if slot == Slot::Code {
+                    self.message.code = Some(number);
+                }
+                self.note_number(slot, number.try_into().ok());
             }
             _ => {}
         }
