@@ -24,8 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::asker::Asker;
 use super::body::{Answer, Written};
-use super::facts::Asker;
 use super::line::{Line, Opening};
 use super::listen::Door;
 use super::peek::Came;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::facts::{Asker, Kind};
+use super::asker::{Asker, Kind};
 use super::table::{self, Phase, Said};
 use crate::config::ErrorShape;
 use crate::domain::{Blame, Entry, Outcome};

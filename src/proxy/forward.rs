@@ -9,11 +9,12 @@ use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY};
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
+use super::asker::{Asker, Kind};
 use super::body::{Answer, Held, Source, ToClient};
 use super::cargo::Cargo;
 use super::channel::Downstream;
 use super::error::{self, ProxyError};
-use super::facts::{self, Asker, Facts, Kind};
+use super::facts::{self, Facts};
 use super::handles::{Gives, Scribe};
 use super::headers::Outgoing;
 use super::interrupted::Thread;

@@ -29,6 +29,7 @@ use crate::telemetry::clock::Clock;
 use crate::tls::Places;
 use crate::upstream::{Uploads, Wire};
 
+mod asker;
 mod body;
 mod books;
 mod cargo;

@@ -19,9 +19,9 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::asker::Asker;
 use super::body::Written;
 use super::connection::{Connection, MOST_IDLE, beyond};
-use super::facts::Asker;
 use super::forward::Admitted;
 use super::line::{Line, Replayed};
 use super::peek::Came;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, Version};
 
+use super::asker::{Asker, Kind};
 use super::error::{self, ProxyError};
-use super::facts::{Asker, Kind};
 use super::peek::{self, Came, Peeked};
 use super::peer::Peer;
 use super::{Site, Worker, headers};

@@ -3,8 +3,9 @@
 use http::{HeaderValue, StatusCode};
 
 use super::Worker;
+use super::asker::Kind;
 use super::error::ProxyError;
-use super::facts::{Facts, Kind};
+use super::facts::Facts;
 use super::headers::Outgoing;
 use super::seat::Seat;
 use crate::domain::{Blame, Moment, Outcome};

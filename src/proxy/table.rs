@@ -3,7 +3,7 @@
 //! Measured with five clients (docs/survival.md): 200 with a JSON-RPC error is the only shape before an
 //! answer that none of them turns into a dead session, and an error event the only one in a stream.
 
-use super::facts::Kind;
+use super::asker::Kind;
 use crate::domain::Era;
 
 /// How a session's answers reach its client.

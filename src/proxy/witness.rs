@@ -11,8 +11,8 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tracing::Level;
 
+use super::asker::{Asker, Kind};
 use super::error::ProxyError;
-use super::facts::{Asker, Kind};
 use super::seat::Seat;
 use crate::config::{Log, Service};
 use crate::domain::{Entry, Era, Outcome, Why};

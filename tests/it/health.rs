@@ -54,7 +54,7 @@ async fn a_call_pending_on_a_dead_server_gets_an_error_that_spares_its_session()
 #[tokio::test]
 async fn http_errors_instead_of_json_rpc_ones_can_be_asked_for() {
     let (v1, v2) = pair().await;
-    let app = TestApp::start(&v1, &v2, "100:0", "traffic = { error_shape = \"http\" }").await;
+    let app = TestApp::start(&v1, &v2, "100:0", &format!("traffic = {{ error_shape = \"http\" }}\n{WAITS}")).await;
     let session = Client::new(&app).open().await;
     v1.kill();
     assert_eq!(session.post(&call(1, "echo")).await.status(), 502);

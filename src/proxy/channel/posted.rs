@@ -12,9 +12,10 @@ use crate::live::ServiceView;
 use crate::mcp::cancelled;
 use crate::mcp::scan::id_hash;
 use crate::proxy::Site;
+use crate::proxy::asker::{Asker, Kind};
 use crate::proxy::books::Books;
 use crate::proxy::error::ProxyError;
-use crate::proxy::facts::{Asker, Facts, Kind};
+use crate::proxy::facts::Facts;
 use crate::proxy::pending::{Pending, Requests};
 use crate::telemetry::trace::Trace;
 

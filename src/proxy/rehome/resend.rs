@@ -13,7 +13,7 @@ use super::table::Session;
 use crate::config::Resend;
 use crate::mcp::SessionPin;
 use crate::proxy::Worker;
-use crate::proxy::facts::Kind;
+use crate::proxy::asker::Kind;
 
 impl Worker {
     /// Whether a call that was lost on its way may be asked again at all: one call of one tool, where that is configured.

@@ -19,9 +19,9 @@ use crate::http1::Head;
 use crate::mcp::event_id::{EventTag, Stream};
 use crate::mcp::{Envelope, Kind as Message, SessionPin, cancelled, request_id, words};
 use crate::proxy::Worker;
+use crate::proxy::asker::Kind;
 use crate::proxy::body::{Answer, ToClient};
 use crate::proxy::cargo::Cargo;
-use crate::proxy::facts::Kind;
 use crate::proxy::headers::Resume;
 
 /// What a client is told of calls whose server is gone.
