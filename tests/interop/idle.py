@@ -135,7 +135,7 @@ async def drain(stage, args, checks):
     began = time.time()
     await asyncio.to_thread(stage.front.each, "split", "0:100")
     took = await asyncio.to_thread(stage.front.empty_within, "primary", DEADLINE + args.within)
-    left = stage.front.sessions("primary")
+    left = sum(stage.front.sessions("primary").values())
     pace = stage.handshakes("secondary")
     print(f"moved: {args.sessions - left} of {args.sessions}, {len(pace)} handshakes from T+{min(pace, default=began) - began:.1f} s "
           f"to T+{max(pace, default=began) - began:.1f} s, {most_in_a_second(pace)} at most in any second")

@@ -7,6 +7,7 @@ docs/rehoming.md, between the comments of that name. `--expect before` judges no
 """
 
 import argparse
+import json
 import re
 import shutil
 import sys
@@ -30,13 +31,14 @@ DOCUMENT = HERE.parent.parent / "docs/rehoming.md"
 KINDS = ("py1-plain", "py1-json", "py2", "ts", "ts-400", "rmcp")
 # In (a) alone: from one SDK's server to another's.
 MIXED = ("py1-plain", "py2")
-# What the configuration says of sessions; a mass move may take its pace from what is left of these.
+# What the configuration says of sessions; a binary from before moves has no word for the pace of a drain.
 TABLES = """[service.sessions]
 on_drain = "rehome"
 drain_deadline = "3s"
-rollback_deadline = "2s"
+{drain_pace}rollback_deadline = "2s"
 rollback_pace = "3s"
 """
+DRAIN_PACE = {"after": 'drain_pace = "3s"\n', "before": ""}
 # After the deadline: so long until the last session of an entry that is drained, or rolled back, has moved. Where nothing
 # moves sessions there is nothing to wait for.
 MOVED_WITHIN = {"after": 30, "before": 8}
@@ -99,9 +101,11 @@ class Scene:
         self.stage, self.case, self.args = stage, case, stage.args
         self.work = stage.work / case.name
         self.pairs = stage.pairs(case)
+        self.left = ""
         self.fronts = []
+        tables = TABLES.format(drain_pace=DRAIN_PACE[self.args.expect])
         for name in ("one", "two")[: 2 if case.replicas else 1]:
-            front = Front(self.args.dualgate, self.pairs, case.split, self.work / name, stage.key, TABLES)
+            front = Front(self.args.dualgate, self.pairs, case.split, self.work / name, stage.key, tables)
             running.callback(front.stop)
             self.fronts.append(front)
         for front in self.fronts:
@@ -133,11 +137,12 @@ class Scene:
         return self.each(lambda client: client.order(**what))
 
     def moved_within(self, entry, deadline):
-        """Says how long it took until the entry had no session; that it has none at last is for the clients to show."""
+        """Says how long it took until the entry had no session, by the proxy's own account."""
         limit = deadline + MOVED_WITHIN[self.args.expect]
         took = self.front.empty_within(entry, limit)
-        left = self.front.sessions(entry)
-        print(f"    {self.case.name}: {entry} {f'empty after {took:.1f} s' if took is not None else f'has {left} sessions after {limit} s'}")
+        if took is None:
+            self.left = f"{entry} still has sessions after {limit} s: {self.front.sessions(entry)}"
+        print(f"    {self.case.name}: {self.left or f'{entry} empty after {took:.1f} s'}")
 
 
 # Each case returns what it has killed.
@@ -206,7 +211,7 @@ CASES = (
 
 
 def play(stage, case):
-    """The accounts of a case, and what was wrong with the suite itself."""
+    """The accounts of a case, what was wrong with the suite itself, and what the proxy said of an entry that was not left."""
     began = time.monotonic()
     stage.all_up()
     if case.act is restarted:
@@ -226,6 +231,7 @@ def play(stage, case):
         time.sleep(1)
         reports = scene.order(do="stop")
         told = time.monotonic()
+        (scene.work / "reports.json").write_text(json.dumps(reports))
         executions = Executions.read(stage.work)
     accounts = [
         account(
@@ -240,19 +246,19 @@ def play(stage, case):
     laps = (began, ready, open_at, acted, told, time.monotonic())
     spent = zip(("started", "opened", "acted", "told", "stopped"), laps, laps[1:])
     print(f"    {case.name}: {', '.join(f'{what} in {end - start:.1f} s' for what, start, end in spent)}")
-    return accounts, unready
+    return accounts, unready, scene.left
 
 
 HEAD = (
     "case", "client", "sessions", "moved / to move", "lost", "lost with a killed proxy", "calls", "failed", "in flight at a killed endpoint",
-    "at a killed proxy", "neither", "more than once", "hangs", "of calls at a killed proxy", "executed twice", "notified afterwards",
+    "at a killed proxy", "neither", "more than once", "hangs", "of calls at a killed proxy", "executed twice", "notified afterwards", "deaf with a killed proxy",
 )
 
 
 def row(case, told):
     return (
         case.name, told.client, told.sessions, f"{told.moved} / {told.due}", told.lost, told.lost_on_proxy, told.calls, told.failed, told.on_server,
-        told.on_proxy, told.other, told.again, told.hangs, told.hangs_on_proxy, told.twice, f"{told.heard} / {told.asked}",
+        told.on_proxy, told.other, told.again, told.hangs, told.hangs_on_proxy, told.twice, f"{told.heard} / {told.asked}", told.deaf_on_proxy,
     )
 
 
@@ -313,11 +319,11 @@ def main():
     with ExitStack() as running:
         stage = Stage(tools, args, running)
         for case in args.cases:
-            results[case], unready = play(stage, case)
+            results[case], unready, left = play(stage, case)
             accounts = results[case]
             say(f"{case.name}: all sessions open, with their streams", unready)
             failed += bool(unready)
-            problems = [problem for told in accounts for problem in told.problems]
+            problems = [problem for told in accounts for problem in told.problems] + ([left] if left else [])
             details = [line for told in accounts for line in told.detail]
             if args.expect == "after":
                 say(f"{case.name}: {case.title}", problems + details)

@@ -134,20 +134,20 @@ class Front(Gate):
                 raise RuntimeError(f"{command} {service} exited with {done.returncode}: {done.stderr.strip()}")
 
     def sessions(self, entry):
-        """How many sessions the entry has in all services, by the admin API."""
-        count = 0
+        """Service -> how many sessions the entry has there, by the admin API; those that have none are left out."""
+        counts = {}
         for service in self._services:
             request = urllib.request.Request(f"http://127.0.0.1:{self.admin}/v1/services/{service}/sessions")
             request.add_header("Authorization", f"Bearer {(self._state / 'admin-token').read_text().strip()}")
             with urllib.request.urlopen(request, timeout=ORDER_TIMEOUT) as answer:
-                count += json.load(answer)["entries"][entry]["sessions"]
-        return count
+                counts[service] = json.load(answer)["entries"][entry]["sessions"]
+        return {service: count for service, count in counts.items() if count}
 
     def empty_within(self, entry, seconds):
         """Whether the entry has lost its last session in so many seconds, and after how many."""
         began = time.monotonic()
         try:
-            wait_until(lambda: self.sessions(entry) == 0, "an empty entry", seconds, 0.25)
+            wait_until(lambda: not self.sessions(entry), "an empty entry", seconds, 0.25)
         except TimeoutError:
             return None
         return time.monotonic() - began

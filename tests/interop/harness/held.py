@@ -83,6 +83,8 @@ class Account:
     lost: int = 0
     # Their own call was in flight when the proxy was killed, and that was the end of the client.
     lost_on_proxy: int = 0
+    # The same, and no notification reaches them any more: the SDK resumes its call where its stream was.
+    deaf_on_proxy: int = 0
     calls: int = 0
     failed: int = 0
     on_server: int = 0
@@ -161,9 +163,13 @@ def _judge(told, session, where, executions, kills, is_due, mark):
         told.lost += 1
         told.say("begun anew" if session["anew"] else f"lost: {session['calls'][-1]['error']}", where)
     if not died:
+        _judge_move(told, session, calls, is_due)
+    if not died and mark not in session["heard"] and not session["lost"] and any(call.where == "proxy" for call in calls):
+        told.deaf_on_proxy += 1
+        told.say("in flight at a killed proxy, hears nothing afterwards", where)
+    elif not died:
         told.asked += 1
         told.heard += mark in session["heard"]
-        _judge_move(told, session, calls, is_due)
     for call in calls:
         call.count(told, where)
     kills_seen = [call.kill.began for call in calls if call.where == "server"]
