@@ -31,8 +31,12 @@ DOCUMENT = HERE.parent.parent / "docs/rehoming.md"
 KINDS = ("py1-plain", "py1-json", "py2", "ts", "ts-400", "rmcp")
 # In (a) alone: from one SDK's server to another's.
 MIXED = ("py1-plain", "py2")
-# What the configuration says of sessions; a binary from before moves has no word for the pace of a drain.
-TABLES = """[service.sessions]
+# What the configuration says of sessions; a binary from before moves has no word for the pace of a drain. A server that has
+# to share its cores with 200 sessions is not down for being late: one that is dead refuses at once.
+TABLES = """[service.health]
+timeout = "2s"
+fall = 6
+[service.sessions]
 on_drain = "rehome"
 drain_deadline = "3s"
 {drain_pace}rollback_deadline = "2s"
