@@ -330,7 +330,7 @@ def main():
             problems = [problem for told in accounts for problem in told.problems] + ([left] if left else [])
             details = [line for told in accounts for line in told.detail]
             if args.expect == "after":
-                say(f"{case.name}: {case.title}", problems + details)
+                say(f"{case.name}: {case.title}", problems + details, ok=not problems)
                 failed += bool(problems)
             else:
                 for line in details:
