@@ -220,3 +220,48 @@ async fn moves_are_counted_by_where_they_lead_and_how_they_end() {
         assert!(page.contains(name), "{name}\n{page}");
     }
 }
+
+#[tokio::test]
+async fn what_is_ordered_to_move_lives_on_at_the_other_entry_and_the_last_is_told() {
+    let dual = Options { modern: true, ..Options::default() };
+    let (v1, v2) = (Fake::start("v1", dual).await, Fake::start("v2", dual).await);
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let sessions = emptied(&app, 6).await;
+    let (status, ordered) = post(&app, DRAIN, json!({ "deadline": "0s", "pace": "300ms" })).await;
+    assert_eq!((status, &ordered["order"]["forecast"]["sessions"]), (200, &json!(6)), "{ordered}");
+    let left = eventually("nobody is left", async || audited(&app, "left").await.pop()).await;
+    assert_eq!([&left["cause"], &left["moved"], &left["ended"]], [&json!("drain-ordered"), &json!(6), &json!(0)], "{left}");
+    for session in &sessions {
+        assert_eq!(session.who().await, "v2");
+    }
+    // And back, with the share: those who came by the move are as much at home there as those who were born there.
+    app.admin.split("100:0").await;
+    let said = app.admin.cli(&["sessions", "move", "--from", "secondary", "--pace", "300ms", "--wait", "--timeout", "10s"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("secondary 2.0: 6 moved, 0 left"), "{said:?}");
+    for session in &sessions {
+        assert_eq!(session.who().await, "v1");
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_moves_the_sessions_of_the_candidate_to_the_stable_entry() {
+    let dual = Options { modern: true, ..Options::default() };
+    let (v1, v2) = (Fake::start("v1", dual).await, Fake::start("v2", dual).await);
+    let more = "sessions = { rollback_deadline = \"0s\", rollback_pace = \"300ms\" }";
+    let app = TestApp::start(&v1, &v2, "100:0", more).await;
+    both_up(&app).await;
+    app.admin.split("0:100").await;
+    let client = Client::new(&app);
+    let mut sessions = Vec::new();
+    for _ in 0..6 {
+        sessions.push(client.open().await);
+    }
+    app.admin.send("POST", "/v1/services/notes/rollback", None).await;
+    let left = eventually("nobody is left", async || audited(&app, "left").await.pop()).await;
+    let figures = [&left["entry"], &left["cause"], &left["moved"], &left["ended"]];
+    assert_eq!(figures, [&json!("secondary"), &json!("rollback"), &json!(6), &json!(0)], "{left}");
+    for session in &sessions {
+        assert_eq!(session.who().await, "v1");
+    }
+}
