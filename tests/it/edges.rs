@@ -56,7 +56,7 @@ async fn a_session_its_server_knows_nothing_of_moves_to_a_sibling_and_keeps_its_
     let stateless = Options { sessions: false, ..Options::default() };
     let (a, b) = (Fake::start("a", stateless).await, Fake::start("b", stateless).await);
     let other = Fake::start("other", stateless).await;
-    let app = TestApp::with(&[&a, &b], &[&other], "100:0", "").await;
+    let app = TestApp::with(&[&a, &b], &[&other], "100:0", WAITS).await;
     let session = Client::new(&app).open().await;
     // A list may be asked for again, if the connection was parked and dies just now.
     let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });

@@ -101,7 +101,7 @@ async fn streams_that_only_listen_break_by_the_dozen_and_no_request_has_failed()
 #[tokio::test]
 async fn what_the_proxy_answers_itself_is_booked_once_per_request_with_its_blame() {
     let (v1, v2) = pair().await;
-    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let app = TestApp::start(&v1, &v2, "100:0", WAITS).await;
     let session = Client::new(&app).open().await;
     v1.kill();
     session.post(&json!([call(1, "a"), call(2, "b")])).await.bytes().await.unwrap();

@@ -11,7 +11,7 @@ use super::letterhead::Letterhead;
 use super::replay::{self, Recipe, Refusal};
 use super::table::{Moving, Session};
 use crate::domain::rehome::{Epoch, Start};
-use crate::domain::{Entry, Era, Moment, Standing};
+use crate::domain::{Entry, Era, Eviction, Moment, Standing};
 use crate::http1::Head;
 use crate::live::{EndpointView, ServiceView};
 use crate::mcp::{SessionPin, StandsFor};
@@ -183,9 +183,11 @@ impl Worker {
         let (own, other) = (from.entry, from.entry.other());
         let speaks = |entry: Entry| service.scene.serves[entry].may_serve(Era::Legacy);
         let mut found = Vec::new();
-        let is_left = service.evictions[own].is_some_and(|eviction| eviction.concerns(from.revision));
+        let now = self.site.clock.now();
+        let leaves = |eviction: Eviction| eviction.concerns(from.revision) && now >= eviction.from;
+        let is_left = service.evictions[own].is_some_and(leaves);
         if wanted.why == Why::Lost {
-            if !is_left || service.evictions[other].is_some() {
+            if !is_left || service.evictions[other].is_some_and(|eviction| now >= eviction.from) {
                 found.extend(self.same(service, from));
                 found.extend(self.best_of(service, own, &from.endpoint));
             }

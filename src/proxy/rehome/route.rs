@@ -132,7 +132,8 @@ impl Worker {
                 if interrupted.has_calls(&id) {
                     return Route::at(session, 0).map_or_else(|| self.give_up(session, &last, &id), Routed::To);
                 }
-                if session.was_given_up(&last) {
+                // Where it listens already, this was the answer to a call.
+                if session.was_given_up(&last) || session.state().is_listened_to() {
                     return Routed::Said(not_to_be_resumed());
                 }
                 delivery.outgoing.resume(Resume::Fresh);
