@@ -160,7 +160,7 @@ impl Worker {
             posted.claim(&mut asker.pending, asker.begun.unwrap_or_else(Instant::now), trace);
         }
         let permit = permit?;
-        let opening = body.whole_bytes().filter(|_| asker.kind == Kind::Initialize);
+        let opening = if asker.kind == Kind::Initialize { body.whole_bytes() } else { None };
         let cargo = Cargo::new(body, *pause, exchange);
         let (facts_of, outgoing_of) = (&mut facts, &mut outgoing);
         let delivery = Delivery { service: service.clone(), facts: facts_of, outgoing: outgoing_of, cargo, post: &post, asker };

@@ -49,7 +49,21 @@ pub(super) const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-ke
 
 /// The credentials of a request.
 pub(super) fn credentials(headers: &Fields) -> [Option<&[u8]>; CREDENTIALS.len()] {
-    CREDENTIALS.map(|name| headers.get(name))
+    let mut found = [None; CREDENTIALS.len()];
+    // One pass: of a dozen fields nearly none is one of them, which its length tells.
+    for (name, value) in headers.iter() {
+        let at = match name.len() {
+            13 => 0,
+            9 => 1,
+            7 => 2,
+            6 => 3,
+            _ => continue,
+        };
+        if found[at].is_none() && name.eq_ignore_ascii_case(CREDENTIALS[at].as_bytes()) {
+            found[at] = Some(value);
+        }
+    }
+    found
 }
 
 /// Who asks, as far as credentials tell: callers that are not the same share no session that was opened for one of them. Of a

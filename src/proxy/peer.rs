@@ -67,12 +67,19 @@ impl Introduction {
 /// The session id that was opened last on a connection. Most clients use one and no other, and an id that is the same in
 /// each of its bytes opens to the same: keys are added while the process runs, and none is taken away.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Opened(RefCell<Option<Box<(String, HeaderValue, SessionPin)>>>, RefCell<Option<Box<Resident>>>);
+pub(super) struct Opened(RefCell<Option<Box<Last>>>);
 
-/// The session of the last id, and by which credentials it was found.
+#[derive(Clone, Debug)]
+struct Last {
+    service: String,
+    id: HeaderValue,
+    pin: SessionPin,
+    /// The session, and by which credentials it was found.
+    resident: Option<Resident>,
+}
+
 #[derive(Clone)]
 struct Resident {
-    id: HeaderValue,
     credentials: [Option<Box<[u8]>>; CREDENTIALS.len()],
     session: Arc<Session>,
 }
@@ -87,35 +94,38 @@ impl Opened {
     /// Opens an id; nothing where it does not open for this service.
     pub(super) fn open(&self, keys: &SealKeys, service: &str, id: &[u8]) -> Option<(HeaderValue, SessionPin)> {
         if let Some(last) = &*self.0.borrow()
-            && last.0 == service
-            && last.1.as_bytes() == id
+            && last.service == service
+            && last.id.as_bytes() == id
         {
-            return Some((last.1.clone(), last.2.clone()));
+            return Some((last.id.clone(), last.pin.clone()));
         }
         let pin = keys.open(service, id)?;
         let session = HeaderValue::from_bytes(id).ok()?;
-        *self.0.borrow_mut() = Some(Box::new((service.to_owned(), session.clone(), pin.clone())));
+        let last = Last { service: service.to_owned(), id: session.clone(), pin: pin.clone(), resident: None };
+        *self.0.borrow_mut() = Some(Box::new(last));
         Some((session, pin))
     }
-}
 
-impl Opened {
-    /// The session of an id and of these credentials, found as `find` does.
+    /// The session of an id that was opened here, and of these credentials, found as `find` does.
     pub(super) fn resident(
         &self,
         id: &HeaderValue,
         credentials: [Option<&[u8]>; CREDENTIALS.len()],
         find: impl FnOnce() -> Option<Arc<Session>>,
     ) -> Option<Arc<Session>> {
-        if let Some(last) = &*self.1.borrow()
-            && last.id == *id
-            && last.credentials.iter().map(Option::as_deref).eq(credentials)
+        // A value that was cloned is the same piece of memory.
+        let is_last = |last: &Last| std::ptr::eq(last.id.as_bytes(), id.as_bytes());
+        if let Some(last) = self.0.borrow().as_ref().filter(|last| is_last(last))
+            && let Some(resident) = &last.resident
+            && resident.credentials.iter().map(Option::as_deref).eq(credentials)
         {
-            return Some(last.session.clone());
+            return Some(resident.session.clone());
         }
         let session = find()?;
-        let credentials = credentials.map(|value| value.map(Box::from));
-        *self.1.borrow_mut() = Some(Box::new(Resident { id: id.clone(), credentials, session: session.clone() }));
+        if let Some(last) = self.0.borrow_mut().as_mut().filter(|last| is_last(last)) {
+            let credentials = credentials.map(|value| value.map(Box::from));
+            last.resident = Some(Resident { credentials, session: session.clone() });
+        }
         Some(session)
     }
 }
@@ -131,7 +141,6 @@ impl Peer {
     /// Lets go of what would only make its next request cheaper.
     pub(super) fn forget(&self) {
         self.sessions.0.take();
-        self.sessions.1.take();
         self.introduction.0.take();
     }
 

@@ -146,6 +146,10 @@ impl Worker {
         entry: Entry,
     ) -> Result<Arc<crate::upstream::Endpoint>, ProxyError> {
         if let Some(only) = facts.only(entry, view) {
+            // What is sent to one that answers no checks waits for nothing, and this one can be had elsewhere.
+            if only.standing == Standing::Down && facts.lodged.is_some() && *only.endpoint.silent.borrow() {
+                return Err(ProxyError::Unreachable("its checks get no answer".to_owned()));
+            }
             return Ok(only.endpoint.clone());
         }
         if let Some(pin) = facts.pin.as_ref().filter(|pin| pin.entry == entry) {

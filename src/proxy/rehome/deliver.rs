@@ -144,11 +144,7 @@ impl Worker {
                 has_moved = true;
                 continue;
             }
-            let sent = match self.is_silent(&delivery.service, &place) && !has_moved {
-                true => Err(ProxyError::Unreachable("its checks get no answer".to_owned())),
-                false => self.deliver_to(&mut delivery).await,
-            };
-            let lost = match sent {
+            let lost = match self.deliver_to(&mut delivery).await {
                 Ok((seat, replied)) if self.is_unknown(&delivery, &seat, &replied).await => Lost::Unknown(seat, replied),
                 Ok((seat, replied)) => {
                     if kind == Kind::End && (replied.head.status().is_success() || replied.head.status() == StatusCode::NOT_FOUND)
@@ -291,12 +287,6 @@ impl Worker {
             }
             Err(_) => Ok(false),
         }
-    }
-
-    /// Whether checks of its endpoint get no answer: what is sent there would wait for nothing.
-    fn is_silent(&self, service: &ServiceView, place: &SessionPin) -> bool {
-        let view = service.entries[place.entry].named(&place.endpoint);
-        view.is_some_and(|view| *view.endpoint.silent.borrow())
     }
 
     /// Whether the server does not know the session. Some say so by 400, which says other things, too: they are asked.

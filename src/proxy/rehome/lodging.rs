@@ -42,6 +42,11 @@ impl Worker {
         ledger: &mut Ledger,
         stream: Option<&EventStream>,
     ) -> (Source, Option<Ticket>) {
+        let most = seat.service.config.sessions.remember;
+        if stream.is_none() {
+            ledger.lodge(Lodging { stay, wish: facts.wish.clone(), most, worker: self.own.clone() });
+            return (source, Some(seat.ticket));
+        }
         let id = facts.session.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
         let last = outgoing.header("last-event-id");
         let listens = stream.is_some_and(|stream| stream.kind() == StreamKind::Listen && !stream.is_encoded());
@@ -55,7 +60,6 @@ impl Worker {
             let splice = Splice::begin(own, &stay, place, outgoing.letterhead(), source, seat.ticket);
             return (Source::Spliced(Box::new(splice)), None);
         }
-        let most = seat.service.config.sessions.remember;
         let epoch = stay.epoch();
         let session = stay.session().clone();
         ledger.lodge(Lodging { stay, wish: facts.wish.clone(), most, worker: self.own.clone() });

@@ -60,8 +60,8 @@ impl Route {
 impl Worker {
     /// Finds the binding.
     pub(super) fn binding(&self, session: &Arc<Session>, delivery: &mut Delivery<'_, '_>) -> Routed {
-        if !session.has_moved() {
-            return Route::current(session);
+        if let (Some(stay), Some(pin)) = (session.check_in_at_birth(), &delivery.facts.pin) {
+            return Routed::To(Route { stay, place: pin.clone(), is_bound: false });
         }
         match delivery.asker.kind {
             Kind::Message => self.message(session, delivery),

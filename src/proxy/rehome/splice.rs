@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,6 +62,8 @@ pub(in crate::proxy) struct Splice {
     news: Option<News>,
     /// It may not be moved: that was tried.
     stays: bool,
+    /// What was looked at last, and who is woken when there is more.
+    looked: Option<(u32, Waker)>,
 }
 
 type Search = Pin<Box<dyn Future<Output = Ended>>>;
@@ -119,7 +121,22 @@ impl Splice {
         let current = Feed::new(at, source, Some(ticket));
         let (before, words) = (Vec::new(), Vec::new());
         let (opening, moving, end, speaking, news) = (None, None, None, None, None);
-        Self { worker, session, letterhead, number, current, before, opening, moving, end, speaking, words, news, stays: false }
+        Self {
+            worker,
+            session,
+            letterhead,
+            number,
+            current,
+            before,
+            opening,
+            moving,
+            end,
+            speaking,
+            words,
+            news,
+            stays: false,
+            looked: None,
+        }
     }
 
     /// The next part: whole events of one server after the other, whoever has something to say.
@@ -169,6 +186,12 @@ impl Splice {
 
     /// Has the stream opened where the session lives, or is about to.
     fn poll_place(&mut self, context: &mut Context<'_>) {
+        let stirred = self.session.stirred();
+        let is_known = self.looked.as_ref().is_some_and(|(at, waker)| *at == stirred && waker.will_wake(context.waker()));
+        if is_known && self.opening.is_none() {
+            return;
+        }
+        self.looked = Some((stirred, context.waker().clone()));
         loop {
             if let Some(opening) = &mut self.opening {
                 let Poll::Ready((at, opened)) = opening.as_mut().poll(context) else { return };

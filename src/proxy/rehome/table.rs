@@ -65,6 +65,8 @@ pub(in crate::proxy) struct Session {
     state: Mutex<State>,
     /// Something has changed that somebody waits for.
     changed: Notify,
+    /// Counts what its streams have to look at.
+    stirred: AtomicU32,
     home: Arc<Sessions>,
 }
 
@@ -177,7 +179,8 @@ impl Sessions {
         let (tally, state, changed, home) = (service.tally.clone(), Mutex::new(state), Notify::new(), self.clone());
         tally.remembered.sessions.fetch_add(1, Ordering::Relaxed);
         let service = service.config.name.as_str().into();
-        let session = Arc::new(Session { client, service, tally, state, changed, home });
+        let stirred = AtomicU32::new(0);
+        let session = Arc::new(Session { client, service, tally, state, changed, stirred, home });
         shard.insert(key, session.clone());
         Some(session)
     }
@@ -246,6 +249,16 @@ impl Session {
         &self.service
     }
 
+    /// Something begins in a session that was never moved: where its id says. None where that is not so, or no more.
+    pub(super) fn check_in_at_birth(self: &Arc<Self>) -> Option<Stay> {
+        let mut state = self.state();
+        if state.residence.has_moved() || state.residence.is_over() {
+            return None;
+        }
+        let epoch = state.residence.begin().epoch;
+        Some(Stay { session: self.clone(), epoch })
+    }
+
     /// Something begins where it lives now; None where it has ended.
     pub(super) fn check_in(self: &Arc<Self>) -> Option<(Stay, SessionPin)> {
         let mut state = self.state();
@@ -261,11 +274,6 @@ impl Session {
         let mut state = self.state();
         let place = state.residence.begin_on(epoch)?.place.clone();
         Some((Stay { session: self.clone(), epoch }, place))
-    }
-
-    /// Whether it was ever moved, as far as is known here.
-    pub(super) fn has_moved(&self) -> bool {
-        self.state().residence.has_moved()
     }
 
     /// Whether enough is known of how it was opened.
@@ -414,10 +422,11 @@ impl Session {
     /// Where a stream should be open now; who asks is woken when that changes.
     pub(super) fn wanted_at(&self, number: u32, waker: &Waker) -> Option<Binding<SessionPin>> {
         let mut state = self.state();
-        let wanted = state.candidate.clone().unwrap_or_else(|| state.residence.current().clone());
-        let one = state.listeners.iter_mut().find(|one| one.number == number)?;
+        let State { candidate, residence, listeners, .. } = &mut *state;
+        let wanted = candidate.as_ref().unwrap_or_else(|| residence.current());
+        let one = listeners.iter_mut().find(|one| one.number == number)?;
         if one.at != wanted.epoch {
-            return Some(wanted);
+            return Some(wanted.clone());
         }
         if !one.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             one.waker = Some(waker.clone());
@@ -425,7 +434,13 @@ impl Session {
         None
     }
 
+    /// Another number: there is something for its streams to look at.
+    pub(super) fn stirred(&self) -> u32 {
+        self.stirred.load(Ordering::Acquire)
+    }
+
     fn wake_listeners(&self) {
+        self.stirred.fetch_add(1, Ordering::Release);
         let wakers: Vec<Waker> = self.state().listeners.iter_mut().filter_map(|one| one.waker.take()).collect();
         wakers.into_iter().for_each(Waker::wake);
     }
