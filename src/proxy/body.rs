@@ -274,7 +274,7 @@ impl Held {
             let saying = ready!(stream.poll_saying(context));
             let why = match saying {
                 Saying::Silent => Some(Why::Lost),
-                Saying::Leave(Departure::Moves { forced, .. }) => Some(Why::Leaves { forced }),
+                Saying::Leave(Departure::Moves { forced, .. }) => Some(Why::Leaves { forced, waits: true }),
                 _ => None,
             };
             if let (Source::Spliced(splice), Some(why)) = (&mut self.source, why)
@@ -286,7 +286,7 @@ impl Held {
                 // It is asked again, until nothing is to come to what was begun before, and no event is half said.
                 Saying::Leave(_) if self.ledger.answers_others() || !stream.is_between_events() => {}
                 // Who may not be moved stays, and so does what they have begun.
-                Saying::Leave(how) | Saying::Cut(how) if !how.ends() && !self.ledger.is_left() => {}
+                Saying::Leave(how) | Saying::Cut(how) if !how.ends() && !self.ledger.is_left() => stream.stays(),
                 saying => break saying,
             }
         };

@@ -104,7 +104,7 @@ impl Worker {
         asker.witness = Witness::begin(log, &service.config, &head.headers, begun);
         rim::guard(&head, &host, &service.config, peer)?;
         asker.origin = head.headers.get(ORIGIN).and_then(|origin| HeaderValue::from_bytes(origin).ok());
-        let body = room.look(&head, came, &service, pause).await?;
+        let body = room.look(&head, came, &service, pause, self.site.sessions.have_moved()).await?;
         drop(host);
         Ok(Admitted { head, body, service, room, pause })
     }

@@ -14,6 +14,7 @@ use super::Site;
 use super::books::Books;
 use super::pending::Pending;
 use super::rehome::Stay;
+use crate::domain::rehome::Epoch;
 use crate::domain::{Blame, Outcome};
 use crate::mcp::scan::Message;
 use crate::upstream::{Client, Endpoint, EntryTally, StreamKind};
@@ -64,7 +65,7 @@ pub(super) struct Call {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) client: Option<Client>,
     /// What still runs at its server.
-    pub(super) _stay: Option<Stay>,
+    pub(super) stay: Option<Stay>,
     /// What becomes of it where it never comes.
     pub(super) otherwise: Outcome,
 }
@@ -101,9 +102,15 @@ impl Interrupted {
         self.state().sessions.get(&session).is_some_and(|left| !left.calls.is_empty())
     }
 
-    /// The calls of a session whose server is gone: they are booked as lost.
-    pub(super) fn lose(&self, session: &[u8]) -> Vec<Call> {
-        let calls = self.take(session);
+    /// The calls of a session that ran on a binding whose server is gone: they are booked as lost.
+    pub(super) fn lose(&self, session: &[u8], epoch: Epoch) -> Vec<Call> {
+        let session = self.hasher.hash_one(session);
+        let mut state = self.state();
+        let Some(left) = state.sessions.get_mut(&session) else { return Vec::new() };
+        let ran_there = |call: &mut Call| call.stay.as_ref().is_none_or(|stay| stay.epoch() == epoch);
+        let calls: Vec<Call> = left.calls.extract_if(.., ran_there).collect();
+        state.calls -= calls.len();
+        drop(state);
         calls.iter().for_each(|call| call.book(Outcome::Failed(Blame::Entry)));
         calls
     }

@@ -83,7 +83,10 @@ pub(super) fn caller(headers: &Fields) -> Vec<u8> {
             .for_each(|claim| put(claims.get(*claim).and_then(|claim| claim.as_str()).unwrap_or_default().as_bytes())),
         None => put(headers.get(AUTHORIZATION).unwrap_or_default()),
     }
-    CREDENTIALS[1..].iter().for_each(|name| put(headers.get(name).unwrap_or_default()));
+    let has_key = CREDENTIALS[..3].iter().any(|name| headers.contains(*name));
+    CREDENTIALS[1..3].iter().for_each(|name| put(headers.get(name).unwrap_or_default()));
+    // Balancers set cookies, too, and change them with every answer: they tell callers apart where nothing else does.
+    headers.all(CREDENTIALS[3]).filter(|_| !has_key).for_each(put);
     caller
 }
 

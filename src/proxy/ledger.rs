@@ -309,7 +309,7 @@ impl Ledger {
         let (begun, client) = (*begun, *client);
         let stay = || lodging.as_ref().and_then(|lodging| lodging.stay.another());
         let call =
-            |request| Call { request, begun, tally: tally.clone(), endpoint: endpoint.clone(), client, _stay: stay(), otherwise };
+            |request| Call { request, begun, tally: tally.clone(), endpoint: endpoint.clone(), client, stay: stay(), otherwise };
         thread.leave(pending.drain(..).map(call).collect());
         true
     }

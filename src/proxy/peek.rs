@@ -67,8 +67,20 @@ pub(super) enum Came {
     Running(Incoming),
 }
 
-pub(super) async fn look(head: &RequestHead, came: Came, service: &ServiceView, pause: Duration) -> Result<Peeked, ProxyError> {
+/// What is looked at of a body in a session, once sessions have been moved: in an answer to a server, the id has to be read.
+const MOVED: usize = 4 << 20;
+
+/// Looks at a body. `has_moved`: some session has been moved in this process.
+pub(super) async fn look(
+    head: &RequestHead,
+    came: Came,
+    service: &ServiceView,
+    pause: Duration,
+    has_moved: bool,
+) -> Result<Peeked, ProxyError> {
     let limit = service.config.traffic.peek_limit;
+    let is_in_session = has_moved && head.headers.contains(names::SESSION_ID);
+    let limit = if is_in_session { limit.max(MOVED) } else { limit };
     let body = match came {
         Came::Running(body) => body,
         Came::Whole(bytes) => return Ok(look_at(head, bytes, limit)),
@@ -84,7 +96,9 @@ pub(super) async fn look(head: &RequestHead, came: Came, service: &ServiceView, 
         Some(length) if length > limit as u64 => running(body, true),
         Some(_) => gather(body, limit, pause).await,
         // Without an announced length, wait only where nothing but the body can say where to.
-        None if head.headers.contains(names::SESSION_ID) || says_enough(head, service) => running(body, false),
+        None if !is_in_session && (head.headers.contains(names::SESSION_ID) || says_enough(head, service)) => {
+            running(body, false)
+        }
         None => gather(body, limit, pause).await,
     }
 }

@@ -67,9 +67,10 @@ impl Room {
         came: Came,
         service: &ServiceView,
         pause: Duration,
+        has_moved: bool,
     ) -> Result<Peeked, ProxyError> {
         match self {
-            Self::Free(_) => peek::look(head, came, service, pause).await,
+            Self::Free(_) => peek::look(head, came, service, pause, has_moved).await,
             Self::Full { .. } => peek::look_to_refuse(head, came, service, pause, REFUSING).await,
         }
     }

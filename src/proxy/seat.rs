@@ -36,7 +36,7 @@ impl Seat {
     /// What is said to a server is there for as long as its entry keeps what it has. What is no MCP has no client to tell.
     pub(super) fn guest(&self, facts: &Facts) -> Option<Guest> {
         let born = facts.pin.as_ref().map_or(self.service.revision, |pin| pin.revision);
-        facts.era.map(|_| Guest { endpoint: self.ticket.endpoint().id, born, client: None })
+        facts.era.map(|_| Guest { endpoint: self.ticket.endpoint().id, born, client: None, stays: None })
     }
 
     /// The same of a stream that only listens: it leaves when its client does.

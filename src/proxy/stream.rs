@@ -87,6 +87,11 @@ impl EventStream {
         self.post.heed_at_endpoint(endpoint, born);
     }
 
+    /// It stays where others leave: it is not told again.
+    pub(super) fn stays(&self) {
+        self.post.heed_no_eviction();
+    }
+
     /// It can be had from another endpoint, should checks of this one get no answer any more.
     pub(super) fn can_move(&self, endpoint: &Arc<Endpoint>) {
         self.post.heed_silence_of(endpoint);

@@ -69,6 +69,8 @@ pub(super) struct Guest {
     pub(super) born: u64,
     /// Whose it is, where it leaves when they do; else it goes on until what still runs is cut.
     pub(super) client: Option<Client>,
+    /// The eviction, by the revision before which it concerns, that it need not follow.
+    pub(super) stays: Option<u64>,
 }
 
 /// What has happened.
@@ -177,6 +179,9 @@ impl Guest {
     /// Told again and again, like all that holds; so after what happens once.
     fn alarm(&self, evictions: &[(u64, Eviction)], now: Moment) -> Option<Alarm> {
         let (_, eviction) = evictions.iter().find(|(endpoint, _)| *endpoint == self.endpoint)?;
+        if self.stays == Some(eviction.before_revision) {
+            return None;
+        }
         if eviction.has_cut(self.born, now) {
             return Some(Alarm::Cut(eviction.how));
         }
@@ -210,9 +215,19 @@ impl Post {
                 heed.silence_of = Some(endpoint.clone());
             }
             if let Some(guest) = &mut heed.guest {
-                (guest.endpoint, guest.born) = (endpoint.id, born);
+                (guest.endpoint, guest.born, guest.stays) = (endpoint.id, born, None);
             }
             post.alarm = None;
+        }
+    }
+
+    /// Heeds no more the eviction that there is now.
+    pub(super) fn heed_no_eviction(&self) {
+        let mut posts = self.vigil.posts.borrow_mut();
+        if let Some(guest) = posts.get_mut(self.key).and_then(|post| post.heed.as_mut()?.guest.as_mut()) {
+            let evictions = &self.vigil.evictions.borrow().all;
+            let found = evictions.iter().find(|(endpoint, _)| *endpoint == guest.endpoint);
+            guest.stays = found.map(|(_, eviction)| eviction.before_revision);
         }
     }
 

@@ -348,3 +348,118 @@ async fn a_request_in_a_moved_session_whose_server_died_again_moves_it_again() {
     assert_eq!(session.who().await, "v1");
     assert!(v1.seen().iter().any(|seen| seen.method == Method::POST));
 }
+
+#[tokio::test]
+async fn a_session_on_a_server_that_hangs_goes_on_elsewhere() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "health = { interval = \"100ms\", timeout = \"100ms\" }").await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    assert_eq!(session.who().await, "v1");
+    v1.hang();
+    eventually("it is felt", async || {
+        let endpoint = app.admin.service().await["entries"]["primary"]["endpoints"][0].clone();
+        (endpoint["standing"] == "down").then_some(())
+    })
+    .await;
+    assert_eq!(session.who().await, "v2");
+    eventually("the stream is open there", async || methods(&v2).contains(&"GET".to_owned()).then_some(())).await;
+    v2.say(b"data: {\"from\":\"two\"}\n\n");
+    read_until(&mut stream, "two").await;
+    assert_eq!(messages(&v2, "initialize").len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_has_left_does_not_come_back_where_its_new_server_has_no_stream() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let _stream = session.listen().await;
+    v2.no_listen();
+    // As a drain has it: it concerns those that were born before.
+    let revision = app.admin.service().await["revision"].as_u64().unwrap();
+    app.evict(leaving(LONG).map(|eviction| Eviction { before_revision: revision + 1, ..eviction }), "0:100").await;
+    eventually("it has moved", async || (session.who().await == "v2").then_some(())).await;
+    eventually("what was left is ended", async || methods(&v1).contains(&"DELETE".to_owned()).then_some(())).await;
+    for _ in 0..20 {
+        assert_eq!(session.who().await, "v2");
+        tokio::time::timeout(Duration::from_millis(50), std::future::pending::<()>()).await.unwrap_err();
+    }
+    assert_eq!((messages(&v1, "initialize").len(), messages(&v2, "initialize").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn half_an_event_of_the_old_server_does_not_keep_the_new_one_from_speaking() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    v1.say(b"data: {\"half\":");
+    read_until(&mut stream, "half").await;
+    app.evict(leaving(LONG), "0:100").await;
+    eventually("it has moved", async || (session.who().await == "v2").then_some(())).await;
+    v2.say(b"data: {\"from\":\"two\"}\n\n");
+    let read = read_until(&mut stream, "two").await;
+    assert!(read.contains("event: dualgate-cut\n\n"), "the half is no message: {read}");
+}
+
+#[tokio::test]
+async fn an_idle_session_that_is_refused_is_not_asked_for_again_and_again() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    v2.no_births();
+    let how = Departure::Moves { forced: false, or_ends: true };
+    app.evict(leaving(LONG).map(|eviction| Eviction { how, ..eviction }), "0:100").await;
+    eventually("it was tried", async || (messages(&v2, "initialize").len() == 1).then_some(())).await;
+    tokio::time::timeout(Duration::from_millis(1500), std::future::pending::<()>()).await.unwrap_err();
+    assert_eq!(messages(&v2, "initialize").len(), 1);
+    assert_eq!(session.post(&call(1, "echo")).await.status(), StatusCode::NOT_FOUND, "nobody stays after a rollback");
+    assert_eq!(v1.calls(), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_session_that_another_caller_uses_too_is_not_ended_under_it() {
+    let (v1, _v2, app) = app().await;
+    let one = Client::new(&app).open().await;
+    let two = Client::new(&app).with("authorization", "Bearer two").bind(&one.id);
+    let running = tokio::spawn({
+        let two = two.clone();
+        async move { json_of(two.post(&call("mine", "wait")).await).await }
+    });
+    has_called(&v1, "mine").await;
+    app.evict(leaving(LONG), "0:100").await;
+    eventually("the idle one has moved", async || (one.who().await == "v2").then_some(())).await;
+    tokio::time::timeout(Duration::from_millis(500), std::future::pending::<()>()).await.unwrap_err();
+    assert!(!methods(&v1).contains(&"DELETE".to_owned()));
+    v1.release();
+    assert_eq!(running.await.unwrap()["result"]["server"], "v1");
+}
+
+#[tokio::test]
+async fn a_planned_move_that_waits_for_its_turn_is_in_nobodys_way() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "sessions = { handshakes_per_second = 1 }").await;
+    let client = Client::new(&app);
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        let session = client.open().await;
+        let stream = session.listen().await;
+        open.push((session, stream));
+    }
+    app.evict(leaving(LONG), "0:100").await;
+    eventually("one has moved", async || (messages(&v2, "initialize").len() == 1).then_some(())).await;
+    // At this pace all of them would take ten seconds.
+    let calls = open.iter().map(|(session, _)| tokio::time::timeout(Duration::from_secs(4), session.who()));
+    for who in futures::future::join_all(calls).await {
+        assert!(["v1", "v2"].contains(&who.expect("nobody waits for a turn").as_str()));
+    }
+    assert!(messages(&v2, "initialize").len() < 9);
+}
+
+#[tokio::test]
+async fn a_404_that_is_about_something_else_moves_nobody() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    assert_eq!(session.post(&call(1, "missing")).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(session.post(&call(2, "wrong")).await.status(), StatusCode::BAD_REQUEST);
+    assert_eq!((session.who().await.as_str(), messages(&v1, "initialize").len(), v2.births()), ("v1", 1, 0));
+    assert_eq!(v1.calls(), [json!(1), json!(2), json!(1)], "each once");
+}

@@ -4,7 +4,7 @@
 //! | what came back | carried out? | the request |
 //! |---|---|---|
 //! | no connection, or its endpoint is configured no more, or silent before it was asked | no | sent again after a move |
-//! | 404; or 400, and a `ping` in the same session fails, too | no: refused at the session check | sent again after a move |
+//! | 404 or 400, and a `ping` in the same session fails, too | no: refused at the session check | sent again after a move |
 //! | the connection was lost before a byte came | unknown | lists and pings are asked again; the rest fails, once |
 //! | anything else | | is the answer |
 //!
@@ -26,8 +26,8 @@ use crate::config::OnLoss;
 use crate::domain::{Asked, Departure, Eviction};
 use crate::http1::Head;
 use crate::live::ServiceView;
+use crate::mcp::SessionPin;
 use crate::mcp::essentials::Essentials;
-use crate::mcp::{SessionPin, names};
 use crate::proxy::Worker;
 use crate::proxy::asker::{Asker, Kind};
 use crate::proxy::body::{Answer, ToClient};
@@ -145,7 +145,9 @@ impl Worker {
                 continue;
             }
             let lost = match self.deliver_to(&mut delivery).await {
-                Ok((seat, replied)) if self.is_unknown(&delivery, &seat, &replied).await => Lost::Unknown(seat, replied),
+                Ok((seat, replied)) if self.is_unknown(resident, &delivery, &seat, &replied).await => {
+                    Lost::Unknown(seat, replied)
+                }
                 Ok((seat, replied)) => {
                     if kind == Kind::End && (replied.head.status().is_success() || replied.head.status() == StatusCode::NOT_FOUND)
                     {
@@ -158,7 +160,9 @@ impl Worker {
                 }
                 Err(ProxyError::Lost(cause)) if !has_moved && self.may_ask_again(&delivery) => Lost::Unsure(cause),
                 Err(ProxyError::TakenBack) => {
-                    self.cancel(resident, &place, &delivery.asker.pending);
+                    if delivery.asker.knows_ids() {
+                        self.cancel(resident, &place, &delivery.asker.pending);
+                    }
                     return Err(ProxyError::TakenBack);
                 }
                 Err(error) if is_undelivered(&error) && !is_awaited(&delivery.service, &place) => Lost::Undelivered(error),
@@ -186,7 +190,7 @@ impl Worker {
                 return lost.told(stay);
             };
             match Box::pin(self.rehome(resident, &wanted, delivery.service.clone())).await {
-                Ok(()) => {}
+                Ok(()) => drop(resident.write_with(delivery.outgoing.letterhead())),
                 Err(NotMoved::Credential(head)) => return Ok(Delivered::Said(refused(&head))),
                 // Not that the server does not know it: that would be the end of it, and it may be moved a moment later.
                 Err(NotMoved::NobodyThere(why)) if has_spoken => return Err(ProxyError::Unreachable(why)),
@@ -229,8 +233,8 @@ impl Worker {
         place: &SessionPin,
         (why, has_spoken): (Why, bool),
     ) -> Option<Wanted> {
+        // Remembered once a server has taken its credentials, and not before.
         let letterhead = Arc::new(delivery.outgoing.letterhead());
-        resident.remember(delivery.service.config.sessions.remember, |memory| memory.letterhead = Some(letterhead.clone()));
         let state = resident.state();
         let recipe = state.memory.as_ref().and_then(|memory| Recipe::of(memory));
         drop(state);
@@ -245,6 +249,12 @@ impl Worker {
         let eviction = delivery.service.evictions[place.entry]?;
         let has_ended = eviction.has_ended(resident.client().hash(), place.revision, self.site.clock.now());
         (has_ended && !resident.state().stays_despite(eviction.before_revision)).then_some(eviction)
+    }
+
+    /// Whether a session is still to leave a place.
+    pub(super) fn must_leave(&self, service: &ServiceView, session: &Session, place: &SessionPin) -> bool {
+        let now = self.site.clock.now();
+        service.evictions[place.entry].is_some_and(|eviction| eviction.has_ended(session.client().hash(), place.revision, now))
     }
 
     /// Whether it has been moved; else it stays for now. An error where it is ended.
@@ -274,13 +284,15 @@ impl Worker {
         if goes_on && !eviction.has_cut(place.revision, self.site.clock.now()) {
             return Ok(false);
         }
-        let moved = match self.wanted(resident, delivery, stay, place, (Why::Leaves { forced }, true)) {
+        let moved = match self.wanted(resident, delivery, stay, place, (Why::Leaves { forced, waits: false }, true)) {
             Some(wanted) => Box::pin(self.rehome(resident, &wanted, delivery.service.clone())).await,
             None => Err(NotMoved::Refused("nothing is known of how it was opened".to_owned())),
         };
         match moved {
             Ok(()) => Ok(true),
-            Err(_) if or_ends => ended(),
+            // What was in the way may be gone in a moment; at the end nobody stays.
+            Err(NotMoved::Refused(_)) if or_ends => ended(),
+            Err(_) if or_ends && eviction.has_cut(place.revision, self.site.clock.now()) => ended(),
             Err(NotMoved::Refused(_)) => {
                 resident.state().note_stays(eviction.before_revision);
                 Ok(false)
@@ -289,23 +301,21 @@ impl Worker {
         }
     }
 
-    /// Whether the server does not know the session. Some say so by 400, which says other things, too: they are asked.
-    async fn is_unknown(&self, delivery: &Delivery<'_, '_>, seat: &Seat, replied: &Replied) -> bool {
+    /// Whether the server does not know the session. It says so by 404, or by 400, and by either it may mean something else: it
+    /// is asked.
+    async fn is_unknown(&self, resident: &Session, delivery: &Delivery<'_, '_>, seat: &Seat, replied: &Replied) -> bool {
         let Some(upstream) = delivery.facts.pin.as_ref().and_then(|pin| pin.upstream.as_deref()) else { return false };
         if !matches!(delivery.asker.kind, Kind::Call | Kind::Message | Kind::Listen) {
             return false;
         }
-        match replied.head.status() {
-            StatusCode::NOT_FOUND => true,
-            StatusCode::BAD_REQUEST => {
-                let letterhead = Arc::new(delivery.outgoing.letterhead());
-                let voice = self.voice(&seat.service, seat.ticket.endpoint(), &letterhead);
-                let version = delivery.outgoing.header(names::PROTOCOL_VERSION.as_str());
-                let version = version.and_then(|version| str::from_utf8(version).ok()).unwrap_or_default();
-                !Box::pin(replay::knows(&voice, Within { session: Some(upstream), version })).await
-            }
-            _ => false,
+        if !matches!(replied.head.status(), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) {
+            return false;
         }
+        let letterhead = Arc::new(delivery.outgoing.letterhead());
+        let voice = self.voice(&seat.service, seat.ticket.endpoint(), &letterhead);
+        // Not the revision that this request names, which may be what the server does not take.
+        let version = resident.version();
+        !Box::pin(replay::knows(&voice, Within { session: Some(upstream), version: &version })).await
     }
 }
 

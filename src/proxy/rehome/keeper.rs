@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::ask::Within;
 use super::mover::{NotMoved, Wanted, Why};
@@ -28,6 +28,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Errands of one worker at a time.
 const MOST_AT_ONCE: usize = 64;
 
+/// An idle session that could not be moved is tried again after so long: where it was refused, and where nobody was there.
+const REFUSED_AGAIN: Duration = Duration::from_secs(60);
+const FAILED_AGAIN: Duration = Duration::from_secs(2);
+
 /// The end of a session at its server takes at most so long.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -35,6 +39,8 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Errands {
     queue: Mutex<VecDeque<Errand>>,
+    /// Moves of idle sessions, which wait for their turn and for all else.
+    moves: Mutex<VecDeque<Errand>>,
     more: Notify,
     /// When somebody has last looked for idle sessions, and for abandoned ones.
     looked: Mutex<Option<(Instant, Instant)>>,
@@ -59,12 +65,15 @@ impl Errands {
     }
 
     fn push(&self, errand: Errand) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(errand);
+        let queue = if matches!(errand, Errand::Move(..)) { &self.moves } else { &self.queue };
+        queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(errand);
         self.more.notify_one();
     }
 
-    fn pop(&self) -> Option<Errand> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The next one; a move only where somebody has a place for it.
+    fn pop(&self, moves: bool) -> Option<Errand> {
+        let queue = if moves { &self.moves } else { &self.queue };
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
         let errand = queue.pop_front();
         if !queue.is_empty() {
             self.more.notify_one();
@@ -92,23 +101,30 @@ impl Errands {
 impl Worker {
     /// Runs errands for as long as the process serves.
     pub(in crate::proxy) async fn run_errands(self: Rc<Self>) {
-        let places = Arc::new(Semaphore::new(MOST_AT_ONCE));
+        // Moves wait for their turns, and nothing else waits for them.
+        let places = [false, true].map(|moves| (moves, Arc::new(Semaphore::new(MOST_AT_ONCE))));
         let mut stage = self.site.stage.clone();
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let errands = &self.site.sessions.errands;
             tokio::select! {
                 () = errands.more.notified() => {}
-                () = tokio::time::sleep(LOOK_EVERY) => self.look_around(),
+                _ = looks.tick() => self.look_around(),
                 _ = stage.wait_for(|stage| *stage >= Stage::Ended) => return,
             }
-            while let Ok(place) = places.clone().acquire_owned().await
-                && let Some(errand) = errands.pop()
-            {
-                let worker = self.clone();
-                tokio::task::spawn_local(async move {
-                    worker.run(errand).await;
-                    drop(place);
-                });
+            for (moves, places) in &places {
+                while let Ok(place) = places.clone().try_acquire_owned()
+                    && let Some(errand) = errands.pop(*moves)
+                {
+                    let worker = self.clone();
+                    tokio::task::spawn_local(async move {
+                        worker.run(errand).await;
+                        drop(place);
+                        // Somebody may have waited for the place.
+                        worker.site.sessions.errands.more.notify_one();
+                    });
+                }
             }
         }
     }
@@ -126,19 +142,21 @@ impl Worker {
 
     /// Those whose time has come, and who have no stream that would notice: moved with what is remembered of them.
     fn find_leavers(&self, service: &ServiceView) {
-        let moves = |eviction: &Eviction| matches!(eviction.how, Departure::Moves { .. });
+        let now = self.site.clock.now();
+        let moves = |eviction: &Eviction| matches!(eviction.how, Departure::Moves { .. }) && now >= eviction.from;
         let evictions = PerEntry::from_fn(|entry| service.evictions[entry].filter(moves));
         if Entry::BOTH.iter().all(|entry| evictions[*entry].is_none()) {
             return;
         }
-        let now = self.site.clock.now();
+        let instant = self.vigil.now();
         let is_due = |session: &Session, state: &State| {
             let residence = &state.residence;
             let place = &residence.current().place;
             let eviction = evictions[place.entry].filter(|_| session.service() == service.config.name)?;
             let is_free = !residence.is_over() && !residence.is_moving() && !state.is_listened_to();
             let may = state.memory.as_ref().is_some_and(|memory| memory.suffices() && memory.letterhead.is_some());
-            let stays = state.stays_despite(eviction.before_revision) || state.is_being_moved;
+            let rests = state.rests_until.is_some_and(|until| instant < until);
+            let stays = state.stays_despite(eviction.before_revision) || state.is_being_moved || rests;
             let due = eviction.has_ended(session.client().hash(), place.revision, now);
             (is_free && may && !stays && due).then_some(eviction)
         };
@@ -153,6 +171,8 @@ impl Worker {
 
     async fn run(&self, errand: Errand) {
         match errand {
+            // Another caller's session may still live on the binding that both were born with.
+            Errand::End(session, binding) if binding.epoch == 0 && session.is_shared() => {}
             Errand::End(session, binding) => {
                 let _ = tokio::time::timeout(END_WITHIN, self.end_at(&session, &binding.place)).await;
             }
@@ -203,7 +223,7 @@ impl Worker {
             Wanted {
                 seen: current.epoch,
                 from: current.place.clone(),
-                why: Why::Leaves { forced },
+                why: Why::Leaves { forced, waits: true },
                 has_spoken: true,
                 letterhead,
                 recipe,
@@ -214,7 +234,9 @@ impl Worker {
             // It is moved with the next request, and the credential of that; or it ends then.
             Err(NotMoved::Credential(_)) => session.state().note_stays(eviction.before_revision),
             Err(NotMoved::Refused(_)) if !or_ends => session.state().note_stays(eviction.before_revision),
-            Err(_) => {}
+            // Its next request ends it, or the cut. What was refused is not asked for again and again.
+            Err(NotMoved::Refused(_)) => session.state().rests_until = Some(Instant::now() + REFUSED_AGAIN),
+            Err(_) => session.state().rests_until = Some(Instant::now() + FAILED_AGAIN),
         }
     }
 }

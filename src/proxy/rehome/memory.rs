@@ -71,6 +71,20 @@ impl Memory {
         self.essentials.is_some() && !self.is_incomplete
     }
 
+    /// There is no room for more: what is there holds, and is not all.
+    pub(super) fn give_up(&mut self) {
+        self.subscriptions = Vec::new();
+        self.is_incomplete = true;
+    }
+
+    /// The session has ended. Where its servers are still to be told, what that takes is kept.
+    pub(super) fn forget_all(&mut self, is_to_be_told: bool) {
+        if !is_to_be_told {
+            (self.essentials, self.letterhead) = (None, None);
+        }
+        (self.level, self.subscriptions) = (None, Vec::new());
+    }
+
     /// A wish was granted.
     pub(super) fn grant(&mut self, wish: Wish) {
         match wish {
@@ -82,8 +96,7 @@ impl Memory {
             }
         }
         if self.subscriptions.len() > MOST_SUBSCRIPTIONS || self.size() > MOST {
-            self.subscriptions = Vec::new();
-            self.is_incomplete = true;
+            self.give_up();
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::{Entry, Era, Eviction, Moment, Standing};
 use crate::http1::Head;
 use crate::live::{EndpointView, ServiceView};
 use crate::mcp::{SessionPin, StandsFor};
-use crate::proxy::Worker;
+use crate::proxy::{Stage, Worker};
 use crate::upstream::rehomed::{Moving as Reason, Rehomed};
 use crate::upstream::{Endpoint, Ticket};
 
@@ -25,8 +25,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The session's own streams have so long to be opened at the new server, before it is moved without them.
 const STREAMS_WITHIN: Duration = Duration::from_secs(2);
 
-/// A planned move waits so long for its turn.
+/// A planned move waits so long for another one of the same session.
+const BUSY_WITHIN: Duration = Duration::from_secs(5);
+
+/// And so long for its turn, where it can wait.
 const TURN_WITHIN: Duration = Duration::from_secs(60);
+
+/// All of a handshake, at most; while a request waits for it, less.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE_OF_LOST: Duration = Duration::from_secs(2);
 
 /// Endpoints of an entry that are tried in one look.
 const MOST_TRIED: usize = 3;
@@ -40,6 +47,8 @@ pub(in crate::proxy) enum Why {
     Leaves {
         /// Also where its client may notice.
         forced: bool,
+        /// Whether it can wait for its turn; else it is moved another time.
+        waits: bool,
     },
 }
 
@@ -91,7 +100,11 @@ impl Worker {
         service: Arc<ServiceView>,
     ) -> Result<(), NotMoved> {
         let begun = Instant::now();
-        let deadline = begun + if wanted.why == Why::Lost { service.config.sessions.hold } else { TURN_WITHIN };
+        let deadline = begun + if wanted.why == Why::Lost { service.config.sessions.hold } else { BUSY_WITHIN };
+        // Before the session is taken: who has to wait for long must not be in the way of its requests.
+        if let Why::Leaves { waits, .. } = wanted.why {
+            self.turn_to_leave(&service, wanted, waits).await?;
+        }
         let moving = loop {
             match session.start_move(wanted.seen) {
                 Ok(moving) => break moving,
@@ -151,11 +164,13 @@ impl Worker {
             for target in self.targets(&service, wanted) {
                 let sessions = &self.site.sessions;
                 let rate = service.config.sessions.handshakes_per_second;
-                if !sessions.pace.turn(target.endpoint.id, rate, deadline).await {
-                    why = NotMoved::NobodyThere("too many sessions are being moved there".to_owned());
+                let id = target.endpoint.id;
+                if wanted.why == Why::Lost && (sessions.pace.has_refused(id) || !sessions.pace.turn(id, rate, deadline).await) {
+                    may_come = true;
+                    why = NotMoved::NobodyThere("it cannot be reached, or too many sessions are being moved there".to_owned());
                     continue;
                 }
-                match self.open_at(&service, &target, wanted).await {
+                match self.open_at(session, &service, &target, wanted).await {
                     Ok(place) => {
                         self.settle(session, moving, wanted, &service, &target, place).await?;
                         return Ok(target);
@@ -165,9 +180,12 @@ impl Worker {
                         why = refused;
                     }
                 }
+                if wanted.why == Why::Lost && Instant::now() > deadline {
+                    break;
+                }
             }
             let is_final = wanted.why != Why::Lost || (!may_come && !matches!(why, NotMoved::NobodyThere(_)));
-            if is_final || Instant::now() + LOOK_AGAIN > deadline {
+            if is_final || Instant::now() + LOOK_AGAIN > deadline || self.vigil.stage() >= Stage::Parting {
                 moving.abandon(true);
                 return Err(why);
             }
@@ -186,27 +204,44 @@ impl Worker {
         let now = self.site.clock.now();
         let leaves = |eviction: Eviction| eviction.concerns(from.revision) && now >= eviction.from;
         let is_left = service.evictions[own].is_some_and(leaves);
+        // One whose checks get no answer is asked when nobody else is there, and one that hangs not at all.
+        let same = self.same(service, from);
+        let (is_up, hangs) =
+            same.as_ref().map_or((false, false), |(view, _)| (view.standing != Standing::Down, *view.endpoint.silent.borrow()));
+        let mut same = same.map(|(_, target)| target).filter(|_| !hangs);
         if wanted.why == Why::Lost {
             if !is_left || service.evictions[other].is_some_and(|eviction| now >= eviction.from) {
-                found.extend(self.same(service, from));
+                found.extend(same.take_if(|_| is_up || is_known_down(service, other)));
                 found.extend(self.best_of(service, own, &from.endpoint));
             }
             let may_change = service.scene.failover || is_left;
             if may_change && !service.scene.condemned[other] && speaks(other) {
                 found.extend(self.best_of(service, other, ""));
             }
-            if found.is_empty() {
-                found.extend(self.same(service, from));
-            }
+            found.extend(same);
         } else if speaks(other) && (!service.scene.condemned[other]) {
             found.extend(self.best_of(service, other, ""));
         }
         found
     }
 
-    fn same(&self, service: &ServiceView, from: &SessionPin) -> Option<Target> {
+    /// Waits until a planned move may begin.
+    async fn turn_to_leave(&self, service: &ServiceView, wanted: &Wanted, waits: bool) -> Result<(), NotMoved> {
+        let Some(target) = self.targets(service, wanted).into_iter().next() else {
+            return Err(NotMoved::NobodyThere("no endpoint may take it".to_owned()));
+        };
+        let (now, rate) = (Instant::now(), service.config.sessions.handshakes_per_second);
+        let (pace, id) = (&self.site.sessions.pace, target.endpoint.id);
+        let has_turn = match waits {
+            true => pace.turn_at_leisure(id, rate, now + TURN_WITHIN).await,
+            false => pace.turn(id, rate, now).await,
+        };
+        has_turn.then_some(()).ok_or_else(|| NotMoved::NobodyThere("too many sessions are being moved there".to_owned()))
+    }
+
+    fn same<'a>(&self, service: &'a ServiceView, from: &SessionPin) -> Option<(&'a EndpointView, Target)> {
         let view = service.entries[from.entry].named(&from.endpoint).filter(|view| !view.leaving)?;
-        Some(Target { entry: from.entry, endpoint: view.endpoint.clone() })
+        Some((view, Target { entry: from.entry, endpoint: view.endpoint.clone() }))
     }
 
     /// The endpoints of an entry that stand best and hold least; `without` one of a name.
@@ -224,29 +259,40 @@ impl Worker {
     }
 
     /// Opens it at an endpoint; gives where it may live from then on.
-    async fn open_at(&self, service: &ServiceView, target: &Target, wanted: &Wanted) -> Result<SessionPin, NotMoved> {
+    async fn open_at(
+        &self,
+        session: &Arc<Session>,
+        service: &ServiceView,
+        target: &Target,
+        wanted: &Wanted,
+    ) -> Result<Made, NotMoved> {
         let Some(_ticket) = Ticket::take(&target.endpoint) else {
             return Err(NotMoved::NobodyThere("its endpoint is being replaced".to_owned()));
         };
         let voice = self.voice(service, &target.endpoint, &wanted.letterhead);
-        let opened = replay::open(&voice, &wanted.recipe).await.map_err(|refusal| NotMoved::of(&target.endpoint, refusal))?;
-        let version = wanted.recipe.essentials.version();
-        let within = Within { session: opened.as_deref(), version };
-        if let Why::Leaves { forced: false } = wanted.why
-            && let Err(breaks) = self.compare(service, target, wanted, (&voice, within)).await
-        {
-            if opened.is_some() {
-                let _ = voice.end(within).await;
-            }
-            return Err(NotMoved::Refused(breaks));
+        let within = if wanted.why == Why::Lost { HANDSHAKE_OF_LOST } else { HANDSHAKE };
+        let opened = replay::open(&voice, &wanted.recipe, within).await;
+        if let Err(Refusal::NobodyThere(_)) = &opened {
+            self.site.sessions.pace.note_refused(target.endpoint.id);
         }
-        Ok(SessionPin {
+        let opened = opened.map_err(|refusal| NotMoved::of(&target.endpoint, refusal))?;
+        let place = SessionPin {
             stands_for: StandsFor::SessionId,
             entry: target.entry,
             endpoint: target.endpoint.name.as_str().into(),
             revision: service.revision,
             upstream: opened.as_deref().map(Into::into),
-        })
+        };
+        // From here on it is ended there, should it not be needed, or whoever needs it be gone.
+        let made = Made { session: session.clone(), place: Some(place) };
+        let version = wanted.recipe.essentials.version();
+        let within = Within { session: opened.as_deref(), version };
+        if let Why::Leaves { forced: false, .. } = wanted.why
+            && let Err(breaks) = self.compare(service, target, wanted, (&voice, within)).await
+        {
+            return Err(NotMoved::Refused(breaks));
+        }
+        Ok(made)
     }
 
     /// Its streams are opened there, and then it lives there.
@@ -257,13 +303,15 @@ impl Worker {
         wanted: &Wanted,
         service: &ServiceView,
         target: &Target,
-        place: SessionPin,
+        mut made: Made,
     ) -> Result<(), NotMoved> {
+        let Some(place) = made.place.clone() else { return Err(NotMoved::Over) };
         let epoch = moving.announce(&place);
         let opened = session.changes(|| moving.is_listened_to_at(epoch));
         if tokio::time::timeout(STREAMS_WITHIN, opened).await.is_err() {
             tracing::debug!(endpoint = target.endpoint.name, "a session is moved before its stream, whose client reads slowly");
         }
+        made.place = None;
         if !moving.finish(epoch, place, wanted.why == Why::Lost) {
             return Err(NotMoved::Over);
         }
@@ -285,6 +333,25 @@ impl Worker {
             connect_timeout: service.config.traffic.connect_timeout,
         }
     }
+}
+
+/// A server's session that was opened for a client's, and is nobody's yet.
+pub(super) struct Made {
+    session: Arc<Session>,
+    place: Option<SessionPin>,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.session.end_at(place);
+        }
+    }
+}
+
+/// Whether nobody of an entry can be used, as far as is known.
+fn is_known_down(service: &ServiceView, entry: Entry) -> bool {
+    service.entries[entry].best(&[]).is_none_or(|best| best == Standing::Down)
 }
 
 /// Nobody is sent to an endpoint that checks have found down.

@@ -1,7 +1,7 @@
 //! How fast sessions are opened at an endpoint: at most so many in a second, at even distances.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,30 +12,72 @@ const USED: f64 = 0.9;
 /// Endpoints that are remembered; of more, those that nobody waits for are forgotten.
 const MOST: usize = 1024;
 
+/// Who can wait does not book further ahead than this: those who have lost their server come in between.
+const AHEAD: Duration = Duration::from_millis(500);
+
+/// An endpoint that has just refused a connection is not asked by the next one at once.
+const REFUSED: Duration = Duration::from_millis(100);
+
 /// When the next session may be opened at each endpoint, by its id.
 #[derive(Default)]
-pub(super) struct Pace(Mutex<HashMap<u64, Instant>>);
+pub(super) struct Pace(Mutex<HashMap<u64, Turns>>);
+
+struct Turns {
+    next: Instant,
+    refused: Option<Instant>,
+}
 
 impl Pace {
-    /// Waits for a turn at an endpoint. False where it would not come before `deadline`; no turn is used up then.
+    /// Waits for a turn at an endpoint. False where it would not come before `deadline`, but for one that is free now; no turn
+    /// is used up then.
     pub(super) async fn turn(&self, endpoint: u64, per_second: u32, deadline: Instant) -> bool {
         let Some(at) = self.book(endpoint, per_second, Instant::now(), deadline) else { return false };
         tokio::time::sleep_until(at).await;
         true
     }
 
+    /// The same for who can wait: the others go first.
+    pub(super) async fn turn_at_leisure(&self, endpoint: u64, per_second: u32, deadline: Instant) -> bool {
+        loop {
+            let now = Instant::now();
+            if let Some(at) = self.book(endpoint, per_second, now, (now + AHEAD).min(deadline)) {
+                tokio::time::sleep_until(at).await;
+                return true;
+            }
+            if now + AHEAD > deadline {
+                return false;
+            }
+            tokio::time::sleep(AHEAD).await;
+        }
+    }
+
+    /// An endpoint has refused a connection.
+    pub(super) fn note_refused(&self, endpoint: u64) {
+        let now = Instant::now();
+        self.all().entry(endpoint).or_insert(Turns { next: now, refused: None }).refused = Some(now);
+    }
+
+    /// Whether it has just done so.
+    pub(super) fn has_refused(&self, endpoint: u64) -> bool {
+        self.all().get(&endpoint).and_then(|turns| turns.refused).is_some_and(|refused| refused.elapsed() < REFUSED)
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<u64, Turns>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn book(&self, endpoint: u64, per_second: u32, now: Instant, deadline: Instant) -> Option<Instant> {
         let apart = Duration::from_secs_f64(1.0 / (f64::from(per_second.max(1)) * USED).max(1.0));
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all();
         if all.len() >= MOST {
-            all.retain(|_, next| *next > now);
+            all.retain(|_, turns| turns.next > now);
         }
-        let next = all.entry(endpoint).or_insert(now);
-        let at = (*next).max(now);
-        if at > deadline {
+        let turns = all.entry(endpoint).or_insert(Turns { next: now, refused: None });
+        let at = turns.next.max(now);
+        if at > deadline && at > now {
             return None;
         }
-        *next = at + apart;
+        turns.next = at + apart;
         Some(at)
     }
 }

@@ -1,6 +1,7 @@
 //! A session is opened again at another server, or at the same one that has lost it: what its client once said is said in its
 //! name, with the revision that was agreed on then. The client sees nothing of it.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,11 @@ use crate::mcp::essentials::{Essentials, Mismatch};
 use crate::mcp::names;
 use crate::upstream::Trouble;
 
-/// All of a handshake, at most.
-const WITHIN: Duration = Duration::from_secs(5);
+/// A question takes at most so long.
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// The end of one that was given up.
+const END_WITHIN: Duration = Duration::from_millis(500);
 
 /// The ids of what the proxy asks by itself: no client counts in such words.
 const OPEN: &str = "\"dualgate-initialize\"";
@@ -67,12 +71,19 @@ impl Recipe {
 }
 
 /// Opens the session there. The server's id; nothing where it gives none out. What was begun and cannot be used is ended.
-pub(super) async fn open(voice: &Voice, recipe: &Recipe) -> Result<Option<String>, Refusal> {
-    let late = |_| Refusal::NobodyThere(format!("no handshake within {WITHIN:?}"));
-    tokio::time::timeout(WITHIN, shake_hands(voice, recipe)).await.map_err(late)?
+pub(super) async fn open(voice: &Voice, recipe: &Recipe, within: Duration) -> Result<Option<String>, Refusal> {
+    let begun = OnceCell::new();
+    if let Ok(opened) = tokio::time::timeout(within, shake_hands(voice, recipe, &begun)).await {
+        return opened;
+    }
+    if let Some(session) = begun.get() {
+        let within = Within { session: Some(session), version: recipe.essentials.version() };
+        let _ = tokio::time::timeout(END_WITHIN, voice.end(within)).await;
+    }
+    Err(Refusal::NobodyThere(format!("no handshake within {within:?}")))
 }
 
-async fn shake_hands(voice: &Voice, recipe: &Recipe) -> Result<Option<String>, Refusal> {
+async fn shake_hands(voice: &Voice, recipe: &Recipe, begun: &OnceCell<String>) -> Result<Option<String>, Refusal> {
     let version = recipe.essentials.version();
     let body = recipe.essentials.initialize(OPEN);
     // No revision is named where one is just being agreed on.
@@ -92,6 +103,7 @@ async fn shake_hands(voice: &Voice, recipe: &Recipe) -> Result<Option<String>, R
         Some(Ok(id)) if id.bytes().all(|byte| byte.is_ascii_graphic()) => Some(id.to_owned()),
         Some(_) => return Err(Refusal::Useless("its session id is not visible ASCII")),
     };
+    session.iter().for_each(|id| drop(begun.set(id.clone())));
     let within = Within { session: session.as_deref(), version };
     let settled = match recipe.essentials.allows(message.as_bytes()) {
         Ok(()) => settle(voice, recipe, within).await,

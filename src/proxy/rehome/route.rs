@@ -125,12 +125,12 @@ impl Worker {
                     delivery.outgoing.resume(Resume::Fresh);
                     return Route::current(session);
                 }
-                self.give_up(session, &last, &id)
+                self.give_up(session, (&last, tag.epoch), &id)
             }
             None => {
                 // The first binding's own: of a call, or of the stream that listens.
                 if interrupted.has_calls(&id) {
-                    return Route::at(session, 0).map_or_else(|| self.give_up(session, &last, &id), Routed::To);
+                    return Route::at(session, 0).map_or_else(|| self.give_up(session, (&last, 0), &id), Routed::To);
                 }
                 // Where it listens already, this was the answer to a call.
                 if session.was_given_up(&last) || session.state().is_listened_to() {
@@ -143,8 +143,8 @@ impl Worker {
     }
 
     /// Tells a client of calls whose answers will not come.
-    fn give_up(&self, session: &Session, last: &[u8], id: &[u8]) -> Routed {
-        let calls = self.site.interrupted.lose(id);
+    fn give_up(&self, session: &Session, (last, epoch): (&[u8], u32), id: &[u8]) -> Routed {
+        let calls = self.site.interrupted.lose(id, epoch);
         if calls.is_empty() {
             return Routed::Said(not_to_be_resumed());
         }

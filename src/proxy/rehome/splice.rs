@@ -76,14 +76,17 @@ struct Feed {
     source: Source,
     retag: Option<Retag>,
     boundary: Boundary,
+    /// Where it is booked; nothing where its endpoint is configured no more.
+    home: Option<(Arc<Endpoint>, Arc<EntryTally>)>,
     _ticket: Option<Ticket>,
 }
 
-/// A stream that was opened at a server.
+/// What came of opening a stream at a server.
 struct Opened {
-    source: Source,
-    ticket: Ticket,
+    endpoint: Arc<Endpoint>,
     tally: Arc<EntryTally>,
+    /// None: it has none to give.
+    stream: Option<(Source, Ticket)>,
 }
 
 /// Where a stream comes from now, which its owner has to know.
@@ -96,6 +99,7 @@ pub(in crate::proxy) struct News {
 }
 
 /// What became of a stream whose server has ended it, or is to be left.
+#[derive(Clone, Copy)]
 enum Ended {
     /// The session lives elsewhere now.
     Moved,
@@ -103,6 +107,8 @@ enum Ended {
     Alone,
     /// There is no other place for it.
     Stays,
+    /// There was none just now.
+    Later,
 }
 
 impl Splice {
@@ -118,7 +124,7 @@ impl Splice {
         let (session, at) = (stay.session().clone(), Binding { epoch: stay.epoch(), place: place.clone() });
         let letterhead = session.write_with(letterhead);
         let number = session.listen(at.epoch);
-        let current = Feed::new(at, source, Some(ticket));
+        let current = Feed::new(at, source, None, Some(ticket));
         let (before, words) = (Vec::new(), Vec::new());
         let (opening, moving, end, speaking, news) = (None, None, None, None, None);
         Self {
@@ -155,13 +161,18 @@ impl Splice {
             self.moving = None;
             match (ended, why) {
                 (Ended::Moved, _) => self.end = None,
-                (Ended::Stays, Why::Leaves { .. }) => {
-                    self.stays = true;
-                    return Poll::Pending;
+                (Ended::Stays | Ended::Later, Why::Leaves { .. }) => {
+                    self.stays |= matches!(ended, Ended::Stays);
+                    // Its server has gone meanwhile.
+                    if self.end.is_some() {
+                        self.moving = Some((Why::Lost, Box::pin(self.find_place(Why::Lost, true))));
+                    }
                 }
-                (Ended::Alone | Ended::Stays, _) => match self.end.take() {
+                (Ended::Alone | Ended::Stays | Ended::Later, _) => match self.end.take() {
                     Some(Err(cause)) => return Poll::Ready(Some(Err(cause))),
-                    Some(Ok(())) | None => return Poll::Ready(None),
+                    Some(Ok(())) => return Poll::Ready(None),
+                    // It was said to be silent, and goes on.
+                    None => {}
                 },
             }
         }
@@ -203,13 +214,15 @@ impl Splice {
                 // The move came to nothing.
                 let back = self.before.swap_remove(at);
                 self.session.listens_at(self.number, wanted.epoch);
-                self.current = back;
+                let given_up = std::mem::replace(&mut self.current, back);
+                self.drop_feed(given_up);
+                self.tell_home();
                 continue;
             }
             let (worker, session, letterhead) = (self.worker.clone(), self.session.clone(), self.letterhead.clone());
             self.opening = Some(Box::pin(async move {
-                let opened = tokio::time::timeout(OPEN_WITHIN, open(&worker, &session, &letterhead, &wanted.place)).await;
-                (wanted, opened.ok().flatten())
+                let opened = open(&worker, &session, &letterhead, &wanted.place).await;
+                (wanted, opened)
             }));
         }
     }
@@ -219,20 +232,36 @@ impl Splice {
         self.session.listens_at(self.number, at.epoch);
         self.stays = false;
         let (before, after) = (self.current.at.place.entry, at.place.entry);
-        let born = at.place.revision;
-        let (source, ticket) = match opened {
-            Some(Opened { source, ticket, tally }) => {
-                self.news = Some(News { endpoint: ticket.endpoint().clone(), tally, born });
-                (source, Some(ticket))
-            }
-            None => (Source::None, None),
+        let (home, stream) = match opened {
+            Some(Opened { endpoint, tally, stream }) => (Some((endpoint, tally)), stream),
+            None => (None, None),
         };
-        let left = std::mem::replace(&mut self.current, Feed::new(at, source, ticket));
+        let (source, ticket) = stream.map_or((Source::None, None), |(source, ticket)| (source, Some(ticket)));
+        let left = std::mem::replace(&mut self.current, Feed::new(at, source, home, ticket));
+        self.tell_home();
         if before != after && !self.worker.site.sessions.verdicts.agree(left.endpoint(), self.current.endpoint()) {
             self.words.extend_from_slice(LISTS_CHANGED);
         }
-        if !matches!(left.source, Source::None) {
-            self.before.push(left);
+        if matches!(left.source, Source::None) && self.session.place_of(Some(left.at.epoch)).is_none() {
+            return self.drop_feed(left);
+        }
+        self.before.push(left);
+    }
+
+    /// Its owner is told where it comes from.
+    fn tell_home(&mut self) {
+        if let Some((endpoint, tally)) = &self.current.home {
+            let born = self.current.at.place.revision;
+            self.news = Some(News { endpoint: endpoint.clone(), tally: tally.clone(), born });
+        }
+    }
+
+    /// Nothing more comes from it; what it has left half said ends here, or nobody else could speak.
+    fn drop_feed(&mut self, feed: Feed) {
+        if self.speaking.take_if(|epoch| *epoch == feed.at.epoch).is_some() {
+            let mut words = feed.boundary.abandon_event().to_vec();
+            words.append(&mut self.words);
+            self.words = words;
         }
     }
 
@@ -263,21 +292,25 @@ impl Splice {
                     let was_speaking = self.speaking.take_if(|epoch| *epoch == feed.at.epoch).is_some();
                     if is_current {
                         self.has_ended(ended.transpose().map(|_| ()));
-                    } else {
-                        self.before.swap_remove(at);
                     }
                     if was_speaking {
                         return Poll::Ready(Piece::Apart(Bytes::from_static(words)));
                     }
-                    // All are asked again, since the order has changed.
-                    at = 0;
+                    at += 1;
                 }
                 Poll::Pending => at += 1,
             }
         }
         // What is left of those whose bindings are gone has been said by now.
-        let session = &self.session;
-        self.before.retain(|feed| session.place_of(Some(feed.at.epoch)).is_some());
+        let is_over = |feed: &Feed| self.session.place_of(Some(feed.at.epoch)).is_none();
+        if let Some(at) = self.before.iter().position(is_over) {
+            let feed = self.before.swap_remove(at);
+            self.drop_feed(feed);
+            if !self.words.is_empty() {
+                return Poll::Ready(Piece::Apart(std::mem::take(&mut self.words).into()));
+            }
+            return self.poll_feeds(context, buffer);
+        }
         Poll::Pending
     }
 
@@ -303,6 +336,14 @@ impl Splice {
                 if why == Why::Lost && service.config.sessions.on_loss != OnLoss::Rehome {
                     return Ended::Stays;
                 }
+                // What was told may be over by now, or have been said of where it was before.
+                let is_so = match why {
+                    Why::Leaves { .. } => worker.must_leave(&service, &session, &at.place),
+                    Why::Lost => may_be_well || is_silent(&service, &at.place),
+                };
+                if !session.is_current(at.epoch) || !is_so {
+                    return Ended::Moved;
+                }
                 if std::mem::take(&mut must_ask) && is_well(&worker, &service, &session, &letterhead, &at.place).await {
                     return Ended::Alone;
                 }
@@ -313,7 +354,11 @@ impl Splice {
                 match worker.rehome(&session, &wanted, service).await {
                     Ok(()) => return Ended::Moved,
                     Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff) if why == Why::Lost => {}
-                    Err(_) => return Ended::Stays,
+                    Err(NotMoved::Refused(_) | NotMoved::Over) => return Ended::Stays,
+                    Err(_) => {
+                        tokio::time::sleep(FIRST_PAUSE).await;
+                        return Ended::Later;
+                    }
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -323,9 +368,14 @@ impl Splice {
 }
 
 impl Feed {
-    fn new(at: Binding<SessionPin>, source: Source, ticket: Option<Ticket>) -> Self {
+    fn new(
+        at: Binding<SessionPin>,
+        source: Source,
+        home: Option<(Arc<Endpoint>, Arc<EntryTally>)>,
+        ticket: Option<Ticket>,
+    ) -> Self {
         let retag = (at.epoch != 0).then(|| Retag::new(at.epoch, Stream::Get));
-        Self { at, source, retag, boundary: Boundary::default(), _ticket: ticket }
+        Self { at, source, retag, boundary: Boundary::default(), home, _ticket: ticket }
     }
 
     /// The endpoint that it comes from.
@@ -366,13 +416,23 @@ impl Drop for Splice {
 async fn open(worker: &Worker, session: &Session, letterhead: &Arc<Letterhead>, place: &SessionPin) -> Option<Opened> {
     let service = worker.reader.look(|snapshot| snapshot.named(session.service()).cloned())?;
     let view = service.entries[place.entry].named(&place.endpoint)?;
-    let ticket = Ticket::take(&view.endpoint)?;
-    let voice = worker.voice(&service, &view.endpoint, letterhead);
+    let (endpoint, tally) = (view.endpoint.clone(), view.tally.clone());
+    let voice = worker.voice(&service, &endpoint, letterhead);
     let version = session.version();
     let within = Within { session: place.upstream.as_deref(), version: &version };
-    let Reply { head, flow } = voice.listen(within, None).await.ok()?;
-    let is_stream = head.status() == StatusCode::OK && is_event_stream(&head) && !is_encoded(&head);
-    is_stream.then(|| Opened { source: Source::Wire(flow), ticket, tally: view.tally.clone() })
+    let asked = async {
+        let ticket = Ticket::take(&endpoint)?;
+        let Reply { head, flow } = voice.listen(within, None).await.ok()?;
+        let is_stream = head.status() == StatusCode::OK && is_event_stream(&head) && !is_encoded(&head);
+        is_stream.then_some((Source::Wire(flow), ticket))
+    };
+    let stream = tokio::time::timeout(OPEN_WITHIN, asked).await.ok().flatten();
+    Some(Opened { endpoint, tally, stream })
+}
+
+/// Whether checks of its endpoint get no answer.
+fn is_silent(service: &ServiceView, place: &SessionPin) -> bool {
+    service.entries[place.entry].named(&place.endpoint).is_some_and(|view| *view.endpoint.silent.borrow())
 }
 
 /// Whether the server still has the session, so that it has ended the stream alone.

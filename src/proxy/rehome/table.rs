@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -32,6 +33,9 @@ const SIZE: usize = size_of::<Session>() + 64;
 /// A session that was not seen for so long is forgotten (the idle expiry of SDK servers), unless something runs on it.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
+/// That a session has ended is remembered for so long: a server that does not know it any more has not lost it.
+const ENDED: Duration = Duration::from_secs(5 * 60);
+
 /// Tokens of progress, and last event ids, that are remembered of a session; the last ones.
 const MOST_TOKENS: usize = 64;
 
@@ -48,9 +52,11 @@ const RESTLESS: Duration = Duration::from_secs(10);
 /// The sessions that are known.
 pub struct Sessions {
     hasher: RandomState,
-    shards: [Mutex<HashMap<u64, Arc<Session>>>; SHARDS],
+    /// By the hash of the client's id; the callers of one are nearly always one.
+    shards: [Mutex<HashMap<u64, SmallVec<[Arc<Session>; 1]>>>; SHARDS],
     size: AtomicUsize,
     next_epoch: AtomicU32,
+    first_epoch: Epoch,
     pub(super) errands: Errands,
     pub(super) pace: Pace,
     pub(super) verdicts: Verdicts,
@@ -60,6 +66,7 @@ pub struct Sessions {
 /// One session of one caller.
 pub(in crate::proxy) struct Session {
     client: Client,
+    caller: u64,
     service: Box<str>,
     tally: Arc<ServiceTally>,
     state: Mutex<State>,
@@ -89,7 +96,13 @@ pub(super) struct State {
     stays: Option<u64>,
     /// An errand is under way that moves it.
     pub(super) is_being_moved: bool,
+    /// An idle one is not tried to be moved before.
+    pub(super) rests_until: Option<Instant>,
+    /// Used since it was looked at last, and when that was found.
+    is_used: bool,
     seen: Moment,
+    /// It is in the table no more, and takes up nothing there.
+    is_forgotten: bool,
 }
 
 struct Listener {
@@ -120,6 +133,7 @@ impl Sessions {
             size: AtomicUsize::new(0),
             // Far enough from the end for all moves of a process.
             next_epoch: AtomicU32::new((dice >> 1).max(1)),
+            first_epoch: (dice >> 1).max(1),
             errands: Errands::default(),
             pace: Pace::default(),
             verdicts: Verdicts::default(),
@@ -132,9 +146,14 @@ impl Sessions {
         self.size.load(Ordering::Relaxed)
     }
 
+    /// Whether any was ever moved.
+    pub(in crate::proxy) fn have_moved(&self) -> bool {
+        self.next_epoch.load(Ordering::Relaxed) != self.first_epoch
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.shards.iter().map(|shard| lock(shard).values().map(SmallVec::len).sum::<usize>()).sum()
     }
 
     /// A session by its id and its caller; one that is met for the first time lives where its id says, and `remember` tells
@@ -147,10 +166,9 @@ impl Sessions {
         now: Moment,
         remember: impl FnOnce() -> Option<Box<Memory>>,
     ) -> Option<Arc<Session>> {
-        let key = self.hasher.hash_one((client.hash(), caller));
-        let mut shard = lock(&self.shards[key as usize % SHARDS]);
-        if let Some(found) = shard.get(&key) {
-            found.state().seen = now;
+        let key = client.hash();
+        let mut shard = self.shard(client);
+        if let Some(found) = shard.get(&key).and_then(|callers| callers.iter().find(|one| one.caller == caller)) {
             return Some(found.clone());
         }
         let most = service.config.sessions.remember;
@@ -174,14 +192,17 @@ impl Sessions {
             given_up: Vec::new(),
             stays: None,
             is_being_moved: false,
+            rests_until: None,
+            is_used: true,
             seen: now,
+            is_forgotten: false,
         };
         let (tally, state, changed, home) = (service.tally.clone(), Mutex::new(state), Notify::new(), self.clone());
         tally.remembered.sessions.fetch_add(1, Ordering::Relaxed);
         let service = service.config.name.as_str().into();
         let stirred = AtomicU32::new(0);
-        let session = Arc::new(Session { client, service, tally, state, changed, stirred, home });
-        shard.insert(key, session.clone());
+        let session = Arc::new(Session { client, caller, service, tally, state, changed, stirred, home });
+        shard.entry(key).or_default().push(session.clone());
         Some(session)
     }
 
@@ -189,19 +210,24 @@ impl Sessions {
     pub(super) fn sweep(&self, now: Moment) {
         for shard in &self.shards {
             let mut gone = Vec::new();
-            lock(shard).retain(|_, session| {
-                let state = session.state();
-                let is_idle = now.since(state.seen) >= IDLE && state.residence.running() == 0 && !state.residence.is_moving();
-                if is_idle {
-                    self.size.fetch_sub(SIZE + state.memory.as_ref().map_or(0, |memory| memory.size()), Ordering::Relaxed);
-                    session.tally.remembered.sessions.fetch_sub(1, Ordering::Relaxed);
-                    gone.push(session.clone());
-                }
-                !is_idle
+            lock(shard).retain(|_, callers| {
+                callers.retain(|session| {
+                    let is_kept = session.is_kept(now);
+                    if !is_kept {
+                        gone.push(session.clone());
+                    }
+                    is_kept
+                });
+                !callers.is_empty()
             });
             // Their last owners may be here, and take locks of their own.
-            drop(gone);
+            gone.iter().for_each(|session| session.forget());
         }
+    }
+
+    fn shard(&self, client: Client) -> MutexGuard<'_, HashMap<u64, SmallVec<[Arc<Session>; 1]>>> {
+        // By other bits than those that a map goes by.
+        lock(&self.shards[(client.hash() >> 32) as usize % SHARDS])
     }
 
     /// A caller, by what tells it from others: see [`crate::proxy::keys::caller`].
@@ -225,7 +251,7 @@ impl Sessions {
     /// Looks at each.
     pub(super) fn each(&self, mut look: impl FnMut(&Arc<Session>, &mut State)) {
         for shard in &self.shards {
-            lock(shard).values().for_each(|session| look(session, &mut session.state()));
+            lock(shard).values().flatten().for_each(|session| look(session, &mut session.state()));
         }
     }
 
@@ -255,6 +281,7 @@ impl Session {
         if state.residence.has_moved() || state.residence.is_over() {
             return None;
         }
+        state.is_used = true;
         let epoch = state.residence.begin().epoch;
         Some(Stay { session: self.clone(), epoch })
     }
@@ -265,6 +292,7 @@ impl Session {
         if state.residence.is_over() {
             return None;
         }
+        state.is_used = true;
         let Binding { epoch, place } = state.residence.begin().clone();
         Some((Stay { session: self.clone(), epoch }, place))
     }
@@ -359,19 +387,51 @@ impl Session {
         }
     }
 
-    /// Remembers something more, or less, of it: at most `most` bytes in all.
+    /// Remembers something more, or less, of it; where there is more than `most` bytes in all by that, it cannot be moved.
     pub(super) fn remember(&self, most: usize, how: impl FnOnce(&mut Memory)) {
         let mut state = self.state();
         let mut memory = state.memory.take().unwrap_or_default();
         let before = memory.size();
         how(&mut memory);
-        let (size, all) = (memory.size(), &self.home.size);
-        if size > before && all.load(Ordering::Relaxed) + size - before > most {
-            memory.is_incomplete = true;
+        let all = &self.home.size;
+        if memory.size() > before && all.load(Ordering::Relaxed) + memory.size() - before > most {
+            memory.give_up();
         }
-        all.fetch_add(memory.size(), Ordering::Relaxed);
-        all.fetch_sub(before, Ordering::Relaxed);
+        if !state.is_forgotten {
+            // First the more, then the less: it never goes below what there is.
+            all.fetch_add(memory.size(), Ordering::Relaxed);
+            all.fetch_sub(before, Ordering::Relaxed);
+        }
         state.memory = Some(memory);
+    }
+
+    /// Whether it stays in the table: it was used lately, or is.
+    fn is_kept(&self, now: Moment) -> bool {
+        let mut state = self.state();
+        if std::mem::take(&mut state.is_used) || state.is_listened_to() {
+            state.seen = now;
+        }
+        let is_busy = state.residence.running() > 0 || state.residence.is_moving();
+        is_busy || now.since(state.seen) < if state.residence.is_over() { ENDED } else { IDLE }
+    }
+
+    /// It is in the table no more.
+    fn forget(&self) {
+        let mut state = self.state();
+        let size = SIZE + state.memory.as_ref().map_or(0, |memory| memory.size());
+        state.is_forgotten = true;
+        self.home.size.fetch_sub(size, Ordering::Relaxed);
+        self.tally.remembered.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether another caller's session was born with the same id, and still lives where that says.
+    pub(super) fn is_shared(&self) -> bool {
+        let others = self.home.shard(self.client).get(&self.client.hash()).cloned().unwrap_or_default();
+        let lives_there = |one: &Arc<Self>| {
+            let state = one.state();
+            !state.residence.has_moved() && !state.residence.is_over()
+        };
+        others.iter().any(|one| one.caller != self.caller && lives_there(one))
     }
 
     /// Speaks as this request did from now on.
@@ -388,9 +448,16 @@ impl Session {
         essentials.map(|essentials| essentials.version().to_owned()).unwrap_or_default()
     }
 
+    /// What was opened for it somewhere is not needed.
+    pub(super) fn end_at(self: &Arc<Self>, place: SessionPin) {
+        self.home.errands.end(self.clone(), Binding { epoch: Epoch::MAX, place });
+    }
+
     /// It has ended: gives what is to be ended at servers beside the binding of this epoch.
     pub(super) fn close(self: &Arc<Self>, besides: Option<Epoch>) {
         let all = self.state().residence.close();
+        // What is left is that it has ended.
+        self.remember(usize::MAX, |memory| memory.forget_all(!all.is_empty()));
         self.changed.notify_waiters();
         for binding in all.into_iter().filter(|binding| Some(binding.epoch) != besides) {
             self.home.errands.end(self.clone(), binding);

@@ -96,6 +96,9 @@ struct State {
     gone: AtomicUsize,
     uploaded: AtomicUsize,
     silent: AtomicBool,
+    hung: AtomicBool,
+    no_listen: AtomicBool,
+    no_births: AtomicBool,
     pub release: Notify,
 }
 
@@ -158,6 +161,9 @@ impl Fake {
             gone: AtomicUsize::new(0),
             uploaded: AtomicUsize::new(0),
             silent: AtomicBool::new(false),
+            hung: AtomicBool::new(false),
+            no_listen: AtomicBool::new(false),
+            no_births: AtomicBool::new(false),
             release: Notify::new(),
         });
         let task = tokio::spawn(accept(listener, state.clone()));
@@ -236,6 +242,21 @@ impl Fake {
         self.state.silent.store(silent, Ordering::SeqCst);
     }
 
+    /// Takes everything, and answers nothing more.
+    pub fn hang(&self) {
+        self.state.hung.store(true, Ordering::SeqCst);
+    }
+
+    /// Has no GET stream to give (405).
+    pub fn no_listen(&self) {
+        self.state.no_listen.store(true, Ordering::SeqCst);
+    }
+
+    /// Opens no session any more (400), but for checks.
+    pub fn no_births(&self) {
+        self.state.no_births.store(true, Ordering::SeqCst);
+    }
+
     /// Accepts no connection any more; those that are open go on.
     pub fn stop_accepting(&self) {
         if let Some(listener) = self.listener.lock().unwrap().take() {
@@ -309,6 +330,15 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
     let known = session.as_ref().is_some_and(|id| state.sessions.lock().unwrap().contains(id));
     if is_check(&seen) && state.silent.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
+    }
+    if state.hung.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
+    if head.method == Method::GET && state.no_listen.load(Ordering::SeqCst) {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "");
+    }
+    if message["method"] == "initialize" && !is_check(&seen) && state.no_births.load(Ordering::SeqCst) {
+        return text(StatusCode::BAD_REQUEST, "no");
     }
     if let Some(answer) = sse::answer(state, &head, &message).await {
         return answer;
@@ -486,6 +516,8 @@ async fn call(state: &Arc<State>, message: &Value) -> Response<Body> {
             response
         }
         "busy" => text(StatusCode::SERVICE_UNAVAILABLE, ""),
+        "missing" => text(StatusCode::NOT_FOUND, "no such tool"),
+        "wrong" => text(StatusCode::BAD_REQUEST, "not so"),
         _ => json_answer(message, &json!({ "server": state.name })),
     }
 }
