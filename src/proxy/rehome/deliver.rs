@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::ask::Within;
+use super::journal::Newcomer;
 use super::memory::Memory;
 use super::mover::{NotMoved, Wanted, Why};
 use super::replay::{self, Recipe};
@@ -78,20 +79,24 @@ impl Worker {
             return None;
         }
         let sessions = &self.site.sessions;
+        let caller = || caller(outgoing.headers());
         let remember = || {
             let essentials = self.site.keys.essentials(&service.config.name, id.as_bytes()).map(Arc::new);
             let letterhead = Some(Arc::new(outgoing.letterhead()));
-            Some(Box::new(Memory { essentials, letterhead, is_initialized: true, ..Memory::default() }))
+            let memory = Box::new(Memory { essentials, letterhead, is_initialized: true, ..Memory::default() });
+            Newcomer { key: self.site.keys.resident_key(id.as_bytes(), &caller()), memory }
         };
-        outgoing.peer().sessions.resident(id, credentials(outgoing.headers()), || {
-            let caller = sessions.caller(&caller(outgoing.headers()));
+        let now = self.site.clock.now();
+        let resident = outgoing.peer().sessions.resident(id, credentials(outgoing.headers()), || {
             let client = Client::of_session(id.as_bytes());
-            let found = sessions.find(service, (client, caller), pin, self.site.clock.now(), remember);
+            let found = sessions.find(service, (client, sessions.caller(&caller())), pin, now, remember);
             if found.is_none() {
                 sessions.note_full(&service.config.name);
             }
             found
-        })
+        })?;
+        resident.state().seen = now;
+        Some(resident)
     }
 
     /// A session is born, and what opens it again is remembered: it may not be in its id.
@@ -100,17 +105,19 @@ impl Worker {
         seat: &Seat,
         id: &str,
         pin: &SessionPin,
-        essentials: Option<Essentials>,
+        (essentials, is_in_id): (Option<Essentials>, bool),
         outgoing: &Outgoing<'_>,
     ) {
         let (sessions, service) = (&self.site.sessions, &seat.service);
-        let caller = sessions.caller(&caller(outgoing.headers()));
+        let caller = caller(outgoing.headers());
         let client = Client::of_session(id.as_bytes());
         let remember = || {
             let letterhead = Some(Arc::new(outgoing.letterhead()));
-            Some(Box::new(Memory { essentials: essentials.map(Arc::new), letterhead, ..Memory::default() }))
+            let is_beyond_id = essentials.is_some() && !is_in_id;
+            let memory = Memory { essentials: essentials.map(Arc::new), letterhead, is_beyond_id, ..Memory::default() };
+            Newcomer { key: self.site.keys.resident_key(id.as_bytes(), &caller), memory: Box::new(memory) }
         };
-        if sessions.find(service, (client, caller), pin, self.site.clock.now(), remember).is_none() {
+        if sessions.find(service, (client, sessions.caller(&caller)), pin, self.site.clock.now(), remember).is_none() {
             service.tally.remembered.forgotten.fetch_add(1, Ordering::Relaxed);
             sessions.note_full(&service.config.name);
         }

@@ -1,7 +1,7 @@
 //! The sessions that this process knows: where each lives now, what runs there, and what it takes to open it again.
 //!
-//! Nothing here is needed to find a session: its sealed id says where it was born. What is lost here, by a restart or by the
-//! bound, is where it was moved to; it is moved again then.
+//! Nothing here is needed to find a session: its sealed id says where it was born. What is lost here by the bound is where it
+//! was moved to; it is moved again then. A restart loses what of it was not journalled yet.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::compare::Verdicts;
+use super::journal::{Entry, Met, Newcomer};
 use super::keeper::Errands;
 use super::letterhead::Letterhead;
 use super::memory::Memory;
@@ -68,6 +69,7 @@ pub(in crate::proxy) struct Session {
     /// Counts what its streams have to look at.
     stirred: AtomicU32,
     home: Arc<Sessions>,
+    pub(super) journal: Entry,
 }
 
 pub(super) struct State {
@@ -89,7 +91,9 @@ pub(super) struct State {
     stays: Option<u64>,
     /// An errand is under way that moves it.
     pub(super) is_being_moved: bool,
-    seen: Moment,
+    pub(super) seen: Moment,
+    /// When it was last journalled.
+    pub(super) recorded: Option<Instant>,
 }
 
 struct Listener {
@@ -145,7 +149,7 @@ impl Sessions {
         (client, caller): (Client, u64),
         pin: &SessionPin,
         now: Moment,
-        remember: impl FnOnce() -> Option<Box<Memory>>,
+        remember: impl FnOnce() -> Newcomer,
     ) -> Option<Arc<Session>> {
         let key = self.hasher.hash_one((client.hash(), caller));
         let mut shard = lock(&self.shards[key as usize % SHARDS]);
@@ -153,19 +157,23 @@ impl Sessions {
             found.state().seen = now;
             return Some(found.clone());
         }
-        let most = service.config.sessions.remember;
+        let residents = &service.residents;
+        let most = service.config.sessions.remember.saturating_sub(residents.size());
         if self.size() + SIZE > most {
             return None;
         }
-        let memory = remember();
-        let size = SIZE + memory.as_ref().map_or(0, |memory| memory.size());
+        let newcomer = remember();
+        let journal = Entry::new(residents.clone(), newcomer.key);
+        let known = newcomer.key;
+        let Met { residence, memory, is_news } = self.meet(residents, newcomer, pin);
+        let size = SIZE + memory.size();
         if self.size.fetch_add(size, Ordering::Relaxed) + size > most {
             self.size.fetch_sub(size, Ordering::Relaxed);
             return None;
         }
         let state = State {
-            residence: Residence::new(pin.clone()),
-            memory,
+            residence,
+            memory: Some(memory),
             listeners: Vec::new(),
             candidate: None,
             failed: None,
@@ -175,13 +183,18 @@ impl Sessions {
             stays: None,
             is_being_moved: false,
             seen: now,
+            recorded: None,
         };
         let (tally, state, changed, home) = (service.tally.clone(), Mutex::new(state), Notify::new(), self.clone());
         tally.remembered.sessions.fetch_add(1, Ordering::Relaxed);
         let service = service.config.name.as_str().into();
         let stirred = AtomicU32::new(0);
-        let session = Arc::new(Session { client, service, tally, state, changed, stirred, home });
+        let session = Arc::new(Session { client, service, tally, state, changed, stirred, home, journal });
         shard.insert(key, session.clone());
+        known.iter().for_each(|key| residents.forget(key));
+        if is_news {
+            session.mark();
+        }
         Some(session)
     }
 
@@ -196,6 +209,8 @@ impl Sessions {
                     self.size.fetch_sub(SIZE + state.memory.as_ref().map_or(0, |memory| memory.size()), Ordering::Relaxed);
                     session.tally.remembered.sessions.fetch_sub(1, Ordering::Relaxed);
                     gone.push(session.clone());
+                } else {
+                    session.refresh(&state, now);
                 }
                 !is_idle
             });
@@ -229,7 +244,7 @@ impl Sessions {
         }
     }
 
-    fn next_epoch(&self) -> Epoch {
+    pub(super) fn next_epoch(&self) -> Epoch {
         self.next_epoch.fetch_add(1, Ordering::Relaxed)
     }
 }
@@ -360,10 +375,10 @@ impl Session {
     }
 
     /// Remembers something more, or less, of it: at most `most` bytes in all.
-    pub(super) fn remember(&self, most: usize, how: impl FnOnce(&mut Memory)) {
+    pub(super) fn remember(self: &Arc<Self>, most: usize, how: impl FnOnce(&mut Memory)) {
         let mut state = self.state();
         let mut memory = state.memory.take().unwrap_or_default();
-        let before = memory.size();
+        let (before, was) = (memory.size(), memory.settled());
         how(&mut memory);
         let (size, all) = (memory.size(), &self.home.size);
         if size > before && all.load(Ordering::Relaxed) + size - before > most {
@@ -371,11 +386,16 @@ impl Session {
         }
         all.fetch_add(memory.size(), Ordering::Relaxed);
         all.fetch_sub(before, Ordering::Relaxed);
+        let is_news = memory.settled() != was;
         state.memory = Some(memory);
+        drop(state);
+        if is_news {
+            self.mark();
+        }
     }
 
     /// Speaks as this request did from now on.
-    pub(super) fn write_with(&self, letterhead: Letterhead) -> Arc<Letterhead> {
+    pub(super) fn write_with(self: &Arc<Self>, letterhead: Letterhead) -> Arc<Letterhead> {
         let letterhead = Arc::new(letterhead);
         self.remember(usize::MAX, |memory| memory.letterhead = Some(letterhead.clone()));
         letterhead
@@ -391,6 +411,7 @@ impl Session {
     /// It has ended: gives what is to be ended at servers beside the binding of this epoch.
     pub(super) fn close(self: &Arc<Self>, besides: Option<Epoch>) {
         let all = self.state().residence.close();
+        self.mark();
         self.changed.notify_waiters();
         for binding in all.into_iter().filter(|binding| Some(binding.epoch) != besides) {
             self.home.errands.end(self.clone(), binding);
@@ -516,6 +537,7 @@ impl Moving {
         state.moved[MOST_MOVES - 1] = Some(Instant::now());
         let finished = state.residence.finish_move(epoch, place, is_lost);
         drop(state);
+        session.mark();
         session.changed.notify_waiters();
         session.wake_listeners();
         match finished {
