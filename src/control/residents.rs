@@ -12,6 +12,9 @@ use crate::telemetry::clock::since_epoch;
 /// That the disk refuses is told so often, as long as it does.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
+/// Sessions in one batch, but for the last one: who puts it together holds up the decisions of all services for so long.
+const MOST_AT_ONCE: usize = 1 << 14;
+
 /// How the journal of a service's sessions is getting on.
 #[derive(Default)]
 pub(super) struct SessionJournal {
@@ -35,22 +38,22 @@ impl Conductor {
     /// Journals what has changed since the last time, unless the disk is to be left alone for now.
     pub(super) fn keep_residents(&mut self, at: usize) {
         if self.charges[at].sessions.retry.is_due(self.clock.now()) {
-            self.keep_residents_now(at);
+            self.keep_residents_now(at, MOST_AT_ONCE);
         }
     }
 
     /// The same, however the disk is: at once, or as soon as the running batch has ended.
     pub(super) fn keep_residents_at_last(&mut self, at: usize) {
         self.charges[at].sessions.again = self.charges[at].sessions.is_running;
-        self.keep_residents_now(at);
+        self.keep_residents_now(at, usize::MAX);
     }
 
-    fn keep_residents_now(&mut self, at: usize) {
+    fn keep_residents_now(&mut self, at: usize, most: usize) {
         let charge = &mut self.charges[at];
         if charge.sessions.is_running {
             return;
         }
-        let Some(batch) = charge.residents.take_batch(since_epoch()) else { return };
+        let Some(batch) = charge.residents.take_batch(since_epoch(), most) else { return };
         charge.sessions.is_running = true;
         let (store, own_box, service) = (self.store.clone(), self.own_box.clone(), charge.config.name.clone());
         let writing = Writing::begin(&self.writing);
@@ -87,7 +90,7 @@ impl Conductor {
             }
         }
         if std::mem::take(&mut journal.again) {
-            self.keep_residents_now(at);
+            self.keep_residents_now(at, usize::MAX);
         }
     }
 }

@@ -157,9 +157,13 @@ impl Residents {
         restored.len()
     }
 
-    /// What is to be journalled now, if anything; `now` is since 1970. One at a time: [`Self::kept`] or [`Self::lost`] ends it.
-    pub fn take_batch(&self, now: Duration) -> Option<ResidentBatch> {
-        let taken = std::mem::take(&mut *lock(&self.marked));
+    /// What is to be journalled now, if anything, of `most` sessions at most; `now` is since 1970. One at a time:
+    /// [`Self::kept`] or [`Self::lost`] ends it.
+    pub fn take_batch(&self, now: Duration, most: usize) -> Option<ResidentBatch> {
+        let mut marked = lock(&self.marked);
+        let count = marked.len().min(most);
+        let taken: Vec<_> = marked.drain(..count).collect();
+        drop(marked);
         let length = self.length.load(Ordering::Relaxed);
         let anew = length > SHORT.max(2 * self.needed.load(Ordering::Relaxed));
         let record = |resident: &Arc<dyn Resident>| {

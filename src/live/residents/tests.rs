@@ -66,17 +66,17 @@ fn journal(records: Vec<ResidentRecord>) -> ResidentJournal {
 #[test]
 fn what_changes_is_journalled_once_and_as_it_is_by_then() {
     let (residents, one, two) = (Residents::default(), Moved::new(1, "a"), Moved::new(2, "b"));
-    assert_eq!(residents.take_batch(NOW), None);
+    assert_eq!(residents.take_batch(NOW, 10), None);
     for _ in 0..3 {
         residents.mark(one.clone());
     }
     residents.mark(two);
     *lock(&one.to) = Some("c");
-    assert_eq!(places(residents.take_batch(NOW)), [(1, "c".to_owned()), (2, "b".to_owned())]);
+    assert_eq!(places(residents.take_batch(NOW, 10)), [(1, "c".to_owned()), (2, "b".to_owned())]);
     residents.kept(100, false);
-    assert_eq!(residents.take_batch(NOW), None);
+    assert_eq!(residents.take_batch(NOW, 10), None);
     residents.mark(one);
-    assert_eq!(places(residents.take_batch(NOW)), [(1, "c".to_owned())], "marked anew");
+    assert_eq!(places(residents.take_batch(NOW, 10)), [(1, "c".to_owned())], "marked anew");
 }
 
 #[test]
@@ -84,17 +84,31 @@ fn a_batch_that_was_not_written_is_in_the_next_one_with_what_came_since_and_nobo
     let (residents, one, two) = (Residents::default(), Moved::new(1, "a"), Moved::new(2, "b"));
     residents.mark(one.clone());
     for _ in 0..5 {
-        assert!(residents.take_batch(NOW).is_some());
+        assert!(residents.take_batch(NOW, 10).is_some());
         residents.mark(one.clone());
         residents.mark(two.clone());
         residents.lost();
     }
-    let mut again = places(residents.take_batch(NOW));
+    let mut again = places(residents.take_batch(NOW, 10));
     again.sort();
     assert_eq!(again, [(1, "a".to_owned()), (2, "b".to_owned())]);
     residents.kept(100, false);
     residents.lost();
-    assert_eq!(residents.take_batch(NOW), None, "what was written is");
+    assert_eq!(residents.take_batch(NOW, 10), None, "what was written is");
+}
+
+#[test]
+fn what_is_too_much_for_one_batch_is_in_the_next_ones() {
+    let residents = Residents::default();
+    (0..25).for_each(|n| residents.mark(Moved::new(n, "a")));
+    let mut written = Vec::new();
+    for expected in [10, 10, 5, 0] {
+        let batch = places(residents.take_batch(NOW, 10));
+        assert_eq!(batch.len(), expected);
+        written.extend(batch.into_iter().map(|(n, _)| n));
+        residents.kept(100, false);
+    }
+    assert_eq!(written, (0..25).collect::<Vec<_>>());
 }
 
 #[test]
@@ -102,7 +116,7 @@ fn of_a_session_whose_id_says_everything_nothing_is_written() {
     let (residents, one) = (Residents::default(), Moved::new(1, "a"));
     *lock(&one.to) = None;
     residents.mark(one);
-    assert_eq!(residents.take_batch(NOW), None);
+    assert_eq!(residents.take_batch(NOW, 10), None);
 }
 
 #[test]
@@ -110,7 +124,7 @@ fn the_journal_is_written_anew_when_it_is_twice_as_long_as_it_need_be() {
     let (residents, one) = (Residents::default(), Moved::new(1, "a"));
     let anew = |length: u64| {
         residents.mark(one.clone());
-        let anew = residents.take_batch(NOW).unwrap().anew;
+        let anew = residents.take_batch(NOW, 10).unwrap().anew;
         residents.kept(length, anew);
         anew
     };
@@ -126,7 +140,7 @@ fn the_journal_is_written_anew_when_it_is_twice_as_long_as_it_need_be() {
 fn a_journal_of_the_dead_is_written_anew_though_nothing_has_changed() {
     let residents = Residents::default();
     residents.restore(ResidentJournal { records: Vec::new(), length: SHORT * 4, needed: 0 }, usize::MAX);
-    assert_eq!(residents.take_batch(NOW), Some(ResidentBatch { records: Vec::new(), anew: true }));
+    assert_eq!(residents.take_batch(NOW, 10), Some(ResidentBatch { records: Vec::new(), anew: true }));
 }
 
 #[test]
@@ -155,15 +169,14 @@ fn of_what_was_journalled_the_newest_is_restored_when_there_is_no_room() {
 }
 
 fn any_traces() -> impl Strategy<Value = Traces> {
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>());
     let place =
         prop::option::of((any::<bool>(), any::<bool>(), any::<u64>(), "[a-z@.0-9]{1,60}", prop::option::of("[!-~]{0,80}")));
     let name = prop::option::of("\\PC{0,40}");
     let params = prop::collection::vec("\\PC{0,40}", 0..4);
     (flags, place, name, prop::option::of("\\PC{0,40}"), params).prop_map(|(flags, place, name, level, subscriptions)| Traces {
         is_over: flags.0,
-        is_initialized: flags.1,
-        is_incomplete: flags.2,
+        is_incomplete: flags.1,
         essentials: name.map(|name| essentials(&name)),
         level: level.map(Into::into),
         subscriptions: subscriptions.into_iter().map(Into::into).collect(),

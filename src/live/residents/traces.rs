@@ -9,8 +9,7 @@ use crate::mcp::essentials::Essentials;
 use crate::mcp::{SessionPin, StandsFor};
 
 const OVER: u8 = 1;
-const INITIALIZED: u8 = 2;
-const INCOMPLETE: u8 = 4;
+const INCOMPLETE: u8 = 2;
 
 const ESSENTIALS: u8 = 1;
 const LEVEL: u8 = 2;
@@ -22,8 +21,6 @@ const PLACE: u8 = 4;
 pub struct Traces {
     /// Its client has ended it.
     pub is_over: bool,
-    /// Its client has said `notifications/initialized`.
-    pub is_initialized: bool,
     /// There was more to it than is remembered: it cannot be opened again.
     pub is_incomplete: bool,
     /// How it was opened, where its id has no room for that.
@@ -39,14 +36,13 @@ pub struct Traces {
 impl Traces {
     /// Whether its id says as much.
     pub fn is_nothing(&self) -> bool {
-        let Self { is_over, is_initialized: _, is_incomplete, essentials, level, subscriptions, place } = self;
+        let Self { is_over, is_incomplete, essentials, level, subscriptions, place } = self;
         !is_over && !is_incomplete && essentials.is_none() && level.is_none() && subscriptions.is_empty() && place.is_none()
     }
 
     /// Writes them.
     pub fn encode(&self) -> Vec<u8> {
-        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        let flags = flag(self.is_over, OVER) | flag(self.is_initialized, INITIALIZED) | flag(self.is_incomplete, INCOMPLETE);
+        let flags = if self.is_over { OVER } else { 0 } | if self.is_incomplete { INCOMPLETE } else { 0 };
         let mut out = vec![flags];
         let mut put = |tag: u8, bytes: &[u8]| {
             // All of them are bounded far below.
@@ -65,12 +61,7 @@ impl Traces {
     /// Reads them; nothing where they are not what [`Self::encode`], of this version or of a compatible one, has written.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (flags, mut rest) = bytes.split_first()?;
-        let mut read = Self {
-            is_over: flags & OVER != 0,
-            is_initialized: flags & INITIALIZED != 0,
-            is_incomplete: flags & INCOMPLETE != 0,
-            ..Self::default()
-        };
+        let mut read = Self { is_over: flags & OVER != 0, is_incomplete: flags & INCOMPLETE != 0, ..Self::default() };
         while let Some((tag, after)) = rest.split_first() {
             let (field, after) = counted::<4>(after)?;
             rest = after;

@@ -79,22 +79,23 @@ impl Worker {
             return None;
         }
         let sessions = &self.site.sessions;
-        let caller = || caller(outgoing.headers());
-        let remember = || {
-            let essentials = self.site.keys.essentials(&service.config.name, id.as_bytes()).map(Arc::new);
-            let letterhead = Some(Arc::new(outgoing.letterhead()));
-            let memory = Box::new(Memory { essentials, letterhead, is_initialized: true, ..Memory::default() });
-            Newcomer { key: self.site.keys.resident_key(id.as_bytes(), &caller()), memory }
-        };
         let now = self.site.clock.now();
         let resident = outgoing.peer().sessions.resident(id, credentials(outgoing.headers()), || {
+            let caller = caller(outgoing.headers());
+            let remember = || {
+                let essentials = self.site.keys.essentials(&service.config.name, id.as_bytes()).map(Arc::new);
+                let letterhead = Some(Arc::new(outgoing.letterhead()));
+                let memory = Box::new(Memory { essentials, letterhead, is_initialized: true, ..Memory::default() });
+                Newcomer { key: self.site.keys.resident_key(id.as_bytes(), &caller), memory }
+            };
             let client = Client::of_session(id.as_bytes());
-            let found = sessions.find(service, (client, sessions.caller(&caller())), pin, now, remember);
+            let found = sessions.find(service, (client, sessions.caller(&caller)), pin, now, remember);
             if found.is_none() {
                 sessions.note_full(&service.config.name);
             }
             found
         })?;
+        // Also where it was found without the table: it is not forgotten while it is in use.
         resident.state().seen = now;
         Some(resident)
     }

@@ -22,13 +22,13 @@ pub(super) struct Newcomer {
 }
 
 /// A session's place in the journal.
-pub(super) struct Entry {
+pub(super) struct Line {
     residents: Arc<Residents>,
     key: Option<ResidentKey>,
     waits: AtomicBool,
 }
 
-impl Entry {
+impl Line {
     pub(super) fn new(residents: Arc<Residents>, key: Option<ResidentKey>) -> Self {
         Self { residents, key, waits: AtomicBool::new(false) }
     }
@@ -61,7 +61,7 @@ impl Sessions {
             if memory.essentials.is_none() && left.essentials.is_some() {
                 (memory.essentials, memory.is_beyond_id) = (left.essentials.map(Arc::new), true);
             }
-            (memory.is_initialized, memory.is_incomplete, memory.level) = (left.is_initialized, left.is_incomplete, left.level);
+            (memory.is_incomplete, memory.level) = (left.is_incomplete, left.level);
             memory.subscribe_all(left.subscriptions);
         }
         Met { residence, memory, is_news }
@@ -115,7 +115,6 @@ impl State {
         let essentials = memory.essentials.as_ref().filter(|_| memory.is_beyond_id);
         Traces {
             is_over: false,
-            is_initialized: memory.is_initialized,
             is_incomplete: memory.is_incomplete,
             essentials: essentials.map(|essentials| (**essentials).clone()),
             level: memory.level.clone(),

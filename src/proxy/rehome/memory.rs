@@ -76,8 +76,8 @@ impl Memory {
     }
 
     /// Whether it is another one than before, for the next process, shows here.
-    pub(super) fn settled(&self) -> (u32, bool, bool) {
-        (self.granted, self.is_initialized, self.is_incomplete)
+    pub(super) fn settled(&self) -> (u32, bool) {
+        (self.granted, self.is_incomplete)
     }
 
     /// These subscriptions hold, by their `params`.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::compare::Verdicts;
-use super::journal::{Entry, Met, Newcomer};
+use super::journal::{Line, Met, Newcomer};
 use super::keeper::Errands;
 use super::letterhead::Letterhead;
 use super::memory::Memory;
@@ -69,7 +69,7 @@ pub(in crate::proxy) struct Session {
     /// Counts what its streams have to look at.
     stirred: AtomicU32,
     home: Arc<Sessions>,
-    pub(super) journal: Entry,
+    pub(super) journal: Line,
 }
 
 pub(super) struct State {
@@ -163,7 +163,7 @@ impl Sessions {
             return None;
         }
         let newcomer = remember();
-        let journal = Entry::new(residents.clone(), newcomer.key);
+        let journal = Line::new(residents.clone(), newcomer.key);
         let known = newcomer.key;
         let Met { residence, memory, is_news } = self.meet(residents, newcomer, pin);
         let size = SIZE + memory.size();
