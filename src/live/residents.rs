@@ -139,13 +139,14 @@ impl Residents {
         self.size.fetch_sub(gone, Ordering::Relaxed);
     }
 
-    /// Puts back what was journalled, the newest of it where it takes more than `most` bytes. How many there are.
+    /// Puts back what was journalled, the newest of it where it takes more than half of the `most` bytes that there are for
+    /// sessions: the other half is for those that come. How many there are.
     pub fn restore(&self, mut journal: ResidentJournal, most: usize) -> usize {
         journal.records.sort_by_key(|record| std::cmp::Reverse(record.written));
         let mut restored = lock(&self.restored);
         let mut size = self.size();
         for ResidentRecord { key, written, text } in journal.records {
-            if size + SIZE + text.len() > most {
+            if size + SIZE + text.len() > most / 2 {
                 break;
             }
             size += SIZE + text.len();

@@ -163,7 +163,7 @@ fn of_what_was_journalled_the_newest_is_restored_when_there_is_no_room() {
     let residents = Residents::default();
     let all = (0..100).map(|n| record(n, NOW + Duration::from_secs(u64::from(n)))).collect();
     let each = SIZE + record(0, NOW).text.len();
-    assert_eq!(residents.restore(journal(all), 10 * each + each / 2), 10);
+    assert_eq!(residents.restore(journal(all), 2 * (10 * each + each / 2)), 10);
     assert!(residents.size() <= 10 * each + each / 2);
     assert!(residents.look(&[89; 16]).is_none() && residents.look(&[90; 16]).is_some());
 }
