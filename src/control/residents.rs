@@ -53,7 +53,7 @@ impl Conductor {
         if charge.sessions.is_running {
             return;
         }
-        let Some(batch) = charge.residents.take_batch(since_epoch(), most) else { return };
+        let Some(batch) = charge.residents.take_batch(since_epoch(), most, charge.config.sessions.remember) else { return };
         charge.sessions.is_running = true;
         let (store, own_box, service) = (self.store.clone(), self.own_box.clone(), charge.config.name.clone());
         let writing = Writing::begin(&self.writing);

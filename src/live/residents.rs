@@ -26,6 +26,9 @@ pub type ResidentKey = [u8; 16];
 /// one in use is written again every ten ([`FRESH`]).
 pub const KEPT: Duration = Duration::from_secs(40 * 60);
 
+/// That a session was ended is kept for so long: whoever says something in it all the same does so soon.
+pub const KEPT_OVER: Duration = Duration::from_secs(5 * 60);
+
 /// The record of a session in use is written again after so long.
 pub const FRESH: Duration = Duration::from_secs(10 * 60);
 
@@ -63,8 +66,10 @@ pub struct ResidentRecord {
 pub struct ResidentBatch {
     /// Each takes the place of earlier ones of its key.
     pub records: Vec<ResidentRecord>,
-    /// Whether what counts no more is to go.
+    /// Whether what counts no more is to go,
     pub anew: bool,
+    /// and the oldest of what does beyond so many bytes.
+    pub room: u64,
 }
 
 /// What a journal says.
@@ -132,7 +137,7 @@ impl Residents {
         }
         let mut gone = 0;
         lock(&self.restored).retain(|_, (written, text)| {
-            let counts = still_counts(*written, now);
+            let counts = still_counts(*written, text, now);
             gone += if counts { 0 } else { SIZE + text.len() };
             counts
         });
@@ -158,9 +163,9 @@ impl Residents {
         restored.len()
     }
 
-    /// What is to be journalled now, if anything, of `most` sessions at most; `now` is since 1970. One at a time:
-    /// [`Self::kept`] or [`Self::lost`] ends it.
-    pub fn take_batch(&self, now: Duration, most: usize) -> Option<ResidentBatch> {
+    /// What is to be journalled now, if anything, of `most` sessions at most; `now` is since 1970, and `room` what
+    /// a journal that is written anew may take up, in bytes. One at a time: [`Self::kept`] or [`Self::lost`] ends it.
+    pub fn take_batch(&self, now: Duration, most: usize, room: usize) -> Option<ResidentBatch> {
         let mut marked = lock(&self.marked);
         let count = marked.len().min(most);
         let taken: Vec<_> = marked.drain(..count).collect();
@@ -175,7 +180,7 @@ impl Residents {
         };
         let records: Vec<_> = taken.iter().filter_map(record).collect();
         *lock(&self.under_way) = taken;
-        (anew || !records.is_empty()).then_some(ResidentBatch { records, anew })
+        (anew || !records.is_empty()).then_some(ResidentBatch { records, anew, room: room as u64 })
     }
 
     /// The last batch was written, and the journal is so long now.
@@ -195,8 +200,8 @@ impl Residents {
 }
 
 /// Whether a record still counts; both times are since 1970.
-pub fn still_counts(written: Duration, now: Duration) -> bool {
-    now.saturating_sub(written) < KEPT
+pub fn still_counts(written: Duration, text: &[u8], now: Duration) -> bool {
+    now.saturating_sub(written) < if traces::is_over(text) { KEPT_OVER } else { KEPT }
 }
 
 impl std::fmt::Debug for Residents {

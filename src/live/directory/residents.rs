@@ -58,14 +58,14 @@ pub(super) fn read(path: &Path) -> io::Result<ResidentJournal> {
     if later > 0 {
         tracing::warn!(path = %path.display(), records = later, "records of sessions that a later version has written are passed over");
     }
-    let needed = found.values().map(|(_, text)| (HEADER + FIXED + text.len()) as u64).sum();
+    let needed = needed(found.values().map(|(_, text)| text));
     let records = found.into_iter().map(|(key, (written, text))| ResidentRecord { key, written, text }).collect();
     Ok(ResidentJournal { records, length, needed })
 }
 
 /// Writes a batch. When it returns, it is on the disk; gives the length of the journal in bytes.
 pub(super) fn write(path: &Path, batch: &ResidentBatch) -> io::Result<u64> {
-    if batch.anew { write_anew(path, &batch.records) } else { append(path, &batch.records) }
+    if batch.anew { write_anew(path, batch) } else { append(path, &batch.records) }
 }
 
 fn append(path: &Path, records: &[ResidentRecord]) -> io::Result<u64> {
@@ -88,7 +88,8 @@ fn append(path: &Path, records: &[ResidentRecord]) -> io::Result<u64> {
 }
 
 /// Copies what still counts, so that neither is in memory as a whole.
-fn write_anew(path: &Path, records: &[ResidentRecord]) -> io::Result<u64> {
+fn write_anew(path: &Path, batch: &ResidentBatch) -> io::Result<u64> {
+    let records = &batch.records;
     // No service's own: names do not begin with a dot.
     let anew = path.with_file_name(format!(".{}", path.file_name().unwrap_or_default().display()));
     let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&anew)?;
@@ -99,8 +100,7 @@ fn write_anew(path: &Path, records: &[ResidentRecord]) -> io::Result<u64> {
             for record in records {
                 places.remove(&record.key);
             }
-            let mut places: Vec<_> = places.into_values().collect();
-            places.sort_unstable();
+            let places = newest(places, batch.room.saturating_sub(needed(records.iter().map(|record| &record.text))));
             let mut frame = Vec::new();
             for (at, length) in places {
                 frame.resize(length, 0);
@@ -117,15 +117,41 @@ fn write_anew(path: &Path, records: &[ResidentRecord]) -> io::Result<u64> {
     Ok(file.metadata()?.len())
 }
 
-/// Where the last frame of each session is that still counts, and how long it is.
-fn last_places(file: File) -> io::Result<HashMap<ResidentKey, (u64, usize)>> {
+/// The places of the newest frames that take up so many bytes, in the order of the places.
+fn newest(places: HashMap<ResidentKey, Place>, room: u64) -> Vec<(u64, usize)> {
+    let mut places: Vec<Place> = places.into_values().collect();
+    places.sort_unstable_by_key(|place| std::cmp::Reverse(place.written));
+    let mut taken = 0;
+    let fits = |place: &Place| {
+        taken += place.length as u64;
+        taken <= room
+    };
+    let mut newest: Vec<_> = places.into_iter().take_while(fits).map(|place| (place.at, place.length)).collect();
+    newest.sort_unstable();
+    newest
+}
+
+/// How long the frames of these texts are.
+fn needed<'t>(texts: impl Iterator<Item = &'t Box<[u8]>>) -> u64 {
+    texts.map(|text| (HEADER + FIXED + text.len()) as u64).sum()
+}
+
+/// A frame.
+struct Place {
+    written: Duration,
+    at: u64,
+    length: usize,
+}
+
+/// Where the last frame of each session is that still counts.
+fn last_places(file: File) -> io::Result<HashMap<ResidentKey, Place>> {
     let now = since_epoch();
     let mut places = HashMap::new();
     let mut frames = Frames::new(file);
     while let Some((at, body)) = frames.next()? {
         let Some((key, written, text)) = parts(body) else { continue };
         match counts(written, text, now) {
-            true => places.insert(key, (at, HEADER + body.len())),
+            true => places.insert(key, Place { written, at, length: HEADER + body.len() }),
             false => places.remove(&key),
         };
     }
@@ -169,7 +195,7 @@ fn parts(body: &[u8]) -> Option<(ResidentKey, Duration, &[u8])> {
 
 /// Whether a record is still of use.
 fn counts(written: Duration, text: &[u8], now: Duration) -> bool {
-    still_counts(written, now) && Traces::decode(text).is_some_and(|traces| !traces.is_nothing())
+    still_counts(written, text, now) && Traces::decode(text).is_some_and(|traces| !traces.is_nothing())
 }
 
 fn check(header: &[u8], body: &[u8]) -> [u8; 8] {

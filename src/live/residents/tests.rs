@@ -66,17 +66,17 @@ fn journal(records: Vec<ResidentRecord>) -> ResidentJournal {
 #[test]
 fn what_changes_is_journalled_once_and_as_it_is_by_then() {
     let (residents, one, two) = (Residents::default(), Moved::new(1, "a"), Moved::new(2, "b"));
-    assert_eq!(residents.take_batch(NOW, 10), None);
+    assert_eq!(residents.take_batch(NOW, 10, 1 << 20), None);
     for _ in 0..3 {
         residents.mark(one.clone());
     }
     residents.mark(two);
     *lock(&one.to) = Some("c");
-    assert_eq!(places(residents.take_batch(NOW, 10)), [(1, "c".to_owned()), (2, "b".to_owned())]);
+    assert_eq!(places(residents.take_batch(NOW, 10, 1 << 20)), [(1, "c".to_owned()), (2, "b".to_owned())]);
     residents.kept(100, false);
-    assert_eq!(residents.take_batch(NOW, 10), None);
+    assert_eq!(residents.take_batch(NOW, 10, 1 << 20), None);
     residents.mark(one);
-    assert_eq!(places(residents.take_batch(NOW, 10)), [(1, "c".to_owned())], "marked anew");
+    assert_eq!(places(residents.take_batch(NOW, 10, 1 << 20)), [(1, "c".to_owned())], "marked anew");
 }
 
 #[test]
@@ -84,17 +84,17 @@ fn a_batch_that_was_not_written_is_in_the_next_one_with_what_came_since_and_nobo
     let (residents, one, two) = (Residents::default(), Moved::new(1, "a"), Moved::new(2, "b"));
     residents.mark(one.clone());
     for _ in 0..5 {
-        assert!(residents.take_batch(NOW, 10).is_some());
+        assert!(residents.take_batch(NOW, 10, 1 << 20).is_some());
         residents.mark(one.clone());
         residents.mark(two.clone());
         residents.lost();
     }
-    let mut again = places(residents.take_batch(NOW, 10));
+    let mut again = places(residents.take_batch(NOW, 10, 1 << 20));
     again.sort();
     assert_eq!(again, [(1, "a".to_owned()), (2, "b".to_owned())]);
     residents.kept(100, false);
     residents.lost();
-    assert_eq!(residents.take_batch(NOW, 10), None, "what was written is");
+    assert_eq!(residents.take_batch(NOW, 10, 1 << 20), None, "what was written is");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_is_too_much_for_one_batch_is_in_the_next_ones() {
     (0..25).for_each(|n| residents.mark(Moved::new(n, "a")));
     let mut written = Vec::new();
     for expected in [10, 10, 5, 0] {
-        let batch = places(residents.take_batch(NOW, 10));
+        let batch = places(residents.take_batch(NOW, 10, 1 << 20));
         assert_eq!(batch.len(), expected);
         written.extend(batch.into_iter().map(|(n, _)| n));
         residents.kept(100, false);
@@ -116,7 +116,7 @@ fn of_a_session_whose_id_says_everything_nothing_is_written() {
     let (residents, one) = (Residents::default(), Moved::new(1, "a"));
     *lock(&one.to) = None;
     residents.mark(one);
-    assert_eq!(residents.take_batch(NOW, 10), None);
+    assert_eq!(residents.take_batch(NOW, 10, 1 << 20), None);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn the_journal_is_written_anew_when_it_is_twice_as_long_as_it_need_be() {
     let (residents, one) = (Residents::default(), Moved::new(1, "a"));
     let anew = |length: u64| {
         residents.mark(one.clone());
-        let anew = residents.take_batch(NOW, 10).unwrap().anew;
+        let anew = residents.take_batch(NOW, 10, 1 << 20).unwrap().anew;
         residents.kept(length, anew);
         anew
     };
@@ -140,7 +140,7 @@ fn the_journal_is_written_anew_when_it_is_twice_as_long_as_it_need_be() {
 fn a_journal_of_the_dead_is_written_anew_though_nothing_has_changed() {
     let residents = Residents::default();
     residents.restore(ResidentJournal { records: Vec::new(), length: SHORT * 4, needed: 0 }, usize::MAX);
-    assert_eq!(residents.take_batch(NOW, 10), Some(ResidentBatch { records: Vec::new(), anew: true }));
+    assert_eq!(residents.take_batch(NOW, 10, 1 << 20), Some(ResidentBatch { records: Vec::new(), anew: true, room: 1 << 20 }));
 }
 
 #[test]
@@ -156,6 +156,18 @@ fn what_was_restored_is_there_until_its_session_is_known_or_it_has_run_out() {
     assert!(residents.look(&[2; 16]).is_some());
     residents.sweep(NOW + KEPT / 2);
     assert_eq!((residents.look(&[2; 16]), residents.size()), (None, 0));
+}
+
+#[test]
+fn that_a_session_was_ended_is_kept_for_a_shorter_while() {
+    let mut over = record(1, NOW);
+    over.text = Traces { is_over: true, ..Traces::default() }.encode().into();
+    let residents = Residents::default();
+    residents.restore(journal(vec![over, record(2, NOW)]), usize::MAX);
+    residents.sweep(NOW + KEPT_OVER - Duration::from_secs(1));
+    assert!(residents.look(&[1; 16]).unwrap().is_over);
+    residents.sweep(NOW + KEPT_OVER);
+    assert!(residents.look(&[1; 16]).is_none() && residents.look(&[2; 16]).is_some());
 }
 
 #[test]

@@ -78,6 +78,11 @@ impl Traces {
     }
 }
 
+/// Whether a text says of a session that it was ended.
+pub(super) fn is_over(text: &[u8]) -> bool {
+    text.first().is_some_and(|flags| flags & OVER != 0)
+}
+
 /// `flags | revision (8) | name length (2) | endpoint name | upstream id`
 fn encode_place(pin: &SessionPin) -> Vec<u8> {
     let is_uri = pin.stands_for == StandsFor::EndpointUri;

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::live::residents::{KEPT, Residents};
 
+const ROOM: u64 = 64 << 20;
+
 fn fresh(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("dualgate-residents-{}-{name}", std::process::id()));
     let _ = fs::remove_file(&path);
@@ -21,7 +23,7 @@ fn record(n: u64) -> ResidentRecord {
 }
 
 fn more(numbers: impl IntoIterator<Item = u64>) -> ResidentBatch {
-    ResidentBatch { records: numbers.into_iter().map(record).collect(), anew: false }
+    ResidentBatch { records: numbers.into_iter().map(record).collect(), anew: false, room: ROOM }
 }
 
 /// The numbers of the records that count.
@@ -42,7 +44,7 @@ fn what_is_written_is_read_and_the_last_word_of_a_session_counts() {
     let length = write(&path, &more([1, 2])).unwrap();
     let mut again = record(1);
     again.text = Traces { is_over: true, ..Traces::default() }.encode().into();
-    let longer = write(&path, &ResidentBatch { records: vec![again.clone(), record(3)], anew: false }).unwrap();
+    let longer = write(&path, &ResidentBatch { records: vec![again.clone(), record(3)], anew: false, room: ROOM }).unwrap();
     let journal = read(&path).unwrap();
     assert_eq!((journal.length, journal.records.len()), (longer, 3));
     assert!(journal.needed < longer && longer > length);
@@ -68,6 +70,18 @@ fn what_counts_no_more_goes_when_the_journal_is_written_anew() {
     assert_eq!(numbers(&journal), [1, 2, 5]);
     assert!(after < before && (journal.length, journal.needed) == (after, after), "{after} of {before}");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn of_what_finds_no_room_the_oldest_goes() {
+    let path = fresh("room");
+    let aged = |n: u64| ResidentRecord { written: since_epoch() - Duration::from_secs(100 - n), ..record(n) };
+    write(&path, &ResidentBatch { records: (10..60).rev().map(aged).collect(), anew: false, room: ROOM }).unwrap();
+    let each = frame_of(&record(10)).len() as u64;
+    let length = write(&path, &ResidentBatch { anew: true, room: 10 * each, ..more([10, 99]) }).unwrap();
+    assert_eq!(numbers(&read(&path).unwrap()), [10, 52, 53, 54, 55, 56, 57, 58, 59, 99]);
+    assert_eq!(length, 10 * each);
     fs::remove_file(path).unwrap();
 }
 
@@ -124,7 +138,7 @@ fn a_hundred_thousand_sessions_are_read() {
     assert_eq!(residents.restore(journal, usize::MAX), 100_000);
     println!("{length} bytes: read in {read_in:?}, restored after {:?}, {} bytes in memory", begun.elapsed(), residents.size());
     let begun = Instant::now();
-    write(&path, &ResidentBatch { records: Vec::new(), anew: true }).unwrap();
+    write(&path, &ResidentBatch { records: Vec::new(), anew: true, room: ROOM }).unwrap();
     println!("written anew in {:?}", begun.elapsed());
     assert_eq!(read(&path).unwrap().records.len(), 100_000);
     fs::remove_file(path).unwrap();

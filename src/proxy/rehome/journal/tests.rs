@@ -93,7 +93,7 @@ fn find(sessions: &Arc<Sessions>, service: &ServiceView, n: u64, now: Moment) ->
 }
 
 fn take(service: &ServiceView) -> Option<ResidentBatch> {
-    let batch = service.residents.take_batch(WALL, usize::MAX);
+    let batch = service.residents.take_batch(WALL, usize::MAX, MANY);
     service.residents.kept(0, false);
     batch
 }
