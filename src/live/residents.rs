@@ -83,11 +83,14 @@ pub struct ResidentJournal {
     pub needed: u64,
 }
 
+/// Texts of records, and when they were written.
+type Restored = HashMap<ResidentKey, (Duration, Box<[u8]>)>;
+
 /// The residents of one service, shared by all workers.
 #[derive(Default)]
 pub struct Residents {
     /// What the process before has left, until its session is met.
-    restored: Mutex<HashMap<ResidentKey, (Duration, Box<[u8]>)>>,
+    restored: Mutex<Restored>,
     /// What that takes up, in bytes.
     size: AtomicUsize,
     /// Each is in it once, so it is bounded as they are.

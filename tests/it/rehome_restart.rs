@@ -177,6 +177,7 @@ async fn what_an_earlier_process_was_asked_and_told_is_not_taken_for_this_ones()
     assert_eq!(answers, [&json!({ "jsonrpc": "2.0", "id": 0, "result": { "late": false } })]);
     let listened = seen.iter().find(|seen| seen.method == "GET" && seen.headers.contains_key("mcp-session-id")).unwrap();
     assert!(!listened.headers.contains_key("last-event-id"), "another server's event");
+    assert_eq!(messages(&v2, "initialize").len(), 1, "it was moved once");
 }
 
 #[tokio::test]

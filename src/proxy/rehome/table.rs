@@ -171,20 +171,7 @@ impl Sessions {
             self.size.fetch_sub(size, Ordering::Relaxed);
             return None;
         }
-        let state = State {
-            residence,
-            memory: Some(memory),
-            listeners: Vec::new(),
-            candidate: None,
-            failed: None,
-            moved: [None; MOST_MOVES],
-            tokens: Vec::new(),
-            given_up: Vec::new(),
-            stays: None,
-            is_being_moved: false,
-            seen: now,
-            recorded: None,
-        };
+        let state = State::new(residence, memory, now);
         let (tally, state, changed, home) = (service.tally.clone(), Mutex::new(state), Notify::new(), self.clone());
         tally.remembered.sessions.fetch_add(1, Ordering::Relaxed);
         let service = service.config.name.as_str().into();
@@ -468,6 +455,23 @@ impl Session {
 }
 
 impl State {
+    fn new(residence: Residence<SessionPin>, memory: Box<Memory>, now: Moment) -> Self {
+        Self {
+            residence,
+            memory: Some(memory),
+            listeners: Vec::new(),
+            candidate: None,
+            failed: None,
+            moved: [None; MOST_MOVES],
+            tokens: Vec::new(),
+            given_up: Vec::new(),
+            stays: None,
+            is_being_moved: false,
+            seen: now,
+            recorded: None,
+        }
+    }
+
     /// Whether somebody listens.
     pub(super) fn is_listened_to(&self) -> bool {
         !self.listeners.is_empty()

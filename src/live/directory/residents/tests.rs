@@ -1,8 +1,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::*;
 use crate::live::residents::{KEPT, Residents};
