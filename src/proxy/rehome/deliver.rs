@@ -96,7 +96,7 @@ impl Worker {
             found
         })?;
         // Also where it was found without the table: it is not forgotten while it is in use.
-        resident.state().seen = now;
+        resident.touch(now);
         Some(resident)
     }
 

@@ -78,7 +78,7 @@ impl Session {
 
     /// Marks a session in use whose record would run out some time.
     pub(super) fn refresh(self: &Arc<Self>, state: &State, now: Moment) {
-        let is_used = now.since(state.seen) < FRESH || state.residence.running() > 0;
+        let is_used = now.since(self.seen()) < FRESH || state.residence.running() > 0;
         if is_used && state.recorded.is_some_and(|recorded| recorded.elapsed() >= FRESH) {
             self.mark();
         }

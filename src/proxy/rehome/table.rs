@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -68,6 +68,8 @@ pub(in crate::proxy) struct Session {
     changed: Notify,
     /// Counts what its streams have to look at.
     stirred: AtomicU32,
+    /// When it was last used, in milliseconds since the start.
+    seen: AtomicU64,
     home: Arc<Sessions>,
     pub(super) journal: Line,
 }
@@ -91,7 +93,6 @@ pub(super) struct State {
     stays: Option<u64>,
     /// An errand is under way that moves it.
     pub(super) is_being_moved: bool,
-    pub(super) seen: Moment,
     /// When it was last journalled.
     pub(super) recorded: Option<Instant>,
 }
@@ -154,7 +155,7 @@ impl Sessions {
         let key = self.hasher.hash_one((client.hash(), caller));
         let mut shard = lock(&self.shards[key as usize % SHARDS]);
         if let Some(found) = shard.get(&key) {
-            found.state().seen = now;
+            found.touch(now);
             return Some(found.clone());
         }
         let residents = &service.residents;
@@ -171,12 +172,13 @@ impl Sessions {
             self.size.fetch_sub(size, Ordering::Relaxed);
             return None;
         }
-        let state = State::new(residence, memory, now);
+        let state = State::new(residence, memory);
         let (tally, state, changed, home) = (service.tally.clone(), Mutex::new(state), Notify::new(), self.clone());
         tally.remembered.sessions.fetch_add(1, Ordering::Relaxed);
         let service = service.config.name.as_str().into();
-        let stirred = AtomicU32::new(0);
-        let session = Arc::new(Session { client, service, tally, state, changed, stirred, home, journal });
+        let (stirred, seen) = (AtomicU32::new(0), AtomicU64::default());
+        let session = Arc::new(Session { client, service, tally, state, changed, stirred, seen, home, journal });
+        session.touch(now);
         shard.insert(key, session.clone());
         known.iter().for_each(|key| residents.forget(key));
         if is_news {
@@ -191,7 +193,7 @@ impl Sessions {
             let mut gone = Vec::new();
             lock(shard).retain(|_, session| {
                 let state = session.state();
-                let is_idle = now.since(state.seen) >= IDLE && state.residence.running() == 0 && !state.residence.is_moving();
+                let is_idle = now.since(session.seen()) >= IDLE && state.residence.running() == 0 && !state.residence.is_moving();
                 if is_idle {
                     self.size.fetch_sub(SIZE + state.memory.as_ref().map_or(0, |memory| memory.size()), Ordering::Relaxed);
                     session.tally.remembered.sessions.fetch_sub(1, Ordering::Relaxed);
@@ -239,6 +241,20 @@ impl Sessions {
 impl Session {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// It is in use: it is not forgotten for now.
+    pub(super) fn touch(&self, now: Moment) {
+        let now = now.since(Moment::default()).as_millis() as u64;
+        // Not with each request: all workers would write here.
+        if now.saturating_sub(self.seen.load(Ordering::Relaxed)) >= 1_000 {
+            self.seen.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When it was last used.
+    pub(super) fn seen(&self) -> Moment {
+        Moment::after_start(Duration::from_millis(self.seen.load(Ordering::Relaxed)))
     }
 
     /// As which it is counted.
@@ -455,7 +471,7 @@ impl Session {
 }
 
 impl State {
-    fn new(residence: Residence<SessionPin>, memory: Box<Memory>, now: Moment) -> Self {
+    fn new(residence: Residence<SessionPin>, memory: Box<Memory>) -> Self {
         Self {
             residence,
             memory: Some(memory),
@@ -467,7 +483,6 @@ impl State {
             given_up: Vec::new(),
             stays: None,
             is_being_moved: false,
-            seen: now,
             recorded: None,
         }
     }
