@@ -349,6 +349,7 @@ mod service {
             pins: Default::default(),
             catalogue: Arc::default(),
             is_in_rollout: false,
+            residents: Default::default(),
             config: Arc::new(config),
             revision: 1,
             scene: scene(),

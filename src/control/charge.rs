@@ -13,6 +13,7 @@ use super::keeping::Journal;
 use super::legacy::Samples;
 use super::recent::Recent;
 use super::records::Keeper;
+use super::residents::SessionJournal;
 use super::resolve::Lookups;
 use super::watching::Watched;
 use super::{Evictions, OrderError, Status};
@@ -20,7 +21,7 @@ use crate::config;
 use crate::domain::machine::{Change, EndpointSpec, Machine, Ticket};
 use crate::domain::rollout::Rollout;
 use crate::domain::{Entry, Era, Eras, Eviction, Moment, PerEntry, Scene};
-use crate::live::{Births, Catalogue, EndpointView, EntryView, Pins, ServiceView};
+use crate::live::{Births, Catalogue, EndpointView, EntryView, Pins, Residents, ServiceView};
 use crate::tls::Connector;
 use crate::upstream::probe::Finding;
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
@@ -44,6 +45,8 @@ pub(super) struct Charge {
     /// Legacy requests, now and then.
     pub(super) legacy: Samples,
     pub(super) journal: Journal,
+    pub(super) residents: Arc<Residents>,
+    pub(super) sessions: SessionJournal,
     /// The last brake was not written.
     pub(super) is_not_durable: bool,
     pub(super) watched: Watched,
@@ -99,6 +102,8 @@ impl Charge {
             catalogue: Arc::default(),
             legacy: Samples::default(),
             journal: Journal::default(),
+            residents: Arc::default(),
+            sessions: SessionJournal::default(),
             is_not_durable: false,
             watched: Watched::default(),
             readings: Readings::default(),
@@ -256,6 +261,7 @@ impl Charge {
             pins: self.pins.clone(),
             catalogue: self.catalogue.clone(),
             is_in_rollout: self.machine.rollout().is_some_and(Rollout::is_running),
+            residents: self.residents.clone(),
         }
     }
 

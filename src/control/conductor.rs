@@ -20,7 +20,7 @@ use crate::domain::machine::{Change, Command, Effect, Event, Note, Order, Ticket
 use crate::domain::{Moment, Phase};
 use crate::live::{Publisher, ServiceView, Snapshot, Store, StoreError, cell};
 use crate::mcp::SealKeys;
-use crate::telemetry::clock::Clock;
+use crate::telemetry::clock::{Clock, since_epoch};
 use crate::tls::Connector;
 use crate::upstream::Endpoint;
 use crate::upstream::probe::Finding;
@@ -166,7 +166,7 @@ impl Conductor {
                     }
                     self.tend_records(count);
                     if count.is_multiple_of(KEEP_PINS_EVERY) {
-                        (0..self.charges.len()).for_each(|at| self.keep_pins(at));
+                        (0..self.charges.len()).for_each(|at| self.keep_words(at));
                     }
                     if count.is_multiple_of(SWEEP_EVERY) {
                         self.sweep();
@@ -214,6 +214,7 @@ impl Conductor {
                 self.step(service, Event::Braked { revision, written });
             }
             Mail::PinsKept { service, failure, writing: _counted } => self.pins_kept(service, failure),
+            Mail::ResidentsKept { service, kept } => self.residents_kept(service, kept),
             Mail::RecordKept { service, written, writing: _counted } => self.record_kept(service, *written),
             Mail::Configure { services, loaded, reply } => {
                 self.configure(services, loaded);
@@ -226,7 +227,7 @@ impl Conductor {
                 self.step(service, Event::Read { metric, reading });
             }
             Mail::KeepPins { reply } => {
-                (0..self.charges.len()).for_each(|at| self.keep_pins_at_last(at));
+                (0..self.charges.len()).for_each(|at| self.keep_at_last(at));
                 let _ = reply.send(());
             }
         }
@@ -387,6 +388,7 @@ impl Conductor {
                 tally.sessions().sweep(now);
             }
             charge.pins.sweep(now);
+            charge.residents.sweep(since_epoch());
         }
     }
 }

@@ -97,8 +97,10 @@ impl Conductor {
         });
     }
 
-    /// Journals the pins that came since the last time, unless the disk is to be left alone for now.
-    pub(super) fn keep_pins(&mut self, at: usize) {
+    /// Journals the pins, and what is remembered of sessions, that came since the last time, unless the disk is to be left
+    /// alone for now.
+    pub(super) fn keep_words(&mut self, at: usize) {
+        self.keep_residents(at);
         if self.charges[at].journal.retry.is_due(self.clock.now()) {
             self.keep_pins_now(at);
         }
@@ -106,10 +108,11 @@ impl Conductor {
 
     /// Journals what is in memory now, however the disk is: at once, or as soon as the running batch has ended. So with the
     /// records that wait.
-    pub(super) fn keep_pins_at_last(&mut self, at: usize) {
+    pub(super) fn keep_at_last(&mut self, at: usize) {
         self.charges[at].journal.again = self.charges[at].journal.is_running;
         self.keep_pins_now(at);
         self.keep_records_now(at);
+        self.keep_residents_at_last(at);
     }
 
     /// One batch at a time: they build on each other.

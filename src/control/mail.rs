@@ -9,6 +9,7 @@ use super::import::{AllStates, Imported};
 use super::keeping::Writing;
 use super::records::Written;
 use super::reload::{Loaded, Wanted};
+use super::residents::ResidentsKept;
 use super::{By, Checked, OrderError, Status};
 use crate::domain::Entry;
 use crate::domain::machine::{Change, Command, Durable, EndpointSpec};
@@ -37,6 +38,8 @@ pub(super) enum Mail {
     Braked { service: usize, revision: u64, written: bool },
     /// A batch of pins was written, or not.
     PinsKept { service: usize, failure: Option<StoreError>, writing: Writing },
+    /// A batch of what is remembered of sessions was written, or not.
+    ResidentsKept { service: usize, kept: ResidentsKept },
     /// A gate has answered.
     Answered { service: usize, number: u64, passed: bool, detail: String },
     /// A business metric was read, or not.

@@ -33,6 +33,7 @@ mod recent;
 mod record;
 mod records;
 mod reload;
+mod residents;
 pub mod resolve;
 mod rotation;
 mod start;

@@ -7,7 +7,7 @@ use super::conductor::Conductor;
 use crate::config;
 use crate::domain::Moment;
 use crate::domain::machine::{Durable, Effect, Event, Found, Machine};
-use crate::live::{PinJournal, Store, StoreError};
+use crate::live::{PinJournal, ResidentJournal, Store, StoreError};
 use crate::tls::Connector;
 use crate::upstream::Endpoint;
 
@@ -21,6 +21,7 @@ pub struct Loaded {
     stored: u64,
     warning: Option<String>,
     pins: PinJournal,
+    residents: ResidentJournal,
 }
 
 impl Loaded {
@@ -32,8 +33,13 @@ impl Loaded {
             tracing::error!(%error, "the journal of pins cannot be read");
             PinJournal::default()
         });
+        let residents = store.residents(service).unwrap_or_else(|error| {
+            // Without it they are moved again, as far as their ids say how.
+            tracing::error!(%error, "the journal of sessions cannot be read");
+            ResidentJournal::default()
+        });
         let (stored, warning) = (store.stored_revision(service), store.warning(service));
-        Ok(Self { service: service.to_owned(), found, stored, warning, pins })
+        Ok(Self { service: service.to_owned(), found, stored, warning, pins, residents })
     }
 }
 
@@ -82,15 +88,26 @@ impl Conductor {
     }
 
     fn begin(&self, (service, connector): Wanted, loaded: Loaded) -> (Charge, Vec<Effect>) {
-        let Loaded { found, stored, warning, pins, .. } = loaded;
+        let Loaded { found, stored, warning, pins, residents, .. } = loaded;
         let fresh = Durable::first(service.rules.split, 1, self.keys.salt(&service.name, 1));
         let (machine, effects) = Machine::start(self.clock.now(), self.origin, service.rules.clone(), found, fresh, self.phase);
         for drift in machine.drift() {
             tracing::warn!(service = service.name, drift, "the state differs from the configuration");
         }
+        let remember = service.sessions.remember;
         let mut charge = Charge::new(Arc::new(service), machine, stored, connector, self.evictions.clone());
         charge.warning = warning;
         charge.pins.restore(pins, self.clock.now().since(Moment::default()));
+        let (written, restored) = (residents.records.len(), charge.residents.restore(residents, remember));
+        if restored < written {
+            let service = &charge.config.name;
+            tracing::warn!(
+                service,
+                written,
+                restored,
+                "not all sessions of the journal fit `sessions.remember`: the oldest are forgotten"
+            );
+        }
         (charge, effects)
     }
 }

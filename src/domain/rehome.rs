@@ -75,6 +75,13 @@ impl<P: Clone> Residence<P> {
         Self { current, draining: Vec::new(), is_moving: false, is_over: false }
     }
 
+    /// A session that another process has moved to where it lives.
+    pub fn inherited(epoch: Epoch, place: P) -> Self {
+        let mut inherited = Self::new(place);
+        inherited.current.binding.epoch = epoch;
+        inherited
+    }
+
     /// Where it lives.
     pub fn current(&self) -> &Binding<P> {
         &self.current.binding

@@ -6,6 +6,7 @@
 //! services/NAME.json    state, with a checksum; NAME.json.prev is the one before
 //! brake/NAME            two slots of 32 KiB, written in place, the older one first
 //! pins/NAME             hashes of the modern era's words and where they belong, appended twice a second
+//! sessions/NAME         what is remembered of sessions beyond their ids, no credentials, appended twice a second
 //! config/000007.json    configurations that were in force, the last 20
 //! records/NAME/ID.json  the record of a rollout, for programs; ID.md is the same for people
 //! services/import       the names of states that were stored together, while they are put in their places
@@ -31,23 +32,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use self::audit::AuditFile;
+use self::brake::{SLOT, read_slot, slot_bytes};
 use self::files::{keep_previous, make_folder, sync_folder, write_new};
 use super::chain::Report;
 use super::pins::{PinBatch, PinJournal};
+use super::residents::{ResidentBatch, ResidentJournal};
 use super::store::{Generation, RecordForm, RecordText, Saving, Store, StoreError};
 use crate::domain::machine::{Brake, Durable, Found};
 
 mod anchor;
 mod audit;
+mod brake;
 mod files;
 mod generations;
 mod letters;
 mod pins;
 mod records;
+mod residents;
 mod together;
 
 const FORMAT: u32 = 1;
-const SLOT: usize = 32 << 10;
 
 /// A state directory, locked for this process.
 pub struct Directory {
@@ -77,7 +81,7 @@ struct Document<'a> {
 impl Directory {
     /// Opens a directory, makes it where it is missing, and locks it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for folder in ["", "services", "brake", "pins", "config", "records"] {
+        for folder in ["", "services", "brake", "pins", "sessions", "config", "records"] {
             let folder = if folder.is_empty() { root.to_path_buf() } else { root.join(folder) };
             make_folder(&folder).map_err(|error| io_error(&folder, error))?;
         }
@@ -129,6 +133,10 @@ impl Directory {
 
     fn pins_path(&self, service: &str) -> PathBuf {
         self.root.join("pins").join(service)
+    }
+
+    fn residents_path(&self, service: &str) -> PathBuf {
+        self.root.join("sessions").join(service)
     }
 
     fn load_state(&self, service: &str) -> Result<Option<Durable>, StoreError> {
@@ -264,6 +272,16 @@ impl Store for Directory {
         pins::write(&path, batch).map_err(|error| io_error(&path, error))
     }
 
+    fn residents(&self, service: &str) -> Result<ResidentJournal, StoreError> {
+        let path = self.residents_path(service);
+        residents::read(&path).map_err(|error| io_error(&path, error))
+    }
+
+    fn keep_residents(&self, service: &str, batch: &ResidentBatch) -> Result<u64, StoreError> {
+        let path = self.residents_path(service);
+        residents::write(&path, batch).map_err(|error| io_error(&path, error))
+    }
+
     fn configs(&self) -> Result<Vec<Generation>, StoreError> {
         generations::read(&self.root.join("config"))
     }
@@ -344,41 +362,6 @@ fn write_state(state: &Durable) -> serde_json::Result<String> {
     let text = serde_json::to_string(state)?;
     let raw: &RawValue = serde_json::from_str(&text)?;
     serde_json::to_string(&Document { format: FORMAT, checksum: checksum(&text), state: raw })
-}
-
-/// `checksum length json`. What does not fit is left out, words first: the rollback counts.
-fn slot_bytes(brake: &Brake) -> serde_json::Result<Vec<u8>> {
-    let mut brake = brake.clone();
-    let mut text = serde_json::to_string(&brake)?;
-    if text.len() + 80 > SLOT {
-        for entry in crate::domain::Entry::BOTH {
-            if let Some(condemned) = &mut brake.condemned[entry] {
-                condemned.reason = None;
-            }
-        }
-        text = serde_json::to_string(&brake)?;
-    }
-    if text.len() + 80 > SLOT {
-        brake.overlay = None;
-        text = serde_json::to_string(&brake)?;
-    }
-    if text.len() + 80 > SLOT {
-        // Better without its words than over the neighbour.
-        brake.rollout = None;
-        text = serde_json::to_string(&brake)?;
-    }
-    Ok(format!("{} {} {text}\n", checksum(&text), text.len()).into_bytes())
-}
-
-fn read_slot(file: &File, slot: u64) -> Option<Brake> {
-    let mut bytes = vec![0; SLOT];
-    file.read_exact_at(&mut bytes, slot * SLOT as u64).ok()?;
-    // What stands behind the line is left of a longer one, and may end in half a character.
-    let text = String::from_utf8_lossy(&bytes);
-    let (sum, rest) = text.split_once(' ')?;
-    let (length, rest) = rest.split_once(' ')?;
-    let text = rest.get(..length.parse().ok()?)?;
-    (checksum(text) == sum).then(|| serde_json::from_str(text).ok())?
 }
 
 fn checksum(text: &str) -> String {

@@ -6,6 +6,7 @@ pub mod chain;
 pub mod directory;
 pub mod export;
 pub mod pins;
+pub mod residents;
 pub mod snapshot;
 pub mod store;
 
@@ -14,5 +15,6 @@ pub use cell::{LocalReader, Publisher, Reader};
 pub use chain::{Damage, Report};
 pub use directory::{Directory, verify_audit};
 pub use pins::{Handle, Pin, PinBatch, PinJournal, PinRecord, Pins};
+pub use residents::{Resident, ResidentBatch, ResidentJournal, ResidentKey, ResidentRecord, Residents, Traces};
 pub use snapshot::{Births, EndpointView, Endpoints, EntryView, ServiceView, Snapshot};
 pub use store::{Generation, Memory, RecordForm, RecordText, Saving, Store, StoreError, is_record_id};

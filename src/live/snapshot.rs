@@ -7,6 +7,7 @@ use std::time::Duration;
 use self::routes::Routes;
 use super::catalogue::Catalogue;
 use super::pins::{Pin, Pins, endpoint_hash, version_hash};
+use super::residents::Residents;
 use crate::config;
 use crate::domain::{ClientKey, Entry, Eviction, PerEntry, Scene, Share, Standing};
 use crate::upstream::{Endpoint, EntryTally, ServiceTally};
@@ -53,6 +54,8 @@ pub struct ServiceView {
     pub catalogue: Arc<Catalogue>,
     /// Whether a rollout runs.
     pub is_in_rollout: bool,
+    /// Sessions of which more is remembered than their ids say.
+    pub residents: Arc<Residents>,
 }
 
 /// Counters of keyless births, one for each way to be born: a client that tries `initialize` and then

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::chain::{Anchor, Checker, Report, Stamp};
 use super::pins::{PinBatch, PinJournal};
+use super::residents::{ResidentBatch, ResidentJournal};
 use crate::domain::machine::{Brake, Durable, Found};
 use crate::telemetry::clock::since_epoch;
 
@@ -59,6 +60,16 @@ pub trait Store: Send + Sync {
     /// Keeps pins.
     fn keep_pins(&self, _service: &str, _batch: &PinBatch) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// What was kept of sessions beyond their ids. What cannot be read is left out.
+    fn residents(&self, _service: &str) -> Result<ResidentJournal, StoreError> {
+        Ok(ResidentJournal::default())
+    }
+
+    /// Keeps more of them. Gives the length of what is kept, in bytes.
+    fn keep_residents(&self, _service: &str, _batch: &ResidentBatch) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     /// The configurations that were kept, oldest first.

@@ -128,6 +128,7 @@ struct SealKey {
     id: [u8; KEY_ID],
     aead: LessSafeKey,
     salts: hmac::Key,
+    residents: hmac::Key,
 }
 
 impl SealKeys {
@@ -256,6 +257,21 @@ impl SealKeys {
         Salt::new(bytes)
     }
 
+    /// By what a session of a caller is found in the next process, in a table that may be read by others: nobody who has no
+    /// key can tell from it which id or credential it stands for. Of the key that sealed the id, so that it stays the same
+    /// for as long as the id opens. Nothing where no key here did.
+    pub fn resident_key(&self, id: &[u8], caller: &[u8]) -> Option<[u8; 16]> {
+        let room = &mut [0; LONGEST_TOKEN];
+        let prefix = token::decode(id, room)?.first_chunk::<{ 1 + KEY_ID }>()?;
+        let keys = self.keys.load();
+        let key = keys.iter().find(|key| key.id == prefix[1..])?;
+        let mut context = hmac::Context::with_key(&key.residents);
+        context.update(&(id.len() as u64).to_be_bytes());
+        context.update(id);
+        context.update(caller);
+        context.sign().as_ref().first_chunk().copied()
+    }
+
     fn next_nonce(&self) -> [u8; NONCE_LEN] {
         let count = u128::from(self.sealed.fetch_add(1, Ordering::Relaxed));
         let nonce = self.nonce_start.wrapping_add(count).to_be_bytes();
@@ -275,6 +291,7 @@ impl SealKey {
             id: derived(&root, b"key id"),
             aead: LessSafeKey::new(aead.expect("AES-128 takes a key of 16 bytes")),
             salts: hmac::Key::new(hmac::HMAC_SHA256, &derived::<32>(&root, b"split salt")),
+            residents: hmac::Key::new(hmac::HMAC_SHA256, &derived::<32>(&root, b"resident")),
         }
     }
 }
@@ -497,6 +514,19 @@ mod tests {
     fn an_upstream_id_that_does_not_fit_is_refused_with_its_length() {
         let long = SessionPin { upstream: Some("x".repeat(800).into()), ..pin() };
         assert_eq!(keys(&[1]).seal("notes", &long), Err(TooLong(800)));
+    }
+
+    #[test]
+    fn a_resident_is_found_by_the_same_key_for_as_long_as_its_id_opens_and_by_nobody_without_the_seal_key() {
+        let before = keys(&[1]);
+        let id = before.seal("notes", &pin()).unwrap();
+        let key = before.resident_key(id.as_bytes(), b"ann").unwrap();
+        assert_eq!(keys(&[2, 1]).resident_key(id.as_bytes(), b"ann"), Some(key), "the next process, and another key seals");
+        assert_eq!(keys(&[2]).resident_key(id.as_bytes(), b"ann"), None, "where it does not open");
+        assert_ne!(before.resident_key(id.as_bytes(), b"bob"), Some(key));
+        let other = before.seal("notes", &pin()).unwrap();
+        assert_ne!(before.resident_key(other.as_bytes(), b"ann"), Some(key));
+        assert_eq!(before.resident_key(b"x", b"ann"), None);
     }
 
     #[test]

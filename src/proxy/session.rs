@@ -39,8 +39,8 @@ impl Worker {
         // What nobody has read has opened a session, if the server says so.
         let is_birth = kind == Kind::Initialize || (facts.unread && issued.is_some());
         if is_birth && status.is_success() {
-            let (id, pin) = self.seal_new(seat, issued.as_deref(), essentials.as_ref())?;
-            self.note_birth(seat, &id, &pin, essentials, outgoing);
+            let (id, pin, is_in_id) = self.seal_new(seat, issued.as_deref(), essentials.as_ref())?;
+            self.note_birth(seat, &id, &pin, (essentials, is_in_id), outgoing);
             head.set(names::SESSION_ID.as_str(), id.as_bytes());
         }
         Ok(Outcome::of_status(status.as_u16()))
@@ -69,7 +69,7 @@ impl Worker {
         seat: &Seat,
         issued: Option<&[u8]>,
         essentials: Option<&Essentials>,
-    ) -> Result<(String, SessionPin), ProxyError> {
+    ) -> Result<(String, SessionPin, bool), ProxyError> {
         let upstream = match issued.map(str::from_utf8) {
             Some(Ok(id)) if id.bytes().all(|byte| byte.is_ascii_graphic()) => Some(id.into()),
             Some(_) => return Err(ProxyError::BadAnswer("a session id that is not visible ASCII".to_owned())),
@@ -79,12 +79,12 @@ impl Worker {
         let stands_for = StandsFor::SessionId;
         let pin = SessionPin { stands_for, entry: seat.entry, endpoint, revision: seat.service.revision, upstream };
         let sealed = self.site.keys.seal_whole(&seat.service.config.name, &pin, essentials);
-        let (id, _) = sealed.map_err(|too_long| ProxyError::BadAnswer(too_long.to_string()))?;
+        let (id, is_in_id) = sealed.map_err(|too_long| ProxyError::BadAnswer(too_long.to_string()))?;
         let tally = seat.tally();
         let now = self.site.clock.now().since(Moment::default());
         tally.sessions().seen(id.as_bytes(), seat.ticket.endpoint().id, seat.service.revision, now);
         tally.note_birth();
-        Ok((id, pin))
+        Ok((id, pin, is_in_id))
     }
 
     /// Keeps the count of live sessions. A server that does not know a session which was alive has lost

@@ -30,6 +30,7 @@ mod outcomes;
 mod passage;
 mod records;
 mod rehome;
+mod rehome_restart;
 mod reload;
 mod restart;
 mod resumed;

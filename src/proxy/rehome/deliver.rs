@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::ask::Within;
+use super::journal::Newcomer;
 use super::memory::Memory;
 use super::mover::{NotMoved, Wanted, Why};
 use super::replay::{self, Recipe};
@@ -78,15 +79,16 @@ impl Worker {
             return None;
         }
         let sessions = &self.site.sessions;
-        let remember = || {
-            let essentials = self.site.keys.essentials(&service.config.name, id.as_bytes()).map(Arc::new);
-            let letterhead = Some(Arc::new(outgoing.letterhead()));
-            Some(Box::new(Memory { essentials, letterhead, is_initialized: true, ..Memory::default() }))
-        };
         outgoing.peer().sessions.resident(id, credentials(outgoing.headers()), || {
-            let caller = sessions.caller(&caller(outgoing.headers()));
+            let caller = caller(outgoing.headers());
+            let remember = || {
+                let essentials = self.site.keys.essentials(&service.config.name, id.as_bytes()).map(Arc::new);
+                let letterhead = Some(Arc::new(outgoing.letterhead()));
+                let memory = Box::new(Memory { essentials, letterhead, is_initialized: true, ..Memory::default() });
+                Newcomer { key: self.site.keys.resident_key(id.as_bytes(), &caller), memory }
+            };
             let client = Client::of_session(id.as_bytes());
-            let found = sessions.find(service, (client, caller), pin, self.site.clock.now(), remember);
+            let found = sessions.find(service, (client, sessions.caller(&caller)), pin, self.site.clock.now(), remember);
             if found.is_none() {
                 sessions.note_full(&service.config.name);
             }
@@ -100,17 +102,19 @@ impl Worker {
         seat: &Seat,
         id: &str,
         pin: &SessionPin,
-        essentials: Option<Essentials>,
+        (essentials, is_in_id): (Option<Essentials>, bool),
         outgoing: &Outgoing<'_>,
     ) {
         let (sessions, service) = (&self.site.sessions, &seat.service);
-        let caller = sessions.caller(&caller(outgoing.headers()));
+        let caller = caller(outgoing.headers());
         let client = Client::of_session(id.as_bytes());
         let remember = || {
             let letterhead = Some(Arc::new(outgoing.letterhead()));
-            Some(Box::new(Memory { essentials: essentials.map(Arc::new), letterhead, ..Memory::default() }))
+            let is_beyond_id = essentials.is_some() && !is_in_id;
+            let memory = Memory { essentials: essentials.map(Arc::new), letterhead, is_beyond_id, ..Memory::default() };
+            Newcomer { key: self.site.keys.resident_key(id.as_bytes(), &caller), memory: Box::new(memory) }
         };
-        if sessions.find(service, (client, caller), pin, self.site.clock.now(), remember).is_none() {
+        if sessions.find(service, (client, sessions.caller(&caller)), pin, self.site.clock.now(), remember).is_none() {
             service.tally.remembered.forgotten.fetch_add(1, Ordering::Relaxed);
             sessions.note_full(&service.config.name);
         }

@@ -27,6 +27,10 @@ pub(super) struct Memory {
     pub(super) subscriptions: Vec<(Box<str>, Box<str>)>,
     /// There was more than may be remembered.
     pub(super) is_incomplete: bool,
+    /// The id has no room for how it was opened.
+    pub(super) is_beyond_id: bool,
+    /// Counts what was granted.
+    pub(super) granted: u32,
 }
 
 /// What a client asks for that holds from then on, once it is granted.
@@ -48,7 +52,7 @@ impl Wish {
             return None;
         }
         let params = envelope.params()?;
-        let uri = || serde_json::from_str::<serde_json::Value>(params).ok()?["uri"].as_str().map(Box::from);
+        let uri = || uri_of(params);
         match method {
             names::SET_LEVEL => Some(Self::Level(params.into())),
             names::SUBSCRIBE => Some(Self::Subscribe(uri()?, params.into())),
@@ -73,7 +77,7 @@ impl Memory {
 
     /// There is no room for more: what is there holds, and is not all.
     pub(super) fn give_up(&mut self) {
-        self.subscriptions = Vec::new();
+        (self.subscriptions, self.level) = (Vec::new(), None);
         self.is_incomplete = true;
     }
 
@@ -85,8 +89,19 @@ impl Memory {
         (self.level, self.subscriptions) = (None, Vec::new());
     }
 
+    /// Whether it is another one than before, for the next process, shows here.
+    pub(super) fn settled(&self) -> (u32, bool) {
+        (self.granted, self.is_incomplete)
+    }
+
+    /// These subscriptions hold, by their `params`.
+    pub(super) fn subscribe_all(&mut self, all: Vec<Box<str>>) {
+        self.subscriptions = all.into_iter().filter_map(|params| Some((uri_of(&params)?, params))).collect();
+    }
+
     /// A wish was granted.
     pub(super) fn grant(&mut self, wish: Wish) {
+        self.granted = self.granted.wrapping_add(1);
         match wish {
             Wish::Level(params) => self.level = Some(params),
             Wish::Unsubscribe(uri) => self.subscriptions.retain(|(known, _)| *known != uri),
@@ -99,4 +114,8 @@ impl Memory {
             self.give_up();
         }
     }
+}
+
+fn uri_of(params: &str) -> Option<Box<str>> {
+    serde_json::from_str::<serde_json::Value>(params).ok()?["uri"].as_str().map(Box::from)
 }

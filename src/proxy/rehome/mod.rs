@@ -10,12 +10,14 @@
 //! ```
 //!
 //! What a session needs for that is in its sealed id where it fits, so that it works after a restart and on another
-//! replica; the rest is in `table` and `memory`, bounded, and lost with the process.
+//! replica; the rest is in `table` and `memory`, bounded. What of that is no credential is journalled (`journal`), and so
+//! survives a restart; credentials are lost with the process.
 
 mod ask;
 mod birth;
 mod compare;
 mod deliver;
+mod journal;
 mod keeper;
 mod letterhead;
 mod lodging;

@@ -1,11 +1,11 @@
 //! The sessions that this process knows: where each lives now, what runs there, and what it takes to open it again.
 //!
-//! Nothing here is needed to find a session: its sealed id says where it was born. What is lost here, by a restart or by the
-//! bound, is where it was moved to; it is moved again then.
+//! Nothing here is needed to find a session: its sealed id says where it was born. What is lost here by the bound is where it
+//! was moved to; it is moved again then. A restart loses what of it was not journalled yet.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::compare::Verdicts;
+use super::journal::{Line, Met, Newcomer};
 use super::keeper::Errands;
 use super::letterhead::Letterhead;
 use super::memory::Memory;
@@ -74,7 +75,10 @@ pub(in crate::proxy) struct Session {
     changed: Notify,
     /// Counts what its streams have to look at.
     stirred: AtomicU32,
+    /// When it was last used, in milliseconds since the start.
+    seen: AtomicU64,
     home: Arc<Sessions>,
+    pub(super) journal: Line,
 }
 
 pub(super) struct State {
@@ -98,11 +102,12 @@ pub(super) struct State {
     pub(super) is_being_moved: bool,
     /// An idle one is not tried to be moved before.
     pub(super) rests_until: Option<Instant>,
-    /// Used since it was looked at last, and when that was found.
+    /// Used since it was looked at last.
     is_used: bool,
-    seen: Moment,
     /// It is in the table no more, and takes up nothing there.
     is_forgotten: bool,
+    /// When it was last journalled.
+    pub(super) recorded: Option<Instant>,
 }
 
 struct Listener {
@@ -164,45 +169,39 @@ impl Sessions {
         (client, caller): (Client, u64),
         pin: &SessionPin,
         now: Moment,
-        remember: impl FnOnce() -> Option<Box<Memory>>,
+        remember: impl FnOnce() -> Newcomer,
     ) -> Option<Arc<Session>> {
         let key = client.hash();
         let mut shard = self.shard(client);
         if let Some(found) = shard.get(&key).and_then(|callers| callers.iter().find(|one| one.caller == caller)) {
             return Some(found.clone());
         }
-        let most = service.config.sessions.remember;
+        let residents = &service.residents;
+        let most = service.config.sessions.remember.saturating_sub(residents.size());
         if self.size() + SIZE > most {
             return None;
         }
-        let memory = remember();
-        let size = SIZE + memory.as_ref().map_or(0, |memory| memory.size());
+        let newcomer = remember();
+        let journal = Line::new(residents.clone(), newcomer.key);
+        let known = newcomer.key;
+        let Met { residence, memory, is_news } = self.meet(residents, newcomer, pin);
+        let size = SIZE + memory.size();
         if self.size.fetch_add(size, Ordering::Relaxed) + size > most {
             self.size.fetch_sub(size, Ordering::Relaxed);
             return None;
         }
-        let state = State {
-            residence: Residence::new(pin.clone()),
-            memory,
-            listeners: Vec::new(),
-            candidate: None,
-            failed: None,
-            moved: [None; MOST_MOVES],
-            tokens: Vec::new(),
-            given_up: Vec::new(),
-            stays: None,
-            is_being_moved: false,
-            rests_until: None,
-            is_used: true,
-            seen: now,
-            is_forgotten: false,
-        };
+        let state = State::new(residence, memory);
         let (tally, state, changed, home) = (service.tally.clone(), Mutex::new(state), Notify::new(), self.clone());
         tally.remembered.sessions.fetch_add(1, Ordering::Relaxed);
         let service = service.config.name.as_str().into();
-        let stirred = AtomicU32::new(0);
-        let session = Arc::new(Session { client, caller, service, tally, state, changed, stirred, home });
+        let (stirred, seen) = (AtomicU32::new(0), AtomicU64::default());
+        let session = Arc::new(Session { client, caller, service, tally, state, changed, stirred, seen, home, journal });
+        session.touch(now);
         shard.entry(key).or_default().push(session.clone());
+        known.iter().for_each(|key| residents.forget(key));
+        if is_news {
+            session.mark();
+        }
         Some(session)
     }
 
@@ -255,7 +254,7 @@ impl Sessions {
         }
     }
 
-    fn next_epoch(&self) -> Epoch {
+    pub(super) fn next_epoch(&self) -> Epoch {
         self.next_epoch.fetch_add(1, Ordering::Relaxed)
     }
 }
@@ -263,6 +262,20 @@ impl Sessions {
 impl Session {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// It was in use lately: it is not forgotten for now.
+    pub(super) fn touch(&self, now: Moment) {
+        let now = now.since(Moment::default()).as_millis() as u64;
+        // Not with each request: all workers would write here.
+        if now.saturating_sub(self.seen.load(Ordering::Relaxed)) >= 1_000 {
+            self.seen.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When it was last used.
+    pub(super) fn seen(&self) -> Moment {
+        Moment::after_start(Duration::from_millis(self.seen.load(Ordering::Relaxed)))
     }
 
     /// As which it is counted.
@@ -388,10 +401,10 @@ impl Session {
     }
 
     /// Remembers something more, or less, of it; where there is more than `most` bytes in all by that, it cannot be moved.
-    pub(super) fn remember(&self, most: usize, how: impl FnOnce(&mut Memory)) {
+    pub(super) fn remember(self: &Arc<Self>, most: usize, how: impl FnOnce(&mut Memory)) {
         let mut state = self.state();
         let mut memory = state.memory.take().unwrap_or_default();
-        let before = memory.size();
+        let (before, was) = (memory.size(), memory.settled());
         how(&mut memory);
         let all = &self.home.size;
         if memory.size() > before && all.load(Ordering::Relaxed) + memory.size() - before > most {
@@ -402,17 +415,23 @@ impl Session {
             all.fetch_add(memory.size(), Ordering::Relaxed);
             all.fetch_sub(before, Ordering::Relaxed);
         }
+        let is_news = memory.settled() != was;
         state.memory = Some(memory);
+        drop(state);
+        if is_news {
+            self.mark();
+        }
     }
 
     /// Whether it stays in the table: it was used lately, or is.
-    fn is_kept(&self, now: Moment) -> bool {
+    fn is_kept(self: &Arc<Self>, now: Moment) -> bool {
         let mut state = self.state();
         if std::mem::take(&mut state.is_used) || state.is_listened_to() {
-            state.seen = now;
+            self.touch(now);
         }
+        self.refresh(&state, now);
         let is_busy = state.residence.running() > 0 || state.residence.is_moving();
-        is_busy || now.since(state.seen) < if state.residence.is_over() { ENDED } else { IDLE }
+        is_busy || now.since(self.seen()) < if state.residence.is_over() { ENDED } else { IDLE }
     }
 
     /// It is in the table no more.
@@ -435,7 +454,7 @@ impl Session {
     }
 
     /// Speaks as this request did from now on.
-    pub(super) fn write_with(&self, letterhead: Letterhead) -> Arc<Letterhead> {
+    pub(super) fn write_with(self: &Arc<Self>, letterhead: Letterhead) -> Arc<Letterhead> {
         let letterhead = Arc::new(letterhead);
         self.remember(usize::MAX, |memory| memory.letterhead = Some(letterhead.clone()));
         letterhead
@@ -458,6 +477,7 @@ impl Session {
         let all = self.state().residence.close();
         // What is left is that it has ended.
         self.remember(usize::MAX, |memory| memory.forget_all(!all.is_empty()));
+        self.mark();
         self.changed.notify_waiters();
         for binding in all.into_iter().filter(|binding| Some(binding.epoch) != besides) {
             self.home.errands.end(self.clone(), binding);
@@ -514,6 +534,25 @@ impl Session {
 }
 
 impl State {
+    fn new(residence: Residence<SessionPin>, memory: Box<Memory>) -> Self {
+        Self {
+            residence,
+            memory: Some(memory),
+            listeners: Vec::new(),
+            candidate: None,
+            failed: None,
+            moved: [None; MOST_MOVES],
+            tokens: Vec::new(),
+            given_up: Vec::new(),
+            stays: None,
+            is_being_moved: false,
+            rests_until: None,
+            is_used: true,
+            is_forgotten: false,
+            recorded: None,
+        }
+    }
+
     /// Whether somebody listens.
     pub(super) fn is_listened_to(&self) -> bool {
         !self.listeners.is_empty()
@@ -583,6 +622,7 @@ impl Moving {
         state.moved[MOST_MOVES - 1] = Some(Instant::now());
         let finished = state.residence.finish_move(epoch, place, is_lost);
         drop(state);
+        session.mark();
         session.changed.notify_waiters();
         session.wake_listeners();
         match finished {
