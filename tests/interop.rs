@@ -26,10 +26,12 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let rmcp = example.display().to_string();
+    let quick: &[&str] = &["--rmcp-client", &rmcp, "--quick"];
     let rmcp: &[&str] = &["--rmcp-client", &rmcp];
     // What is in one row runs side by side: the first keeps all cores busy by itself, the second mostly waits.
-    let rows: [&[Run]; 7] = [
+    let rows: [&[Run]; 8] = [
         &[("run.py", rmcp)],
+        &[("rehome.py", quick)],
         &[("survive.py", rmcp), ("march.py", &["--kill-server"])],
         &[("march.py", &[])],
         &[("march.py", &["--kill-proxy"])],
