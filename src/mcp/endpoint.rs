@@ -126,6 +126,11 @@ impl Opening {
 }
 
 impl EndpointEvent {
+    /// What has come behind it.
+    pub fn into_behind(self) -> Vec<u8> {
+        self.behind
+    }
+
     /// The same bytes with this for the event's data; its other lines stay.
     pub fn with(self, uri: &str) -> Vec<u8> {
         let mut bytes = self.before;

@@ -2,6 +2,8 @@
 
 use memchr::memchr2;
 
+use super::endpoint::{field, lines, without_end};
+
 /// Follows an event stream byte by byte and knows whether it stands between two events (HTML
 /// living standard, 9.2.6: an event ends with a blank line; lines end with LF, CRLF or CR).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,27 @@ impl Boundary {
 /// The comment that keeps a quiet stream alive on its way through impatient middlemen.
 pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
+/// How long the first event of a stream is, with all that is before it; nothing where it is not whole yet.
+pub fn first_event(stream: &[u8]) -> Option<usize> {
+    let (mut boundary, mut has_begun) = (Boundary::default(), false);
+    for (at, byte) in stream.iter().enumerate() {
+        boundary.step(*byte);
+        if has_begun && boundary.is_between_events() {
+            return Some(at + 1);
+        }
+        has_begun |= boundary.line == Line::Field;
+    }
+    None
+}
+
+/// The JSON-RPC answer that an event is, whatever its lines end with.
+pub fn answer_of(event: &[u8]) -> Option<String> {
+    let data = lines(event).map(without_end).map(field).filter(|(name, _)| *name == b"data").map(|(_, value)| value);
+    let data = String::from_utf8(data.collect::<Vec<_>>().join(&b'\n')).ok()?;
+    let message: serde_json::Value = serde_json::from_str(&data).ok()?;
+    (message.get("result").is_some() || message.get("error").is_some()).then_some(data)
+}
+
 /// The first JSON-RPC answer in as much of an event stream as has come; nothing where none of its events is whole yet.
 pub fn first_answer(stream: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(stream).ok()?.replace("\r\n", "\n");
@@ -134,6 +157,34 @@ mod tests {
             cuts.windows(2).for_each(|pair| pieces.feed(&bytes[pair[0]..pair[1]]));
             prop_assert_eq!(pieces.is_between_events(), whole.is_between_events());
         }
+    }
+
+    #[test]
+    fn an_event_ends_with_its_blank_line_and_takes_along_what_is_before_it() {
+        for (stream, length) in [
+            ("", None),
+            (": ping\n\n", None),
+            ("data: a\n", None),
+            ("data: a\n\ndata: b\n\n", Some(9)),
+            (": ping\n\n\ndata: a\n\nx", Some(18)),
+            // The second half of a line's end may come with the next.
+            ("id: 1\r\ndata\r\n\r\n", Some(14)),
+            ("data: a\r\rdata", Some(9)),
+        ] {
+            assert_eq!(first_event(stream.as_bytes()), length, "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_read_whatever_its_lines_end_with() {
+        for event in [
+            "event: message\ndata: {\"id\":1,\ndata: \"result\":{}}\n\n",
+            "data:{\"id\":1,\r\ndata:\"result\":{}}\r\n\r",
+            "\ndata: {\"id\":1,\rdata: \"result\":{}}\r\r",
+        ] {
+            assert_eq!(answer_of(event.as_bytes()).as_deref(), Some("{\"id\":1,\n\"result\":{}}"), "{event:?}");
+        }
+        assert_eq!(answer_of(b"data: {\"method\":\"x\"}\n\n"), None);
     }
 
     #[test]

@@ -8,23 +8,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use super::channel::Downstream;
 use super::error::ProxyError;
 use super::ledger::Ledger;
 use super::lists::clamped;
 use super::progress::Progress;
-use super::rehome::{News, Splice, Tagged, Why};
+use super::rehome::{News, Why};
 use super::rim::Permit;
 use super::socket::Exchange;
+use super::source::Source;
 use super::stream::{EventStream, LooksCut, Saying};
 use super::table::Phase;
-use super::upload::Upload;
 use crate::domain::Departure;
 use crate::http1::Head;
 use crate::mcp::scan::Clamp;
-use crate::upstream::{Cause, Flow, Lease, Ticket, Wire};
+use crate::upstream::{Cause, Ticket, Wire};
 
 /// An endpoint that has answered, and takes nothing for so long of an upload that goes on, takes no more. The kernel
 /// tells of room only where there is a lot, megabytes of it: of a server that reads slowly nothing is seen for seconds.
@@ -69,70 +69,6 @@ pub(super) struct Held {
     pub(super) patience: Duration,
     pub(super) _ticket: Option<Ticket>,
     pub(super) _permit: Permit,
-}
-
-/// Where an answer comes from.
-pub(super) enum Source {
-    /// A request that was sent whole.
-    Wire(Flow),
-    /// One whose upload may still go on.
-    Upload { incoming: Incoming, lease: Option<Lease<Box<Upload>>> },
-    /// What has been read already, and what follows.
-    Early { bytes: Bytes, rest: Box<Self> },
-    /// A later binding's answer to a call: its ids say their epoch.
-    Tagged(Box<Tagged>),
-    /// A session's GET stream, wherever the session lives.
-    Spliced(Box<Splice>),
-    /// Nothing comes, and nothing ends.
-    None,
-}
-
-impl Source {
-    /// The next part; nothing at the end.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
-        if let Self::Early { bytes, rest } = self {
-            let bytes = std::mem::take(bytes);
-            *self = std::mem::replace(rest, Self::None);
-            if !bytes.is_empty() {
-                return Poll::Ready(Some(Ok(Piece::Apart(bytes))));
-            }
-        }
-        match self {
-            Self::Early { .. } | Self::None => Poll::Pending,
-            Self::Tagged(tagged) => tagged.poll(context, buffer),
-            Self::Spliced(splice) => splice.poll(context, buffer),
-            Self::Wire(flow) => flow.poll(context, buffer).map(|next| next.map(|found| found.map(Piece::Here)).transpose()),
-            Self::Upload { incoming, .. } => loop {
-                return Poll::Ready(match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
-                    // Trailers of an answer are dropped: they were not announced to this client.
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(data) => Some(Ok(Piece::Apart(data))),
-                        Err(_) => continue,
-                    },
-                    Some(Err(error)) => Some(Err(Cause::Library(error))),
-                    None => None,
-                });
-            },
-        }
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        match self {
-            Self::Early { bytes, rest } => bytes.is_empty() && rest.is_done(),
-            Self::Tagged(_) | Self::Spliced(_) | Self::None => false,
-            Self::Wire(flow) => flow.is_done(),
-            Self::Upload { incoming, .. } => incoming.is_end_stream(),
-        }
-    }
-
-    fn length(&self) -> Option<u64> {
-        match self {
-            Self::Early { bytes, rest } => rest.length().map(|rest| rest + bytes.len() as u64),
-            Self::Tagged(_) | Self::Spliced(_) | Self::None => None,
-            Self::Wire(flow) => flow.length(),
-            Self::Upload { incoming, .. } => incoming.size_hint().exact(),
-        }
-    }
 }
 
 impl Answer {
@@ -274,12 +210,13 @@ impl Held {
             let saying = ready!(stream.poll_saying(context));
             let why = match saying {
                 Saying::Silent => Some(Why::Lost),
-                Saying::Leave(Departure::Moves { forced, .. }) => Some(Why::Leaves { forced, waits: true }),
+                // Where the cut comes at once, nobody is told to leave before.
+                Saying::Leave(Departure::Moves { forced, .. }) | Saying::Cut(Departure::Moves { forced, .. }) => {
+                    Some(Why::Leaves { forced, waits: true })
+                }
                 _ => None,
             };
-            if let (Source::Spliced(splice), Some(why)) = (&mut self.source, why)
-                && splice.leave(why)
-            {
+            if why.is_some_and(|why| self.source.leave(why)) {
                 return Poll::Ready(Own::Moves);
             }
             match saying {
@@ -315,10 +252,11 @@ impl Held {
 
     /// A stream that goes on elsewhere is booked there, and is a guest there.
     fn heed_news(&mut self) {
-        if let (Source::Spliced(splice), Some(stream)) = (&mut self.source, &mut self.stream)
-            && let Some(News { endpoint, tally, born }) = splice.take_news()
-        {
+        if let (Some(News { endpoint, tally, born }), Some(stream)) = (self.source.take_news(), &mut self.stream) {
             stream.moved(&endpoint, &tally, born);
+            if let Some(downstream) = &mut self.downstream {
+                downstream.moved(&endpoint, &tally, born);
+            }
             self.ledger.moved(endpoint, tally);
         }
     }
@@ -371,7 +309,7 @@ impl Held {
             Source::Wire(flow) => return flow.give_back(),
             Source::Tagged(tagged) => return tagged.give_back(),
             Source::Upload { lease, .. } => lease.take(),
-            Source::Early { .. } | Source::Spliced(_) | Source::None => return,
+            Source::Early { .. } | Source::Spliced(_) | Source::Channel(_) | Source::None => return,
         };
         let (Some(lease), Some(progress)) = (lease, &self.progress) else { return };
         if progress.is_done() {

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Uri};
 use hyper::body::Body;
 
-use super::body::Source;
 use super::error::ProxyError;
 use super::facts::Facts;
 use super::forward::Replied;
@@ -19,6 +18,7 @@ use super::peek::Peeked;
 use super::progress::{ClientFault, Progress};
 use super::seat::Seat;
 use super::socket::Exchange;
+use super::source::Source;
 use super::upload::Upload;
 use super::vigil::{Alarm, Heed, Post};
 use super::{Stage, Worker};

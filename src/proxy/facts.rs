@@ -103,6 +103,11 @@ impl Facts {
         }
     }
 
+    fn note_words(&mut self, envelope: Option<&Envelope<'_>>) {
+        self.wish = envelope.and_then(Wish::of);
+        self.initializes = envelope.is_some_and(|envelope| envelope.method.as_deref() == Some(names::INITIALIZED));
+    }
+
     /// What has happened that concerns it. Where an entry is left, but sessions that may not be moved stay, a request of such a
     /// one goes on.
     pub(super) fn poll_alarm(&self, post: &Post, context: &mut Context<'_>) -> Poll<Alarm> {
@@ -161,15 +166,13 @@ pub(super) fn read(
             return Err(ProxyError::Method("POST, OPTIONS"));
         }
         channel::open(token, &head.uri, body.whole(), service, site, &mut facts, asker)?;
+        facts.note_words(envelope.as_ref());
         return Ok(facts);
     }
     if asker.era == Some(Era::Legacy) && asker.kind != Kind::Initialize && read_session(head, service, peer, site, &mut facts)? {
         asker.session.clone_from(&facts.session);
         asker.entry = facts.pin.as_ref().map(|pin| pin.entry);
-        if let Some(envelope) = &envelope {
-            facts.wish = Wish::of(envelope);
-            facts.initializes = envelope.method.as_deref() == Some(names::INITIALIZED);
-        }
+        facts.note_words(envelope.as_ref());
         return Ok(facts);
     }
     if matches!(body, Peeked::Running { over_limit: true, .. }) {

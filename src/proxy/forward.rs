@@ -10,9 +10,9 @@ use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::asker::{Asker, Kind};
-use super::body::{Answer, Held, Source, ToClient};
+use super::body::{Answer, Held, ToClient};
 use super::cargo::Cargo;
-use super::channel::Downstream;
+use super::channel::{Downstream, Posted};
 use super::error::{self, ProxyError};
 use super::facts::{self, Facts};
 use super::handles::{Gives, Scribe};
@@ -27,6 +27,7 @@ use super::rehome::{self, Delivered, Delivery, Stay};
 use super::rim::{self, Permit, Room};
 use super::seat::{Search, Seat};
 use super::socket::Exchange;
+use super::source::Source;
 use super::stream::EventStream;
 use super::table::Case;
 use super::vigil::Post;
@@ -187,6 +188,9 @@ impl Worker {
 
     /// To the server that has its session, or to wherever its facts say.
     async fn deliver(&self, delivery: Delivery<'_, '_>) -> Result<Delivered, ProxyError> {
+        if let Some((channel, session)) = delivery.asker.posted.as_ref().and_then(Posted::moving) {
+            return boxed(|| self.deliver_posted(&session, &channel, delivery)).await;
+        }
         match self.resident(&delivery) {
             Some(resident) => self.deliver_resident(&resident, delivery).await,
             None => self.deliver_bound(delivery).await,
@@ -265,7 +269,7 @@ impl Worker {
         let stream = is_event_stream(&head).then(|| event_stream(&mut head, &seat, facts, post, asker.case()));
         let clamp = lists::clamp(facts.lists, &head, &seat.service);
         let opens = facts.opens.as_ref().filter(|_| stream.is_some());
-        let downstream = opens.map(|opens| Downstream::begin(&self.site, opens, &seat, &head)).transpose()?.flatten();
+        let downstream = opens.map(|opens| Downstream::begin(self, opens, (&seat, &head), outgoing)).transpose()?.flatten();
         let mut ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
         let patience = seat.service.config.traffic.first_byte_timeout;
         let (source, ticket) = match stay {

@@ -25,8 +25,9 @@ pub(super) struct Outgoing<'a> {
     is_mcp: bool,
     /// Named in `Connection`.
     named: Vec<Vec<u8>>,
-    /// What was asked for instead of the request's own target.
+    /// What is asked for instead of the request's own target; and since its session has moved.
     target: Option<&'a Uri>,
+    aimed: Option<Uri>,
     /// The authority of an absolute target, which replaces the Host field (RFC 9112, 3.2.2), also where it would
     /// be passed on.
     authority: Option<&'a str>,
@@ -102,8 +103,8 @@ impl<'a> Outgoing<'a> {
             return Err(ProxyError::Form("Connection names a field that is not this hop's to remove"));
         }
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
-        let resume = Resume::AsAsked;
-        Ok(Self { head, service, peer, via: via.of(head.version), is_mcp, named, target, authority, resume })
+        let (resume, aimed) = (Resume::AsAsked, None);
+        Ok(Self { head, service, peer, via: via.of(head.version), is_mcp, named, target, aimed, authority, resume })
     }
 
     /// The method.
@@ -124,6 +125,11 @@ impl<'a> Outgoing<'a> {
     /// A field of the client's.
     pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
         self.head.headers.get(name)
+    }
+
+    /// The target is asked for instead, from now on.
+    pub(super) fn aim(&mut self, target: Uri) {
+        self.aimed = Some(target);
     }
 
     /// What a stream is resumed by, from now on.
@@ -159,7 +165,7 @@ impl<'a> Outgoing<'a> {
 
     /// The target that an endpoint is asked for: path and query, without the prefix where that is stripped.
     pub(super) fn target(&self) -> (&'static str, &str) {
-        match self.target {
+        match self.aimed.as_ref().or(self.target) {
             Some(target) => ("", path_and_query(target)),
             None => stripped(&self.head.uri, self.service),
         }

@@ -57,6 +57,7 @@ mod rim;
 mod seat;
 mod session;
 mod socket;
+mod source;
 mod stream;
 mod table;
 mod upload;

@@ -31,6 +31,7 @@ mod passage;
 mod records;
 mod rehome;
 mod rehome_restart;
+mod rehome_sse;
 mod reload;
 mod restart;
 mod resumed;

@@ -1,7 +1,9 @@
 //! The stream's side of a channel: it begins with the endpoint, sealed, and says what POSTs could not.
 
 use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,20 +13,23 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Channel;
+use super::moves::Owner;
 use crate::domain::{Blame, Entry, Moment, Outcome};
 use crate::http1::Head;
+use crate::live::ServiceView;
 use crate::mcp::endpoint::{EndpointEvent, Found, Opening, resolve};
 use crate::mcp::{SessionPin, StandsFor};
-use crate::proxy::Site;
 use crate::proxy::body::{Held, Next, Piece};
 use crate::proxy::books::Books;
 use crate::proxy::error::ProxyError;
-use crate::proxy::headers::is_encoded;
+use crate::proxy::headers::{Outgoing, is_encoded};
 use crate::proxy::ledger::Ledger;
+use crate::proxy::rehome::{ChannelSplice, Letterhead};
 use crate::proxy::seat::Seat;
+use crate::proxy::source::Source;
 use crate::proxy::stream::EventStream;
-use crate::proxy::table;
-use crate::upstream::{Client, Endpoint, EntryTally};
+use crate::proxy::{Site, Worker, table};
+use crate::upstream::{Client, Endpoint, EntryTally, Ticket};
 
 /// Sessions are counted alive anew at this interval, well below the time after which a silent one is
 /// taken for abandoned.
@@ -42,20 +47,24 @@ pub(in crate::proxy) struct Opens {
 /// A stream that is, or may become, a channel.
 pub(in crate::proxy) struct Downstream {
     site: Arc<Site>,
-    home: Home,
+    worker: Weak<Worker>,
+    home: Rc<Home>,
+    /// Where its session lives.
+    entry: Entry,
+    revision: u64,
     tally: Arc<EntryTally>,
     endpoint: Arc<Endpoint>,
+    /// What it takes to remember the session, once it is born.
+    birth: Option<(Arc<ServiceView>, Letterhead, Owner)>,
     phase: Phase,
 }
 
 /// Words are due where none can be said: the stream has to end.
 struct Stuck;
 
-/// Where the session lives.
-struct Home {
+/// Where the session is from, and how the URIs of its servers are read.
+pub(in crate::proxy) struct Home {
     service: String,
-    entry: Entry,
-    revision: u64,
     path: String,
     target: Uri,
     strips: Option<String>,
@@ -74,16 +83,18 @@ struct Open {
     token: String,
     seen: Instant,
     silence: Pin<Box<dyn Future<Output = ()>>>,
+    /// Its stream goes on where the session goes.
+    is_spliced: bool,
 }
 
 impl Downstream {
     /// For an answer that may be the stream of a new session. In a coding, which nobody asked for, its endpoint
     /// could not be sealed: what was said to it would go past the proxy's memory of where the session lives.
     pub(in crate::proxy) fn begin(
-        site: &Arc<Site>,
+        worker: &Worker,
         opens: &Opens,
-        seat: &Seat,
-        head: &Head,
+        (seat, head): (&Seat, &Head),
+        outgoing: &Outgoing<'_>,
     ) -> Result<Option<Box<Self>>, ProxyError> {
         if head.status() != StatusCode::OK {
             return Ok(None);
@@ -94,15 +105,17 @@ impl Downstream {
         let config = &seat.service.config;
         let home = Home {
             service: config.name.clone(),
-            entry: seat.entry,
-            revision: seat.service.revision,
             path: opens.path.clone(),
             target: opens.target.clone(),
             strips: config.strip_prefix.then(|| config.path.clone()),
         };
         Ok(Some(Box::new(Self {
-            site: site.clone(),
-            home,
+            site: worker.site.clone(),
+            worker: worker.own.clone(),
+            home: Rc::new(home),
+            entry: seat.entry,
+            revision: seat.service.revision,
+            birth: Some((seat.service.clone(), outgoing.letterhead(), Owner::new(&worker.site.sessions, outgoing.headers()))),
             tally: seat.tally().clone(),
             endpoint: seat.ticket.endpoint().clone(),
             phase: Phase::Opening(Opening::default()),
@@ -147,19 +160,35 @@ impl Downstream {
     }
 
     /// What is to be said on the stream now, where it stands between two events. Nothing can be where a server fell
-    /// silent within one.
-    fn poll_words(&mut self, context: &mut Context<'_>, is_between_events: bool, books: Books<'_>) -> Poll<Result<Bytes, Stuck>> {
+    /// silent within one, unless it goes on elsewhere.
+    fn poll_words(
+        &mut self,
+        context: &mut Context<'_>,
+        is_between_events: bool,
+        source: &mut Source,
+        books: Books<'_>,
+    ) -> Poll<Result<Bytes, Stuck>> {
         let Phase::Open(open) = &mut self.phase else { return Poll::Pending };
         let mut fails = false;
         while open.silence.as_mut().poll(context).is_ready() {
             open.silence = Box::pin(silent_again(self.endpoint.silent.subscribe()));
-            let due = open.channel.fail_all(&ProxyError::Silent.to_string());
-            due.iter().for_each(|due| due.book_unanswered(books, Outcome::Failed(Blame::Entry)));
-            fails |= !due.is_empty();
+            if !source.lose() {
+                fails |= open.channel.fail_all(&ProxyError::Silent.to_string());
+            }
         }
+        let failed = open.channel.take_failed();
+        if !failed.is_empty() {
+            failed.iter().for_each(|due| due.book_unanswered(books, Outcome::Failed(Blame::Entry)));
+            self.endpoint.note_failure();
+        }
+        let goes_on = matches!(source, Source::Channel(splice) if splice.goes_on());
         match is_between_events {
             true => open.channel.poll_words(context).map(Ok),
             false if fails => Poll::Ready(Err(Stuck)),
+            false if goes_on => {
+                open.channel.awaits_words(context);
+                Poll::Pending
+            }
             false if open.channel.awaits_words(context) && *self.endpoint.silent.borrow() => Poll::Ready(Err(Stuck)),
             false => Poll::Pending,
         }
@@ -170,24 +199,53 @@ impl Downstream {
         let uri = self.home.posts_go_to(&event.reference, &self.endpoint.authority.to_string())?;
         let pin = SessionPin {
             stands_for: StandsFor::EndpointUri,
-            entry: self.home.entry,
+            entry: self.entry,
             endpoint: self.endpoint.name.as_str().into(),
-            revision: self.home.revision,
+            revision: self.revision,
             upstream: Some(uri.into()),
         };
         let token = self.site.keys.seal(&self.home.service, &pin).map_err(|too_long| too_long.to_string())?;
         let shown = event.with(&self.home.posts_come_from(&token));
-        let channel = self.site.channels.open(&token);
         let client = Client::of_session(token.as_bytes());
+        let born = self.birth.take().map(|(service, letterhead, owner)| {
+            let opened = self.site.sessions.open_apart(&service, client, &pin, letterhead);
+            if opened.is_none() {
+                service.tally.remembered.forgotten.fetch_add(1, Ordering::Relaxed);
+                self.site.sessions.note_full(&service.config.name);
+            }
+            (opened, Some(owner))
+        });
+        let channel = self.site.channels.open(&token, born.unwrap_or_default());
         ledger.follow(channel.clone(), client);
         if let Some(stream) = stream {
             stream.belongs_to(client);
         }
         let silence = Box::pin(silent(self.endpoint.silent.subscribe()));
-        self.phase = Phase::Open(Open { channel, token, seen: Instant::now(), silence });
+        self.phase = Phase::Open(Open { channel, token, seen: Instant::now(), silence, is_spliced: false });
         self.tally.note_birth();
         self.note_alive();
         Ok(shown.into())
+    }
+
+    /// From now on the stream goes where the session goes, where that is known.
+    fn splice(&mut self, source: &mut Source, ticket: &mut Option<Ticket>) {
+        let Phase::Open(open) = &mut self.phase else { return };
+        if std::mem::replace(&mut open.is_spliced, true) {
+            return;
+        }
+        if let (Some(worker), Some(session)) = (self.worker.upgrade(), open.channel.session().cloned()) {
+            let whole = (std::mem::replace(source, Source::None), ticket.take());
+            let splice = ChannelSplice::begin(worker, open.channel.clone(), session, self.home.clone(), whole);
+            *source = Source::Channel(Box::new(splice));
+        }
+    }
+
+    /// It comes from another endpoint now, where its session lives.
+    pub(in crate::proxy) fn moved(&mut self, endpoint: &Arc<Endpoint>, tally: &Arc<EntryTally>, born: u64) {
+        (self.endpoint, self.tally, self.revision) = (endpoint.clone(), tally.clone(), born);
+        if let Phase::Open(open) = &mut self.phase {
+            open.silence = Box::pin(silent(self.endpoint.silent.subscribe()));
+        }
     }
 
     /// Its entry is rid of the session.
@@ -200,7 +258,7 @@ impl Downstream {
     fn note_alive(&self) {
         if let Phase::Open(open) = &self.phase {
             let now = self.site.clock.now().since(Moment::default());
-            self.tally.sessions().seen(open.token.as_bytes(), self.endpoint.id, self.home.revision, now);
+            self.tally.sessions().seen(open.token.as_bytes(), self.endpoint.id, self.revision, now);
         }
     }
 }
@@ -209,7 +267,8 @@ impl Downstream {
 impl Held {
     pub(in crate::proxy) fn poll_channel(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         let (Some(downstream), Some(stream)) = (&mut self.downstream, &mut self.stream) else { return Poll::Pending };
-        match downstream.poll_words(context, stream.is_between_events(), self.ledger.books()) {
+        downstream.splice(&mut self.source, &mut self._ticket);
+        match downstream.poll_words(context, stream.is_between_events(), &mut self.source, self.ledger.books()) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(words)) => {
                 stream.pass(&words);
@@ -233,7 +292,7 @@ impl Held {
 
 impl Home {
     /// Path and query of the POSTs at the server.
-    fn posts_go_to(&self, reference: &str, authority: &str) -> Result<String, String> {
+    pub(in crate::proxy) fn posts_go_to(&self, reference: &str, authority: &str) -> Result<String, String> {
         let target = self.target.path_and_query().map_or("/", |target| target.as_str());
         let uri = resolve(reference, authority, target)?;
         // A server that knows under which prefix it is published writes it; a POST there would come
@@ -260,6 +319,7 @@ impl Drop for Downstream {
     fn drop(&mut self) {
         if let Phase::Open(open) = &self.phase {
             self.site.channels.forget(&open.token);
+            open.channel.session().into_iter().for_each(|session| session.ends_with_its_stream());
             self.tally.sessions().ended(open.token.as_bytes());
         }
     }
@@ -287,7 +347,7 @@ mod tests {
     fn home(strips: Option<&str>) -> Home {
         let (path, target) = ("/notes/sse".to_owned(), Uri::from_static("/sse"));
         let strips = strips.map(str::to_owned);
-        Home { service: "notes".to_owned(), entry: Entry::Primary, revision: 1, path, target, strips }
+        Home { service: "notes".to_owned(), path, target, strips }
     }
 
     #[test]

@@ -12,19 +12,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::books::Books;
 use super::pending::{Pending, Requests};
+use super::rehome::Session;
+use crate::domain::rehome::Epoch;
 use crate::domain::{Blame, Outcome};
 use crate::mcp::scan::Message;
 use crate::mcp::words;
 use crate::telemetry::trace::Trace;
 
 mod downstream;
+mod moves;
 mod posted;
 
-pub(super) use downstream::{Downstream, Opens};
+pub(super) use downstream::{Downstream, Home, Opens};
+use moves::Owner;
+pub(super) use moves::Sent;
 pub(super) use posted::{Posted, open, token};
 
 const SHARDS: usize = 16;
@@ -47,7 +53,11 @@ pub struct Channels {
 
 /// What the POSTs of a session and its stream share.
 #[derive(Default)]
-pub(super) struct Channel(Mutex<State>);
+pub(super) struct Channel {
+    state: Mutex<State>,
+    /// Where its session lives; nothing where there was no room to remember that, and it is bound to where it was born.
+    session: Option<Arc<Session>>,
+}
 
 #[derive(Default)]
 struct State {
@@ -58,6 +68,15 @@ struct State {
     words: VecDeque<Bytes>,
     waiting: usize,
     waker: Option<Waker>,
+    /// The bindings at which a stream is open.
+    open_at: SmallVec<[Epoch; 2]>,
+    /// The binding whose server a POST has not found.
+    doubted: Option<Epoch>,
+    /// The `initialize` that was posted.
+    opening: Option<(Bytes, usize)>,
+    owner: Option<Owner>,
+    /// What got no answer, and is to be booked.
+    failed: Vec<Due>,
 }
 
 /// A request whose answer is to come on the channel.
@@ -68,6 +87,10 @@ pub(super) struct Due {
     request: Pending,
     /// Whether its client left before the server had taken it, which may never have read it.
     is_given_up: bool,
+    /// Its POST was accepted: the answer can come on the stream alone.
+    is_accepted: bool,
+    /// Where it was sent, in a session that may be moved.
+    sent: Option<Sent>,
 }
 
 /// The requests of one POST, handed to the channel. Where it is dropped, its client has left in the middle.
@@ -78,8 +101,9 @@ pub(super) struct Claim {
 }
 
 impl Channels {
-    fn open(&self, token: &str) -> Arc<Channel> {
-        let channel = Arc::<Channel>::default();
+    fn open(&self, token: &str, (session, owner): (Option<Arc<Session>>, Option<Owner>)) -> Arc<Channel> {
+        let state = Mutex::new(State { open_at: SmallVec::from_slice(&[0]), owner, ..State::default() });
+        let channel = Arc::new(Channel { state, session });
         self.shard(token).insert(token.to_owned(), channel.clone());
         channel
     }
@@ -114,7 +138,15 @@ impl Channel {
         for request in requests.drain(..) {
             let serial = state.serial;
             state.serial += 1;
-            state.due.push(Due { serial, begun, trace: trace.cloned(), request, is_given_up: false });
+            state.due.push(Due {
+                serial,
+                begun,
+                trace: trace.cloned(),
+                request,
+                is_given_up: false,
+                is_accepted: false,
+                sent: None,
+            });
         }
         Some(Claim { channel: self.clone(), serials: first..state.serial, is_settled: false })
     }
@@ -124,7 +156,8 @@ impl Channel {
         if !message.is_answer() || message.id.is_none() {
             return;
         }
-        if let Some(due) = self.take(message.id) {
+        if let Some(mut due) = self.take(message.id) {
+            due.grant(message.has_result);
             due.book(books, message.outcome(), true);
         }
     }
@@ -154,14 +187,16 @@ impl Channel {
         true
     }
 
-    /// Everything that waits has failed; the stream goes on. Gives what is to be booked.
-    fn fail_all(&self, what: &str) -> Vec<Due> {
+    /// Everything that waits has failed; the stream goes on. Whether there was anything.
+    fn fail_all(&self, what: &str) -> bool {
         let mut state = self.state();
         let due = state.take_all();
-        if !due.is_empty() {
-            state.push(Bytes::from(words::error_events(&due, what)));
-        }
-        due
+        state.fail(due, what)
+    }
+
+    /// What has failed since this was asked last, to be booked.
+    fn take_failed(&self) -> Vec<Due> {
+        std::mem::take(&mut self.state().failed)
     }
 
     /// The next words, when there are some; else who waits for them is woken in time.
@@ -206,11 +241,12 @@ impl Channel {
         let mut state = self.state();
         state.is_closed = true;
         state.words.clear();
-        state.take_all()
+        let failed = std::mem::take(&mut state.failed);
+        failed.into_iter().chain(state.take_all()).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -218,6 +254,16 @@ impl State {
     fn take_all(&mut self) -> Vec<Due> {
         self.remembered = 0;
         std::mem::take(&mut self.due)
+    }
+
+    /// These have failed, which is said once. Whether there were any.
+    fn fail(&mut self, due: Vec<Due>, what: &str) -> bool {
+        let has_any = !due.is_empty();
+        if has_any {
+            self.push(Bytes::from(words::error_events(&due, what)));
+            self.failed.extend(due);
+        }
+        has_any
     }
 
     fn push(&mut self, words: Bytes) {
@@ -228,6 +274,7 @@ impl State {
 
 impl Due {
     pub(super) fn book(&self, books: Books<'_>, outcome: Outcome, is_answered: bool) {
+        let books = self.sent.as_ref().map_or(books, |sent| sent.books(books));
         books.note_posted(self.request.tool(), outcome, self.begun.elapsed(), is_answered, self.trace.as_ref());
     }
 
@@ -252,11 +299,6 @@ impl Claim {
         state.remembered -= mine.iter().map(|due| due.request.size()).sum::<usize>();
         drop(state);
         mine.into_iter().map(|due| due.request).collect()
-    }
-
-    /// They wait on the channel from now on.
-    fn leave(mut self) {
-        self.is_settled = true;
     }
 }
 
@@ -350,7 +392,7 @@ mod tests {
     #[test]
     fn a_channel_is_found_by_its_whole_token() {
         let channels = Channels::default();
-        let channel = channels.open("token");
+        let channel = channels.open("token", (None, None));
         assert!(channels.find("token").is_some_and(|found| Arc::ptr_eq(&found, &channel)));
         assert!(channels.find("toke").is_none());
         channels.forget("token");

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use http::{HeaderValue, StatusCode, Uri};
 use tokio::time::Instant;
 
-use super::{Channel, Claim};
+use super::{Channel, Claim, Sent};
 use crate::domain::{Asked, Blame, Outcome};
 use crate::live::ServiceView;
 use crate::mcp::cancelled;
@@ -17,6 +17,7 @@ use crate::proxy::books::Books;
 use crate::proxy::error::ProxyError;
 use crate::proxy::facts::Facts;
 use crate::proxy::pending::{Pending, Requests};
+use crate::proxy::rehome::Session;
 use crate::telemetry::trace::Trace;
 
 /// The query parameter that carries the sealed endpoint URI.
@@ -28,6 +29,8 @@ pub(in crate::proxy) struct Posted {
     channel: Option<Arc<Channel>>,
     claim: Option<Claim>,
     is_claimed: bool,
+    /// What else the client put into the query.
+    others: Box<str>,
 }
 
 /// The sealed token of a request to an HTTP+SSE session.
@@ -52,13 +55,14 @@ pub(in crate::proxy) fn open(
     let is_one = parameters(uri).filter_map(own).count() == 1;
     let pin = site.keys.open_uri(&service.config.name, token.as_bytes()).filter(|_| is_one).ok_or_else(unknown)?;
     let session = HeaderValue::from_str(token).map_err(|_| unknown())?;
-    facts.target = Some(target(pin.upstream.as_deref().unwrap_or("/"), uri).ok_or_else(unknown)?);
+    let others: Vec<&str> = parameters(uri).filter(|one| own(one).is_none()).collect();
+    let posted = Posted { channel: site.channels.find(token), others: others.join("&").into(), ..Posted::default() };
+    facts.target = Some(posted.target(pin.upstream.as_deref().unwrap_or("/")).ok_or_else(unknown)?);
     facts.asked = Asked::Pinned(pin.entry);
     facts.unread = false;
     facts.session = Some(session.clone());
     asker.entry = Some(pin.entry);
     asker.session = Some(session);
-    let posted = Posted { channel: site.channels.find(token), ..Posted::default() };
     if let Some(id) = body.filter(|_| asker.kind == Kind::Message).and_then(cancelled) {
         let view = &service.entries[pin.entry];
         let endpoint = view.named(&pin.endpoint).map(|named| &*named.endpoint);
@@ -70,6 +74,14 @@ pub(in crate::proxy) fn open(
 }
 
 impl Posted {
+    /// A server's URI, with whatever else the client put into the query.
+    pub(in crate::proxy) fn target(&self, upstream: &str) -> Option<Uri> {
+        let joint = if upstream.contains('?') { "&" } else { "?" };
+        let others = &self.others;
+        let target = if others.is_empty() { upstream.to_owned() } else { format!("{upstream}{joint}{others}") };
+        target.parse().ok()
+    }
+
     /// Hands the requests to the channel, before anything is forwarded.
     pub(in crate::proxy) fn claim(&mut self, requests: &mut Requests, begun: Instant, trace: Option<&Trace>) {
         self.claim = self.channel.as_ref().and_then(|channel| channel.claim(requests, begun, trace));
@@ -83,6 +95,9 @@ impl Posted {
         let due = self.channel.as_ref().filter(|_| hash.is_some()).and_then(|channel| channel.take(hash));
         if let Some(due) = due {
             due.book(books, Outcome::Failed(Blame::Client), false);
+            // A server that has been left may have nothing more to do.
+            drop(due);
+            self.channel.iter().for_each(|channel| channel.stir());
         }
     }
 
@@ -104,6 +119,17 @@ impl Posted {
         }
     }
 
+    /// The channel, where its session may be moved.
+    pub(in crate::proxy) fn moving(&self) -> Option<(Arc<Channel>, Arc<Session>)> {
+        let channel = self.channel.as_ref()?;
+        Some((channel.clone(), channel.session()?.clone()))
+    }
+
+    /// The requests are about to be sent there.
+    pub(in crate::proxy) fn send(&self, sent: &Sent) {
+        self.claim.iter().for_each(|claim| claim.send(sent));
+    }
+
     /// Whether requests were handed to the channel, so that without one left the exchange is not to be
     /// booked.
     pub(in crate::proxy) fn is_claimed(&self) -> bool {
@@ -116,14 +142,6 @@ impl Posted {
         let Some(channel) = self.channel.as_ref().filter(|_| self.is_claimed) else { return false };
         requests.is_empty() || channel.say(requests, &error.to_string())
     }
-}
-
-/// The server's URI, with whatever else the client put into the query.
-fn target(upstream: &str, uri: &Uri) -> Option<Uri> {
-    let others: Vec<&str> = parameters(uri).filter(|one| own(one).is_none()).collect();
-    let joint = if upstream.contains('?') { "&" } else { "?" };
-    let target = if others.is_empty() { upstream.to_owned() } else { format!("{upstream}{joint}{}", others.join("&")) };
-    target.parse().ok()
 }
 
 fn parameters(uri: &Uri) -> impl Iterator<Item = &str> {
@@ -140,13 +158,15 @@ mod tests {
 
     #[test]
     fn the_token_is_found_in_any_query_and_the_rest_of_it_goes_on() {
-        let with = |uri: &'static str| {
+        let target = |upstream: &str, uri: &'static str| {
             let uri = Uri::from_static(uri);
-            (token(&uri).map(str::to_owned), target("/m?id=1", &uri).unwrap().to_string())
+            let others: Vec<&str> = parameters(&uri).filter(|one| own(one).is_none()).collect();
+            Posted { others: others.join("&").into(), ..Posted::default() }.target(upstream).unwrap().to_string()
         };
+        let with = |uri: &'static str| (token(&Uri::from_static(uri)).map(str::to_owned), target("/m?id=1", uri));
         assert_eq!(with("/sse?dualgate=t"), (Some("t".to_owned()), "/m?id=1".to_owned()));
         assert_eq!(with("/sse?a=1&dualgate=t&b"), (Some("t".to_owned()), "/m?id=1&a=1&b".to_owned()));
         assert_eq!(with("/sse?dualgates=t&xdualgate=u&dualgate").0, None);
-        assert_eq!(target("/m", &Uri::from_static("/sse?dualgate=t&a=1")).unwrap(), "/m?a=1");
+        assert_eq!(target("/m", "/sse?dualgate=t&a=1"), "/m?a=1");
     }
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::ask::is_event_stream;
 use crate::mcp::essentials::Essentials;
 use crate::mcp::sse::first_answer;
-use crate::proxy::body::Source;
 use crate::proxy::forward::Replied;
+use crate::proxy::source::Source;
 
 /// The most of an answer that is read for it, in bytes; instructions of servers may be long.
 const MOST: usize = 256 << 10;

@@ -14,6 +14,7 @@ use crate::config::MoveCheck;
 use crate::live::ServiceView;
 use crate::mcp::catalogue::Catalogue;
 use crate::proxy::Worker;
+use crate::upstream::Endpoint;
 
 /// What was found holds so long: thousands of sessions that move at a time ask once.
 const HOLDS: Duration = Duration::from_secs(30);
@@ -62,6 +63,22 @@ impl Worker {
         wanted: &Wanted,
         (voice, within): (&Voice, Within<'_>),
     ) -> Result<(), String> {
+        let had = Within { session: wanted.from.upstream.as_deref(), version: within.version };
+        let lists = async |before: &Arc<Endpoint>| {
+            let old = self.voice(service, before, &wanted.letterhead);
+            tokio::join!(replay::tools(&old, had), replay::tools(voice, within))
+        };
+        self.compare_lists(service, target, wanted, lists).await
+    }
+
+    /// The same, of tools that are listed in another way: what the endpoint has that it was at, and what the new one has.
+    pub(super) async fn compare_lists(
+        &self,
+        service: &ServiceView,
+        target: &Target,
+        wanted: &Wanted,
+        lists: impl AsyncFnOnce(&Arc<Endpoint>) -> (Option<Vec<String>>, Option<Vec<String>>),
+    ) -> Result<(), String> {
         if service.config.sessions.check != MoveCheck::Tools {
             return Ok(());
         }
@@ -70,9 +87,7 @@ impl Worker {
         if let Some(verdict) = self.site.sessions.verdicts.of(pair) {
             return verdict.map_err(|why| why.to_string());
         }
-        let old = self.voice(service, &before.endpoint, &wanted.letterhead);
-        let had = Within { session: wanted.from.upstream.as_deref(), version: within.version };
-        let (before, after) = tokio::join!(replay::tools(&old, had), replay::tools(voice, within));
+        let (before, after) = lists(&before.endpoint).await;
         let Some(before) = before.and_then(|pages| read(&pages)) else { return Ok(()) };
         let verdict = match after.and_then(|pages| read(&pages)) {
             None => Err("its tools cannot be listed there".into()),

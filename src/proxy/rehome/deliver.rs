@@ -245,7 +245,7 @@ impl Worker {
         let mut recipe = recipe?;
         // It says so itself.
         recipe.is_initialized &= !delivery.facts.initializes;
-        Some(Wanted { seen: stay.epoch(), from: place.clone(), why, has_spoken, letterhead, recipe })
+        Some(Wanted { seen: stay.epoch(), from: place.clone(), why, has_spoken, letterhead, recipe, dial: None })
     }
 
     /// The eviction by which it is this session's time to leave its entry, with this request.
@@ -342,11 +342,11 @@ fn refused(head: &Head) -> Answer {
 }
 
 /// Whether its endpoint may still turn up: it is an instance of a name that has not been found yet.
-fn is_awaited(service: &ServiceView, place: &SessionPin) -> bool {
+pub(super) fn is_awaited(service: &ServiceView, place: &SessionPin) -> bool {
     service.entries[place.entry].awaits(&place.endpoint)
 }
 
 /// Whether no server has seen it.
-fn is_undelivered(error: &ProxyError) -> bool {
+pub(super) fn is_undelivered(error: &ProxyError) -> bool {
     matches!(error, ProxyError::Unreachable(_) | ProxyError::SessionLost | ProxyError::NothingUsable(_))
 }

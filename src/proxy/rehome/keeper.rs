@@ -57,7 +57,10 @@ enum Errand {
 
 impl Errands {
     pub(super) fn end(&self, session: Arc<Session>, binding: Binding<SessionPin>) {
-        self.push(Errand::End(session, binding));
+        // One of HTTP+SSE has ended with its stream.
+        if binding.place.stands_for == StandsFor::SessionId {
+            self.push(Errand::End(session, binding));
+        }
     }
 
     pub(super) fn tell(&self, session: Arc<Session>, place: SessionPin, body: bytes::Bytes) {
@@ -189,27 +192,30 @@ impl Worker {
     /// Ends a session at its server, where that can be: it would end it by itself, some time.
     async fn end_at(&self, session: &Arc<Session>, place: &SessionPin) {
         let Some((voice, upstream, version)) = self.speak_at(session, place) else { return };
-        let within = Within { session: Some(&upstream), version: &version };
-        if place.stands_for == StandsFor::SessionId
-            && let Err(trouble) = voice.end(within).await
-        {
+        let within = Within { session: upstream.as_deref(), version: &version };
+        if let Err(trouble) = voice.end(within).await {
             tracing::debug!(endpoint = voice.endpoint.name, ?trouble, "a session that was left could not be ended");
         }
     }
 
     async fn tell_at(&self, session: &Arc<Session>, place: &SessionPin, body: &[u8]) {
         let Some((voice, upstream, version)) = self.speak_at(session, place) else { return };
-        let _ = voice.tell(Within { session: Some(&upstream), version: &version }, body).await;
+        let _ = voice.tell(Within { session: upstream.as_deref(), version: &version }, body).await;
     }
 
-    fn speak_at(&self, session: &Session, place: &SessionPin) -> Option<(super::ask::Voice, String, String)> {
+    fn speak_at(&self, session: &Session, place: &SessionPin) -> Option<(super::ask::Voice, Option<String>, String)> {
         let upstream = place.upstream.as_deref()?.to_owned();
         let service = self.reader.look(|snapshot| snapshot.named(session.service()).cloned())?;
         let endpoint = &service.entries[place.entry].named(&place.endpoint)?.endpoint;
         let state = session.state();
         let memory = state.memory.as_ref()?;
+        let letterhead = memory.letterhead.as_ref()?;
+        if place.stands_for == StandsFor::EndpointUri {
+            let letterhead = Arc::new(letterhead.at(&upstream));
+            return Some((self.voice(&service, endpoint, &letterhead), None, String::new()));
+        }
         let version = memory.essentials.as_ref().map(|essentials| essentials.version().to_owned()).unwrap_or_default();
-        Some((self.voice(&service, endpoint, memory.letterhead.as_ref()?), upstream, version))
+        Some((self.voice(&service, endpoint, letterhead), Some(upstream), version))
     }
 
     async fn move_idle(&self, session: &Arc<Session>, eviction: Eviction) {
@@ -227,6 +233,7 @@ impl Worker {
                 has_spoken: true,
                 letterhead,
                 recipe,
+                dial: None,
             }
         };
         match self.rehome(session, &wanted, service).await {

@@ -17,6 +17,11 @@ impl Letterhead {
         Self { target: target.into(), lines: lines.into(), names_host }
     }
 
+    /// The same on a request for something else.
+    pub(super) fn at(&self, target: &str) -> Self {
+        Self { target: target.into(), lines: self.lines.clone(), names_host: self.names_host }
+    }
+
     /// In bytes.
     pub(super) fn size(&self) -> usize {
         size_of::<Self>() + self.target.len() + self.lines.len()

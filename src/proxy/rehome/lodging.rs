@@ -13,11 +13,12 @@ use crate::mcp::event_id::{EventTag, Stream};
 use crate::mcp::retag::Retag;
 use crate::mcp::scan::Message;
 use crate::proxy::Worker;
-use crate::proxy::body::{Next, Piece, Source};
+use crate::proxy::body::{Next, Piece};
 use crate::proxy::facts::Facts;
 use crate::proxy::headers::Outgoing;
 use crate::proxy::ledger::Ledger;
 use crate::proxy::seat::Seat;
+use crate::proxy::source::Source;
 use crate::proxy::stream::EventStream;
 use crate::upstream::{StreamKind, Ticket};
 

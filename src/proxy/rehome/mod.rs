@@ -6,6 +6,7 @@
 //!    └ lost, or to leave ── mover ── replay ── ask      opened anew in the client's name, compared, then moved in one step
 //!                             │
 //! splice ── the GET stream ───┘                         goes on from there, without the client seeing it
+//! sse ──── the same for sessions of HTTP+SSE, which are their GET stream
 //! keeper ── idle sessions; bindings that were left are ended
 //! ```
 //!
@@ -28,6 +29,7 @@ mod replay;
 mod resend;
 mod route;
 mod splice;
+mod sse;
 mod table;
 
 pub use table::Sessions;
@@ -39,4 +41,5 @@ pub(super) use lodging::{Lodging, Tagged};
 pub(super) use memory::Wish;
 pub(super) use mover::Why;
 pub(super) use splice::{News, Splice};
+pub(super) use sse::ChannelSplice;
 pub(super) use table::{Session, Stay};

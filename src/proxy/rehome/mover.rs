@@ -1,5 +1,6 @@
 //! Moving a session: who may, where to, and what becomes of those who wait.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use super::ask::{Voice, Within};
 use super::letterhead::Letterhead;
 use super::replay::{self, Recipe, Refusal};
+use super::sse::Dial;
 use super::table::{Moving, Session};
 use crate::domain::rehome::{Epoch, Start};
 use crate::domain::{Entry, Era, Eviction, Moment, Standing};
@@ -62,6 +64,8 @@ pub(super) struct Wanted {
     pub(super) has_spoken: bool,
     pub(super) letterhead: Arc<Letterhead>,
     pub(super) recipe: Recipe,
+    /// Where what was opened is left, of an HTTP+SSE session.
+    pub(super) dial: Option<Rc<Dial>>,
 }
 
 /// Why it was not moved.
@@ -177,7 +181,9 @@ impl Worker {
                     }
                     Err(refused) => {
                         may_come |= matches!(refused, NotMoved::NobodyThere(_));
-                        why = refused;
+                        if !may_come || !matches!(refused, NotMoved::Refused(_)) {
+                            why = refused;
+                        }
                     }
                 }
                 if wanted.why == Why::Lost && Instant::now() > deadline {
@@ -266,11 +272,15 @@ impl Worker {
         target: &Target,
         wanted: &Wanted,
     ) -> Result<Made, NotMoved> {
-        let Some(_ticket) = Ticket::take(&target.endpoint) else {
+        let Some(ticket) = Ticket::take(&target.endpoint) else {
             return Err(NotMoved::NobodyThere("its endpoint is being replaced".to_owned()));
         };
-        let voice = self.voice(service, &target.endpoint, &wanted.letterhead);
         let within = if wanted.why == Why::Lost { HANDSHAKE_OF_LOST } else { HANDSHAKE };
+        if let Some(dial) = &wanted.dial {
+            let place = self.dial(service, target, wanted, (dial, ticket), within).await?;
+            return Ok(Made { session: session.clone(), place: Some(place) });
+        }
+        let voice = self.voice(service, &target.endpoint, &wanted.letterhead);
         let opened = replay::open(&voice, &wanted.recipe, within).await;
         if let Err(Refusal::NobodyThere(_)) = &opened {
             self.site.sessions.pace.note_refused(target.endpoint.id);
@@ -360,7 +370,7 @@ fn is_worth_trying(view: &EndpointView) -> bool {
 }
 
 impl NotMoved {
-    fn of(endpoint: &Endpoint, refusal: Refusal) -> Self {
+    pub(super) fn of(endpoint: &Endpoint, refusal: Refusal) -> Self {
         match refusal {
             Refusal::NobodyThere(why) => Self::NobodyThere(format!("{}: {why}", endpoint.name)),
             Refusal::Credential(head) => Self::Credential(head),

@@ -16,17 +16,17 @@ use crate::mcp::names;
 use crate::upstream::Trouble;
 
 /// A question takes at most so long.
-const WITHIN: Duration = Duration::from_secs(2);
+pub(super) const WITHIN: Duration = Duration::from_secs(2);
 
 /// The end of one that was given up.
 const END_WITHIN: Duration = Duration::from_millis(500);
 
 /// The ids of what the proxy asks by itself: no client counts in such words.
-const OPEN: &str = "\"dualgate-initialize\"";
+pub(super) const OPEN: &str = "\"dualgate-initialize\"";
 const LEVEL: &str = "\"dualgate-level\"";
 const SUBSCRIBE: &str = "\"dualgate-subscribe\"";
 const PING: &str = "\"dualgate-ping\"";
-const LIST: &str = "\"dualgate-list\"";
+pub(super) const LIST: &str = "\"dualgate-list\"";
 
 /// Pages of a list that are read.
 const MOST_PAGES: usize = 100;
@@ -56,6 +56,9 @@ pub(super) enum Refusal {
     /// What it offers is not what the client was offered.
     #[error("{0}")]
     Mismatch(#[from] Mismatch),
+    /// It has no stream that an HTTP+SSE session could be.
+    #[error("opens no HTTP+SSE stream: {0}")]
+    NoStream(String),
     /// Its session id cannot be kept.
     #[error("{0}")]
     Useless(&'static str),
@@ -67,6 +70,15 @@ impl Recipe {
         let essentials = memory.essentials.clone().filter(|_| memory.suffices())?;
         let subscriptions = memory.subscriptions.iter().map(|(_, params)| params.clone()).collect();
         Some(Self { essentials, is_initialized: memory.is_initialized, level: memory.level.clone(), subscriptions })
+    }
+
+    /// What its client asked for that holds: the method, and the id and body of a request for it.
+    pub(super) fn wishes(&self) -> impl Iterator<Item = (&'static str, &'static str, String)> {
+        let wishes = self.level.iter().map(|params| (names::SET_LEVEL, LEVEL, params));
+        let wishes = wishes.chain(self.subscriptions.iter().map(|params| (names::SUBSCRIBE, SUBSCRIBE, params)));
+        wishes.map(|(method, id, params)| {
+            (method, id, format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#))
+        })
     }
 }
 
@@ -126,23 +138,18 @@ async fn settle(voice: &Voice, recipe: &Recipe, within: Within<'_>) -> Result<()
             return Err(Refusal::NobodyThere(format!("answers notifications/initialized with {status}")));
         }
     }
-    let wishes = recipe.level.iter().map(|params| (names::SET_LEVEL, LEVEL, params));
-    let wishes = wishes.chain(recipe.subscriptions.iter().map(|params| (names::SUBSCRIBE, SUBSCRIBE, params)));
-    for (method, id, params) in wishes {
-        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
+    for (method, _, body) in recipe.wishes() {
         match voice.ask(within, body.as_bytes()).await? {
             Said::Message(_, message) if is_result(&message) => {}
             // What it does not grant is no reason to lose the session.
-            Said::Message(..) | Said::Refused(_) => {
-                tracing::warn!(
-                    endpoint = voice.endpoint.name,
-                    method,
-                    "a session was moved, and its new server does not grant this"
-                );
-            }
+            Said::Message(..) | Said::Refused(_) => note_not_granted(voice, method),
         }
     }
     Ok(())
+}
+
+pub(super) fn note_not_granted(voice: &Voice, method: &str) {
+    tracing::warn!(endpoint = voice.endpoint.name, method, "a session was moved, and its new server does not grant this");
 }
 
 /// Whether a server knows a session.
@@ -154,12 +161,20 @@ pub(super) async fn knows(voice: &Voice, within: Within<'_>) -> bool {
 
 /// All pages of `tools/list` in a session, each a message; nothing where it cannot be had.
 pub(super) async fn tools(voice: &Voice, within: Within<'_>) -> Option<Vec<String>> {
+    pages(async |body| {
+        let asked = tokio::time::timeout(WITHIN, voice.ask(within, &body)).await;
+        if let Ok(Ok(Said::Message(_, page))) = asked { Some(page) } else { None }
+    })
+    .await
+}
+
+/// The same, of a server that is asked so: the request has the id [`LIST`].
+pub(super) async fn pages(mut ask: impl AsyncFnMut(Vec<u8>) -> Option<String>) -> Option<Vec<String>> {
     let mut pages = Vec::new();
     let mut cursor = String::new();
     while pages.len() < MOST_PAGES {
         let body = format!(r#"{{"jsonrpc":"2.0","id":{LIST},"method":"tools/list","params":{{{cursor}}}}}"#);
-        let asked = tokio::time::timeout(WITHIN, voice.ask(within, body.as_bytes())).await;
-        let Ok(Ok(Said::Message(_, page))) = asked else { return None };
+        let page = ask(body.into_bytes()).await?;
         let next = serde_json::from_str::<serde_json::Value>(&page).ok()?["result"]["nextCursor"].as_str().map(str::to_owned);
         pages.push(page);
         match next {
@@ -170,7 +185,7 @@ pub(super) async fn tools(voice: &Voice, within: Within<'_>) -> Option<Vec<Strin
     None
 }
 
-fn is_result(message: &str) -> bool {
+pub(super) fn is_result(message: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(message).is_ok_and(|message| message.get("result").is_some())
 }
 

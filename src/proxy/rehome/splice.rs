@@ -26,8 +26,9 @@ use crate::mcp::event_id::Stream;
 use crate::mcp::retag::Retag;
 use crate::mcp::sse::Boundary;
 use crate::proxy::Worker;
-use crate::proxy::body::{Next, Piece, Source};
+use crate::proxy::body::{Next, Piece};
 use crate::proxy::headers::is_encoded;
+use crate::proxy::source::Source;
 use crate::upstream::{Cause, Endpoint, EntryTally, Reply, Ticket};
 
 /// The new stream is opened within so long, or the session goes on without it.
@@ -38,7 +39,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a client is told whose session is at another version now: what it has listed may be out of date (2024-11-05).
-const LISTS_CHANGED: &[u8] = b"event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n\
+pub(super) const LISTS_CHANGED: &[u8] =
+    b"event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n\
 event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/prompts/list_changed\"}\n\n\
 event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/list_changed\"}\n\n";
 
@@ -71,11 +73,11 @@ type Search = Pin<Box<dyn Future<Output = Ended>>>;
 type Opening = Pin<Box<dyn Future<Output = (Binding<SessionPin>, Option<Opened>)>>>;
 
 /// What comes from one server.
-struct Feed {
-    at: Binding<SessionPin>,
-    source: Source,
-    retag: Option<Retag>,
-    boundary: Boundary,
+pub(super) struct Feed {
+    pub(super) at: Binding<SessionPin>,
+    pub(super) source: Source,
+    pub(super) retag: Option<Retag>,
+    pub(super) boundary: Boundary,
     /// Where it is booked; nothing where its endpoint is configured no more.
     home: Option<(Arc<Endpoint>, Arc<EntryTally>)>,
     _ticket: Option<Ticket>,
@@ -350,7 +352,7 @@ impl Splice {
                 let recipe = session.state().memory.as_ref().and_then(|memory| Recipe::of(memory));
                 let Some(recipe) = recipe else { return Ended::Stays };
                 let (seen, from, letterhead) = (at.epoch, at.place.clone(), letterhead.clone());
-                let wanted = Wanted { seen, from, why, has_spoken: false, letterhead, recipe };
+                let wanted = Wanted { seen, from, why, has_spoken: false, letterhead, recipe, dial: None };
                 match worker.rehome(&session, &wanted, service).await {
                     Ok(()) => return Ended::Moved,
                     Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff) if why == Why::Lost => {}
@@ -368,7 +370,7 @@ impl Splice {
 }
 
 impl Feed {
-    fn new(
+    pub(super) fn new(
         at: Binding<SessionPin>,
         source: Source,
         home: Option<(Arc<Endpoint>, Arc<EntryTally>)>,
@@ -379,11 +381,11 @@ impl Feed {
     }
 
     /// The endpoint that it comes from.
-    fn endpoint(&self) -> Option<u64> {
+    pub(super) fn endpoint(&self) -> Option<u64> {
         self._ticket.as_ref().map(|ticket| ticket.endpoint().id)
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
         loop {
             let piece = match ready!(self.source.poll(context, buffer)) {
                 Some(Ok(piece)) => piece,

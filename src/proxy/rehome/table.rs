@@ -190,12 +190,7 @@ impl Sessions {
             self.size.fetch_sub(size, Ordering::Relaxed);
             return None;
         }
-        let state = State::new(residence, memory);
-        let (tally, state, changed, home) = (service.tally.clone(), Mutex::new(state), Notify::new(), self.clone());
-        tally.remembered.sessions.fetch_add(1, Ordering::Relaxed);
-        let service = service.config.name.as_str().into();
-        let (stirred, seen) = (AtomicU32::new(0), AtomicU64::default());
-        let session = Arc::new(Session { client, caller, service, tally, state, changed, stirred, seen, home, journal });
+        let session = self.make(service, (client, caller), State::new(residence, memory), journal);
         session.touch(now);
         shard.entry(key).or_default().push(session.clone());
         known.iter().for_each(|key| residents.forget(key));
@@ -203,6 +198,39 @@ impl Sessions {
             session.mark();
         }
         Some(session)
+    }
+
+    /// One that is not in the table, and not in the journal: it is somebody's, until they have it forgotten. None where there is
+    /// no room.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        service: &ServiceView,
+        client: Client,
+        pin: &SessionPin,
+        memory: Box<Memory>,
+    ) -> Option<Arc<Session>> {
+        let most = service.config.sessions.remember.saturating_sub(service.residents.size());
+        let size = SIZE + memory.size();
+        if self.size.fetch_add(size, Ordering::Relaxed) + size > most {
+            self.size.fetch_sub(size, Ordering::Relaxed);
+            return None;
+        }
+        let state = State::new(Residence::new(pin.clone()), memory);
+        Some(self.make(service, (client, 0), state, Line::new(service.residents.clone(), None)))
+    }
+
+    fn make(
+        self: &Arc<Self>,
+        service: &ServiceView,
+        (client, caller): (Client, u64),
+        state: State,
+        journal: Line,
+    ) -> Arc<Session> {
+        let (tally, state, changed, home) = (service.tally.clone(), Mutex::new(state), Notify::new(), self.clone());
+        tally.remembered.sessions.fetch_add(1, Ordering::Relaxed);
+        let service = service.config.name.as_str().into();
+        let (stirred, seen) = (AtomicU32::new(0), AtomicU64::default());
+        Arc::new(Session { client, caller, service, tally, state, changed, stirred, seen, home, journal })
     }
 
     /// Forgets those that nobody has used for long.
@@ -230,12 +258,12 @@ impl Sessions {
     }
 
     /// A caller, by what tells it from others: see [`crate::proxy::keys::caller`].
-    pub(super) fn caller(&self, what: &[u8]) -> u64 {
+    pub(in crate::proxy) fn caller(&self, what: &[u8]) -> u64 {
         self.hasher.hash_one(what)
     }
 
     /// There was no room for a session: it stays bound to where its id says. Told once in a while.
-    pub(super) fn note_full(&self, service: &str) {
+    pub(in crate::proxy) fn note_full(&self, service: &str) {
         let mut told = lock(&self.told_full);
         if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             *told = Some(Instant::now());
@@ -400,6 +428,11 @@ impl Session {
         }
     }
 
+    /// Something has changed for those who wait, which is not of the session itself.
+    pub(super) fn tell_waiting(&self) {
+        self.changed.notify_waiters();
+    }
+
     /// Remembers something more, or less, of it; where there is more than `most` bytes in all by that, it cannot be moved.
     pub(super) fn remember(self: &Arc<Self>, most: usize, how: impl FnOnce(&mut Memory)) {
         let mut state = self.state();
@@ -435,7 +468,7 @@ impl Session {
     }
 
     /// It is in the table no more.
-    fn forget(&self) {
+    pub(super) fn forget(&self) {
         let mut state = self.state();
         let size = SIZE + state.memory.as_ref().map_or(0, |memory| memory.size());
         state.is_forgotten = true;

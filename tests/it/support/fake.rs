@@ -99,6 +99,7 @@ struct State {
     hung: AtomicBool,
     no_listen: AtomicBool,
     no_births: AtomicBool,
+    lists: AtomicBool,
     pub release: Notify,
 }
 
@@ -164,6 +165,7 @@ impl Fake {
             hung: AtomicBool::new(false),
             no_listen: AtomicBool::new(false),
             no_births: AtomicBool::new(false),
+            lists: AtomicBool::new(false),
             release: Notify::new(),
         });
         let task = tokio::spawn(accept(listener, state.clone()));
@@ -235,6 +237,11 @@ impl Fake {
     /// Says something on every open HTTP+SSE stream, byte for byte.
     pub fn say_on_channels(&self, bytes: &'static [u8]) {
         self.state.channels.lock().unwrap().values().for_each(|channel| channel.send(Bytes::from_static(bytes)).unwrap());
+    }
+
+    /// Lists a tool that is its own, over HTTP+SSE.
+    pub fn list_tools(&self) {
+        self.state.lists.store(true, Ordering::SeqCst);
     }
 
     /// Whether health checks get no answer.

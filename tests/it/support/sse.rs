@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Response;
 use serde_json::Value;
 
-use super::{TestApp, call};
+use super::{TestApp, call, initialize};
 
 /// A session: its stream, and where its POSTs go.
 pub struct Channel {
@@ -48,6 +48,14 @@ impl Channel {
             request = request.header(*name, *value);
         }
         request.send().await.unwrap()
+    }
+
+    /// What a client says first. Servers that are to be told again what was said need it.
+    pub async fn shake_hands(&mut self) {
+        assert_eq!(self.post(&initialize()).await.status(), 202);
+        assert_eq!(self.message().await["result"]["protocolVersion"], "2024-11-05");
+        let initialized = serde_json::json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+        assert_eq!(self.post(&initialized).await.status(), 202);
     }
 
     pub async fn post(&self, message: &Value) -> Response {

@@ -80,7 +80,8 @@ fn first_event(form: Endpoint, id: &str, host: &str) -> Vec<Bytes> {
 
 async fn post(state: &Arc<State>, message: &Value, channel: &mpsc::UnboundedSender<Bytes>) -> Response<Body> {
     let say = |answer: Value| {
-        let _ = channel.send(Bytes::from(format!("event: message\ndata: {answer}\n\n")));
+        let end = if state.endpoint == Endpoint::Crumbs { "\r\n" } else { "\n" };
+        let _ = channel.send(Bytes::from(format!("event: message{end}data: {answer}{end}{end}")));
     };
     let result = |result: Value| json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
     let mut response = text(StatusCode::ACCEPTED, "Accepted");
@@ -118,8 +119,15 @@ async fn post(state: &Arc<State>, message: &Value, channel: &mpsc::UnboundedSend
         "busy" => response = text(StatusCode::SERVICE_UNAVAILABLE, ""),
         "fail" => say(result(json!({ "isError": true }))),
         "error" => say(json!({ "jsonrpc": "2.0", "id": message["id"], "error": { "code": -32603, "message": "no" } })),
-        _ if message["id"].is_null() => {}
-        _ => say(result(json!({ "server": state.name, "protocolVersion": "2024-11-05", "serverInfo": { "name": state.name } }))),
+        _ if message["method"] == "tools/list" && state.lists.load(Ordering::SeqCst) => {
+            let tool = json!({ "name": format!("{}-only", state.name), "inputSchema": { "type": "object" } });
+            say(result(json!({ "tools": [tool] })));
+        }
+        // Notifications, and answers to what it has asked.
+        _ if message["id"].is_null() || message["method"].is_null() => {}
+        _ => say(result(
+            json!({ "server": state.name, "protocolVersion": "2024-11-05", "capabilities": {}, "serverInfo": { "name": state.name } }),
+        )),
     }
     response
 }
