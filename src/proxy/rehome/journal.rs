@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use tokio::time::Instant;
 
 use super::memory::Memory;
-use super::table::{Session, Sessions, State};
+use super::resident::{Session, State};
+use super::table::Sessions;
 use crate::domain::Moment;
 use crate::domain::rehome::Residence;
 use crate::live::residents::FRESH;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::ask::Within;
 use super::mover::{NotMoved, Wanted, Why};
 use super::replay::Recipe;
-use super::table::{Session, State};
+use super::resident::{Session, State};
 use crate::domain::rehome::Binding;
 use crate::domain::{Departure, Entry, Eviction, PerEntry};
 use crate::live::ServiceView;
@@ -158,7 +158,7 @@ impl Worker {
             let eviction = evictions[place.entry].filter(|_| session.service() == service.config.name)?;
             let is_free = !residence.is_over() && !residence.is_moving() && !state.is_listened_to();
             let may = state.memory.as_ref().is_some_and(|memory| memory.suffices() && memory.letterhead.is_some());
-            let rests = state.rests_until.is_some_and(|until| instant < until);
+            let rests = state.rests_until().is_some_and(|until| instant < until);
             let stays = state.stays_despite(eviction.before_revision) || state.is_being_moved || rests;
             let due = eviction.has_ended(session.client().hash(), place.revision, now);
             (is_free && may && !stays && due).then_some(eviction)
@@ -242,8 +242,8 @@ impl Worker {
             Err(NotMoved::Credential(_)) => session.state().note_stays(eviction.before_revision),
             Err(NotMoved::Refused(_)) if !or_ends => session.state().note_stays(eviction.before_revision),
             // Its next request ends it, or the cut. What was refused is not asked for again and again.
-            Err(NotMoved::Refused(_)) => session.state().rests_until = Some(Instant::now() + REFUSED_AGAIN),
-            Err(_) => session.state().rests_until = Some(Instant::now() + FAILED_AGAIN),
+            Err(NotMoved::Refused(_)) => session.state().rare().rests_until = Some(Instant::now() + REFUSED_AGAIN),
+            Err(_) => session.state().rare().rests_until = Some(Instant::now() + FAILED_AGAIN),
         }
     }
 }

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use http::HeaderValue;
 
 use super::memory::Wish;
+use super::resident::Session;
 use super::splice::Splice;
-use super::table::{Session, Stay};
+use super::stay::Stay;
 use crate::mcp::event_id::{EventTag, Stream};
 use crate::mcp::retag::Retag;
 use crate::mcp::scan::Message;

@@ -9,7 +9,7 @@ use super::ask::Within;
 use super::compare;
 use super::deliver::Delivery;
 use super::replay;
-use super::table::Session;
+use super::resident::Session;
 use crate::config::Resend;
 use crate::mcp::SessionPin;
 use crate::proxy::Worker;

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
 use super::deliver::Delivery;
-use super::table::{Session, Stay};
+use super::resident::Session;
+use super::stay::Stay;
 use crate::http1::Head;
 use crate::mcp::event_id::{EventTag, Stream};
 use crate::mcp::{Envelope, Kind as Message, SessionPin, cancelled, request_id, words};

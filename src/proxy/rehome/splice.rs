@@ -11,28 +11,21 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 
-use super::ask::{Within, is_event_stream};
+use super::feed::{Feed, Opened, is_silent, is_well, open};
 use super::letterhead::Letterhead;
 use super::mover::{NotMoved, Wanted, Why};
-use super::replay::{self, Recipe};
-use super::table::{Session, Stay};
+use super::replay::Recipe;
+use super::resident::Session;
+use super::stay::Stay;
 use crate::config::OnLoss;
 use crate::domain::rehome::{Binding, Epoch};
-use crate::live::ServiceView;
 use crate::mcp::SessionPin;
-use crate::mcp::event_id::Stream;
-use crate::mcp::retag::Retag;
 use crate::mcp::sse::Boundary;
 use crate::proxy::Worker;
 use crate::proxy::body::{Next, Piece};
-use crate::proxy::headers::is_encoded;
 use crate::proxy::source::Source;
-use crate::upstream::{Cause, Endpoint, EntryTally, Reply, Ticket};
-
-/// The new stream is opened within so long, or the session goes on without it.
-const OPEN_WITHIN: Duration = Duration::from_secs(5);
+use crate::upstream::{Cause, Endpoint, EntryTally, Ticket};
 
 /// Between two tries to find a server for a stream that has none.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -71,25 +64,6 @@ pub(in crate::proxy) struct Splice {
 type Search = Pin<Box<dyn Future<Output = Ended>>>;
 
 type Opening = Pin<Box<dyn Future<Output = (Binding<SessionPin>, Option<Opened>)>>>;
-
-/// What comes from one server.
-pub(super) struct Feed {
-    pub(super) at: Binding<SessionPin>,
-    pub(super) source: Source,
-    pub(super) retag: Option<Retag>,
-    pub(super) boundary: Boundary,
-    /// Where it is booked; nothing where its endpoint is configured no more.
-    home: Option<(Arc<Endpoint>, Arc<EntryTally>)>,
-    _ticket: Option<Ticket>,
-}
-
-/// What came of opening a stream at a server.
-struct Opened {
-    endpoint: Arc<Endpoint>,
-    tally: Arc<EntryTally>,
-    /// None: it has none to give.
-    stream: Option<(Source, Ticket)>,
-}
 
 /// Where a stream comes from now, which its owner has to know.
 pub(in crate::proxy) struct News {
@@ -217,7 +191,7 @@ impl Splice {
                 let back = self.before.swap_remove(at);
                 self.session.listens_at(self.number, wanted.epoch);
                 let given_up = std::mem::replace(&mut self.current, back);
-                self.drop_feed(given_up);
+                self.drop_feed(&given_up);
                 self.tell_home();
                 continue;
             }
@@ -245,7 +219,7 @@ impl Splice {
             self.words.extend_from_slice(LISTS_CHANGED);
         }
         if matches!(left.source, Source::None) && self.session.place_of(Some(left.at.epoch)).is_none() {
-            return self.drop_feed(left);
+            return self.drop_feed(&left);
         }
         self.before.push(left);
     }
@@ -259,7 +233,7 @@ impl Splice {
     }
 
     /// Nothing more comes from it; what it has left half said ends here, or nobody else could speak.
-    fn drop_feed(&mut self, feed: Feed) {
+    fn drop_feed(&mut self, feed: &Feed) {
         if self.speaking.take_if(|epoch| *epoch == feed.at.epoch).is_some() {
             let mut words = feed.boundary.abandon_event().to_vec();
             words.append(&mut self.words);
@@ -307,7 +281,7 @@ impl Splice {
         let is_over = |feed: &Feed| self.session.place_of(Some(feed.at.epoch)).is_none();
         if let Some(at) = self.before.iter().position(is_over) {
             let feed = self.before.swap_remove(at);
-            self.drop_feed(feed);
+            self.drop_feed(&feed);
             if !self.words.is_empty() {
                 return Poll::Ready(Piece::Apart(std::mem::take(&mut self.words).into()));
             }
@@ -369,84 +343,8 @@ impl Splice {
     }
 }
 
-impl Feed {
-    pub(super) fn new(
-        at: Binding<SessionPin>,
-        source: Source,
-        home: Option<(Arc<Endpoint>, Arc<EntryTally>)>,
-        ticket: Option<Ticket>,
-    ) -> Self {
-        let retag = (at.epoch != 0).then(|| Retag::new(at.epoch, Stream::Get));
-        Self { at, source, retag, boundary: Boundary::default(), home, _ticket: ticket }
-    }
-
-    /// The endpoint that it comes from.
-    pub(super) fn endpoint(&self) -> Option<u64> {
-        self._ticket.as_ref().map(|ticket| ticket.endpoint().id)
-    }
-
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
-        loop {
-            let piece = match ready!(self.source.poll(context, buffer)) {
-                Some(Ok(piece)) => piece,
-                other => return Poll::Ready(other),
-            };
-            let piece = match &mut self.retag {
-                None => piece,
-                Some(retag) => {
-                    let mut out = Vec::new();
-                    retag.feed(piece.of(buffer), &mut out);
-                    if out.is_empty() {
-                        continue;
-                    }
-                    Piece::Apart(out.into())
-                }
-            };
-            self.boundary.feed(piece.of(buffer));
-            return Poll::Ready(Some(Ok(piece)));
-        }
-    }
-}
-
 impl Drop for Splice {
     fn drop(&mut self) {
         self.session.listen_no_more(self.number);
     }
-}
-
-/// Opens the stream at a server; nothing where that has none to give.
-async fn open(worker: &Worker, session: &Session, letterhead: &Arc<Letterhead>, place: &SessionPin) -> Option<Opened> {
-    let service = worker.reader.look(|snapshot| snapshot.named(session.service()).cloned())?;
-    let view = service.entries[place.entry].named(&place.endpoint)?;
-    let (endpoint, tally) = (view.endpoint.clone(), view.tally.clone());
-    let voice = worker.voice(&service, &endpoint, letterhead);
-    let version = session.version();
-    let within = Within { session: place.upstream.as_deref(), version: &version };
-    let asked = async {
-        let ticket = Ticket::take(&endpoint)?;
-        let Reply { head, flow } = voice.listen(within, None).await.ok()?;
-        let is_stream = head.status() == StatusCode::OK && is_event_stream(&head) && !is_encoded(&head);
-        is_stream.then_some((Source::Wire(flow), ticket))
-    };
-    let stream = tokio::time::timeout(OPEN_WITHIN, asked).await.ok().flatten();
-    Some(Opened { endpoint, tally, stream })
-}
-
-/// Whether checks of its endpoint get no answer.
-fn is_silent(service: &ServiceView, place: &SessionPin) -> bool {
-    service.entries[place.entry].named(&place.endpoint).is_some_and(|view| *view.endpoint.silent.borrow())
-}
-
-/// Whether the server still has the session, so that it has ended the stream alone.
-async fn is_well(
-    worker: &Worker,
-    service: &ServiceView,
-    session: &Session,
-    letterhead: &Arc<Letterhead>,
-    place: &SessionPin,
-) -> bool {
-    let Some(view) = service.entries[place.entry].named(&place.endpoint) else { return false };
-    let voice = worker.voice(service, &view.endpoint, letterhead);
-    let version = session.version();
-    replay::knows(&voice, Within { session: place.upstream.as_deref(), version: &version }).await
 }

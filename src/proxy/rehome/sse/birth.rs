@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::mcp::essentials::Essentials;
 use crate::mcp::sse::{answer_of, first_event};
 use crate::proxy::channel::Channel;
-use crate::proxy::rehome::table::Session;
+use crate::proxy::rehome::resident::Session;
 
 /// The most that is held until the answer is whole, in bytes; instructions of servers may be long.
 const MOST: usize = 256 << 10;

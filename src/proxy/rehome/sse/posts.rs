@@ -6,8 +6,9 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::super::deliver::{Delivered, Delivery, is_awaited, is_undelivered};
+use super::super::resident::Session;
 use super::super::route::{Route, Routed};
-use super::super::table::{Session, Stay};
+use super::super::stay::Stay;
 use crate::config::OnLoss;
 use crate::domain::rehome::Epoch;
 use crate::domain::{Asked, Departure, Eviction};
