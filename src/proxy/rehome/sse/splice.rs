@@ -59,7 +59,7 @@ type Search = Pin<Box<dyn Future<Output = Found>>>;
 
 /// What came of a search.
 enum Found {
-    Server(Opened),
+    Server(Box<Opened>),
     /// Nobody is there now.
     Nobody,
     /// The session may not be moved.
@@ -99,7 +99,7 @@ impl ChannelSplice {
             let (why, found) = (*why, ready!(moving.as_mut().poll(context)));
             self.moving = None;
             match (found, why, self.end.is_some()) {
-                (Found::Server(opened), ..) => self.switch(opened),
+                (Found::Server(opened), ..) => self.switch(*opened),
                 (Found::Nobody | Found::Refused, Why::Leaves { .. }, true) => self.search(Why::Lost),
                 // A POST has found its own server gone, which is looked at next.
                 (Found::Nobody, Why::Leaves { .. }, false) => {}
@@ -289,7 +289,7 @@ impl ChannelSplice {
                 let (seen, from, dial_of) = (at.epoch, at.place.clone(), Some(dial.clone()));
                 let wanted = Wanted { seen, from, why, has_spoken: is_asked, letterhead, recipe, dial: dial_of };
                 match worker.rehome(&session, &wanted, service).await {
-                    Ok(()) => return dial.take().map_or(Found::Refused, Found::Server),
+                    Ok(()) => return dial.take().map_or(Found::Refused, |opened| Found::Server(Box::new(opened))),
                     Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff) if why == Why::Lost => {}
                     // Somebody may be there before the time for it is over.
                     Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff) if worker.can_wait(&session, &at.place) => {}
