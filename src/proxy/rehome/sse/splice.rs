@@ -61,8 +61,6 @@ type Search = Pin<Box<dyn Future<Output = Found>>>;
 /// What came of a search.
 enum Found {
     Server(Box<Opened>),
-    /// Nobody is there now.
-    Nobody,
     /// The session may not be moved.
     Refused,
 }
@@ -86,7 +84,7 @@ impl ChannelSplice {
     /// The next part: whole events of one server after the other, whoever has something to say.
     pub(in crate::proxy) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
         loop {
-            if self.moving.is_none() && self.channel.take_doubt(self.current.at.epoch) && self.can_be_replaced() {
+            if !self.is_searching() && self.channel.take_doubt(self.current.at.epoch) && self.can_be_replaced() {
                 self.search(Why::Lost);
             }
             self.poll_cuts(context);
@@ -101,10 +99,7 @@ impl ChannelSplice {
             self.moving = None;
             match (found, why, self.end.is_some()) {
                 (Found::Server(opened), ..) => self.switch(*opened),
-                (Found::Nobody | Found::Refused, Why::Leaves { .. }, true) => self.search(Why::Lost),
-                // A POST has found its own server gone, which is looked at next.
-                (Found::Nobody, Why::Leaves { .. }, false) => {}
-                (Found::Refused, Why::Leaves { .. }, false) => self.note_stays(),
+                (Found::Refused, Why::Leaves { .. }, _) => self.note_stays(),
                 (_, Why::Lost, true) => return Poll::Ready(self.end.take().and_then(Result::err).map(Err)),
                 // It was a POST that had doubts, and the stream is as well as before.
                 (_, Why::Lost, false) => {}
@@ -215,13 +210,19 @@ impl ChannelSplice {
         self.session.can_move() && self.worker.reader.look(|snapshot| snapshot.named(self.session.service()).is_some_and(rehomes))
     }
 
+    /// Whether another server is looked for, its own being gone.
+    fn is_searching(&self) -> bool {
+        matches!(self.moving, Some((Why::Lost, _)))
+    }
+
     /// The current server says nothing more.
     fn has_ended(&mut self, end: Result<(), Cause>, why: &ProxyError) {
         let at = self.current.at.clone();
         let gone = mem::replace(&mut self.current, Feed::new(at, Source::None, None, None));
         self.end = Some(end);
         self.give_up(&gone, why);
-        if self.moving.is_none() {
+        // One that was to leave has no time to wait for its turn any more.
+        if !self.is_searching() {
             self.search(Why::Lost);
         }
     }
@@ -297,10 +298,6 @@ impl ChannelSplice {
                     Err(_) => return Found::Refused,
                 }
                 is_asked = rest(&channel, at.epoch, pause).await;
-                if is_asked && why != Why::Lost {
-                    channel.doubt(at.epoch);
-                    return Found::Nobody;
-                }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         };
