@@ -164,8 +164,9 @@ impl Worker {
         let opening = if asker.kind == Kind::Initialize { body.whole_bytes() } else { None };
         let cargo = Cargo::new(body, *pause, exchange);
         let (facts_of, outgoing_of) = (&mut facts, &mut outgoing);
-        let delivery = Delivery { service: service.clone(), facts: facts_of, outgoing: outgoing_of, cargo, post: &post, asker };
-        let (seat, mut replied, stay) = match self.deliver(delivery).await? {
+        let mut delivery =
+            Delivery { service: service.clone(), facts: facts_of, outgoing: outgoing_of, cargo, post: &post, asker };
+        let (seat, mut replied, stay) = match self.deliver(&mut delivery).await? {
             Delivered::Answered(seat, replied, stay) => (seat, replied, stay),
             Delivered::Said(answer) => return Ok(answer),
         };
@@ -187,22 +188,22 @@ impl Worker {
     }
 
     /// To the server that has its session, or to wherever its facts say.
-    async fn deliver(&self, delivery: Delivery<'_, '_>) -> Result<Delivered, ProxyError> {
+    async fn deliver(&self, delivery: &mut Delivery<'_, '_>) -> Result<Delivered, ProxyError> {
         if let Some((channel, session)) = delivery.asker.posted.as_ref().and_then(Posted::moving) {
             return boxed(|| self.deliver_posted(&session, &channel, delivery)).await;
         }
-        match self.resident(&delivery) {
+        match self.resident(delivery) {
             Some(resident) => self.deliver_resident(&resident, delivery).await,
             None => self.deliver_bound(delivery).await,
         }
     }
 
     /// Where a request may go to one place only, or has no session.
-    pub(super) async fn deliver_bound(&self, mut delivery: Delivery<'_, '_>) -> Result<Delivered, ProxyError> {
+    pub(super) async fn deliver_bound(&self, delivery: &mut Delivery<'_, '_>) -> Result<Delivered, ProxyError> {
         if self.has_ended(&delivery.service, delivery.facts, delivery.asker.kind) {
             return Err(ProxyError::SessionEnded);
         }
-        let (seat, replied) = self.deliver_to(&mut delivery).await?;
+        let (seat, replied) = self.deliver_to(delivery).await?;
         Ok(Delivered::Answered(seat, replied, None))
     }
 

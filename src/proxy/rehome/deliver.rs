@@ -30,7 +30,6 @@ use crate::http1::Head;
 use crate::live::ServiceView;
 use crate::mcp::SessionPin;
 use crate::mcp::essentials::Essentials;
-use crate::proxy::Worker;
 use crate::proxy::asker::{Asker, Kind};
 use crate::proxy::body::{Answer, ToClient};
 use crate::proxy::cargo::Cargo;
@@ -41,6 +40,7 @@ use crate::proxy::headers::Outgoing;
 use crate::proxy::keys::{caller, credentials};
 use crate::proxy::seat::Seat;
 use crate::proxy::vigil::Post;
+use crate::proxy::{Worker, boxed};
 use crate::upstream::Client;
 
 /// What became of a request.
@@ -59,6 +59,14 @@ pub(in crate::proxy) struct Delivery<'a, 'b> {
     pub(in crate::proxy) cargo: Cargo,
     pub(in crate::proxy) post: &'a Post,
     pub(in crate::proxy) asker: &'a mut Asker,
+}
+
+/// What came of one try.
+enum Tried {
+    Done(Delivered),
+    /// It was its session's time to leave, and it has been moved.
+    Left,
+    Lost(Route, Lost),
 }
 
 /// Why an answer is none that the client should see, if there is another way.
@@ -125,107 +133,131 @@ impl Worker {
     pub(in crate::proxy) async fn deliver_resident(
         &self,
         resident: &Arc<Session>,
-        mut delivery: Delivery<'_, '_>,
+        delivery: &mut Delivery<'_, '_>,
     ) -> Result<Delivered, ProxyError> {
         let mut has_moved = false;
         loop {
-            let kind = delivery.asker.kind;
-            let Route { stay, place, is_bound } = match self.binding(resident, &mut delivery) {
-                Routed::To(route) => route,
-                Routed::Said(answer) => return Ok(Delivered::Said(answer)),
-                // Its client has ended it, and says something all the same: the server will know what that is.
-                Routed::Nowhere => return self.deliver_bound(delivery).await,
-            };
-            if delivery.facts.pin.as_ref() != Some(&place) {
-                (delivery.facts.asked, delivery.facts.pin) = (Asked::Pinned(place.entry), Some(place.clone()));
-                delivery.asker.entry = Some(place.entry);
-            }
-            delivery.facts.lodged = Some((resident.clone(), stay.epoch()));
-            if !has_moved
-                && !is_bound
-                && let Some(eviction) = self.leaves(resident, &delivery, &place)
-                && self.leave(resident, &delivery, &stay, &place, eviction).await?
-            {
-                has_moved = true;
-                continue;
-            }
-            let lost = match self.deliver_to(&mut delivery).await {
-                Ok((seat, replied)) if self.is_unknown(resident, &delivery, &seat, &replied).await => {
-                    Lost::Unknown(seat, replied)
+            let (route, lost) = match self.try_once(resident, delivery, has_moved).await? {
+                Tried::Done(delivered) => return Ok(delivered),
+                Tried::Left => {
+                    has_moved = true;
+                    continue;
                 }
-                Ok((seat, replied)) => {
-                    if kind == Kind::End && (replied.head.status().is_success() || replied.head.status() == StatusCode::NOT_FOUND)
-                    {
-                        resident.close(Some(stay.epoch()));
-                    }
-                    if delivery.facts.initializes && replied.head.status().is_success() {
-                        resident.remember(usize::MAX, |memory| memory.is_initialized = true);
-                    }
-                    return Ok(Delivered::Answered(seat, replied, Some(stay)));
-                }
-                Err(ProxyError::Lost(cause)) if !has_moved && self.may_ask_again(&delivery) => Lost::Unsure(cause),
-                Err(ProxyError::TakenBack) => {
-                    if delivery.asker.knows_ids() {
-                        self.cancel(resident, &place, &delivery.asker.pending);
-                    }
-                    return Err(ProxyError::TakenBack);
-                }
-                Err(error) if is_undelivered(&error) && !is_awaited(&delivery.service, &place) => Lost::Undelivered(error),
-                Err(error) => return Err(error),
+                Tried::Lost(route, lost) => (route, lost),
             };
-            if kind == Kind::End {
-                resident.close(Some(stay.epoch()));
-                return lost.told(stay);
-            }
-            let policy = delivery.service.config.sessions.on_loss;
-            if !is_bound && policy == OnLoss::End && matches!(lost, Lost::Undelivered(_)) {
-                resident.close(Some(stay.epoch()));
-                return Err(ProxyError::SessionLost);
-            }
-            if has_moved || is_bound || policy != OnLoss::Rehome {
-                return lost.told(stay);
-            }
-            if let Lost::Unsure(cause) = &lost
-                && Box::pin(self.is_there(resident, &delivery, &place)).await
-            {
-                return self.ask_again(resident, delivery, cause.clone()).await;
-            }
-            let has_spoken = matches!(lost, Lost::Unknown(..));
-            let Some(wanted) = self.wanted(resident, &delivery, &stay, &place, (Why::Lost, has_spoken)) else {
-                return lost.told(stay);
-            };
-            match Box::pin(self.rehome(resident, &wanted, delivery.service.clone())).await {
-                Ok(()) => drop(resident.write_with(delivery.outgoing.letterhead())),
-                Err(NotMoved::Credential(head)) => return Ok(Delivered::Said(refused(&head))),
-                // Not that the server does not know it: that would be the end of it, and it may be moved a moment later.
-                Err(NotMoved::NobodyThere(why)) if has_spoken => return Err(ProxyError::Unreachable(why)),
-                Err(NotMoved::BackedOff) if has_spoken => return Err(ProxyError::Unreachable("its session is lost".to_owned())),
-                Err(_) => return lost.told(stay),
-            }
-            if let Lost::Unsure(cause) = lost {
-                return self.ask_again(resident, delivery, cause).await;
-            }
-            if !delivery.cargo.can_be_sent() {
-                return Err(ProxyError::Lost("its session had been lost, and is there again; it was not carried out".to_owned()));
+            if let Some(delivered) = boxed(|| self.recover(resident, delivery, route, lost, has_moved)).await? {
+                return Ok(delivered);
             }
             has_moved = true;
         }
+    }
+
+    /// Finds the binding, and sends.
+    async fn try_once(
+        &self,
+        resident: &Arc<Session>,
+        delivery: &mut Delivery<'_, '_>,
+        has_moved: bool,
+    ) -> Result<Tried, ProxyError> {
+        let route = match self.binding(resident, delivery) {
+            Routed::To(route) => route,
+            Routed::Said(answer) => return Ok(Tried::Done(Delivered::Said(answer))),
+            // Its client has ended it, and says something all the same: the server will know what that is.
+            Routed::Nowhere => return self.deliver_bound(delivery).await.map(Tried::Done),
+        };
+        if let Some(place) = &route.place {
+            (delivery.facts.asked, delivery.facts.pin) = (Asked::Pinned(place.entry), Some(place.clone()));
+            delivery.asker.entry = Some(place.entry);
+        }
+        delivery.facts.lodged = Some((resident.clone(), route.stay.epoch()));
+        if !has_moved
+            && !route.is_bound
+            && let Some(eviction) = self.leaves(resident, delivery)
+            && boxed(|| self.leave(resident, delivery, &route.stay, eviction)).await?
+        {
+            return Ok(Tried::Left);
+        }
+        match self.deliver_to(delivery).await {
+            Ok((seat, replied)) if may_be_unknown(delivery, &replied) => {
+                match boxed(|| self.is_unknown(resident, delivery, &seat)).await {
+                    true => Ok(Tried::Lost(route, Lost::Unknown(seat, replied))),
+                    false => Ok(answered(resident, delivery, (seat, replied), route.stay)),
+                }
+            }
+            Ok(answer) => Ok(answered(resident, delivery, answer, route.stay)),
+            Err(ProxyError::Lost(cause)) if !has_moved && self.may_ask_again(delivery) => {
+                Ok(Tried::Lost(route, Lost::Unsure(cause)))
+            }
+            Err(ProxyError::TakenBack) => {
+                if let Some(place) = delivery.facts.pin.as_ref().filter(|_| delivery.asker.knows_ids()) {
+                    self.cancel(resident, place, &delivery.asker.pending);
+                }
+                Err(ProxyError::TakenBack)
+            }
+            Err(error) if is_undelivered(&error) && !is_awaited(delivery) => Ok(Tried::Lost(route, Lost::Undelivered(error))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Its server is gone, or knows the session no more: it is opened elsewhere. Nothing where it can be sent again then.
+    async fn recover(
+        &self,
+        resident: &Arc<Session>,
+        delivery: &mut Delivery<'_, '_>,
+        Route { stay, is_bound, .. }: Route,
+        lost: Lost,
+        has_moved: bool,
+    ) -> Result<Option<Delivered>, ProxyError> {
+        if delivery.asker.kind == Kind::End {
+            resident.close(Some(stay.epoch()));
+            return lost.told(stay);
+        }
+        let policy = delivery.service.config.sessions.on_loss;
+        if !is_bound && policy == OnLoss::End && matches!(lost, Lost::Undelivered(_)) {
+            resident.close(Some(stay.epoch()));
+            return Err(ProxyError::SessionLost);
+        }
+        if has_moved || is_bound || policy != OnLoss::Rehome {
+            return lost.told(stay);
+        }
+        if let Lost::Unsure(cause) = &lost
+            && self.is_there(resident, delivery).await
+        {
+            return self.ask_again(resident, delivery, cause.clone()).await.map(Some);
+        }
+        let has_spoken = matches!(lost, Lost::Unknown(..));
+        let Some(wanted) = self.wanted(resident, delivery, &stay, (Why::Lost, has_spoken)) else { return lost.told(stay) };
+        match self.rehome(resident, &wanted, delivery.service.clone()).await {
+            Ok(()) => drop(resident.write_with(delivery.outgoing.letterhead())),
+            Err(NotMoved::Credential(head)) => return Ok(Some(Delivered::Said(refused(&head)))),
+            // Not that the server does not know it: that would be the end of it, and it may be moved a moment later.
+            Err(NotMoved::NobodyThere(why)) if has_spoken => return Err(ProxyError::Unreachable(why)),
+            Err(NotMoved::BackedOff) if has_spoken => return Err(ProxyError::Unreachable("its session is lost".to_owned())),
+            Err(_) => return lost.told(stay),
+        }
+        if let Lost::Unsure(cause) = lost {
+            return self.ask_again(resident, delivery, cause).await.map(Some);
+        }
+        if !delivery.cargo.can_be_sent() {
+            return Err(ProxyError::Lost("its session had been lost, and is there again; it was not carried out".to_owned()));
+        }
+        Ok(None)
     }
 
     /// Once more, where the call's tool says that this does no harm.
     async fn ask_again(
         &self,
         resident: &Arc<Session>,
-        mut delivery: Delivery<'_, '_>,
+        delivery: &mut Delivery<'_, '_>,
         cause: String,
     ) -> Result<Delivered, ProxyError> {
-        if !Box::pin(self.does_no_harm(resident, &delivery)).await {
+        if !self.does_no_harm(resident, delivery).await {
             return Err(ProxyError::Lost(cause));
         }
         let Some((stay, place)) = resident.check_in() else { return Err(ProxyError::Lost(cause)) };
         (delivery.facts.asked, delivery.facts.pin) = (Asked::Pinned(place.entry), Some(place));
         delivery.facts.lodged = Some((resident.clone(), stay.epoch()));
-        let (seat, replied) = Box::pin(self.deliver_to(&mut delivery)).await?;
+        let (seat, replied) = self.deliver_to(delivery).await?;
         Ok(Delivered::Answered(seat, replied, Some(stay)))
     }
 
@@ -235,9 +267,9 @@ impl Worker {
         resident: &Arc<Session>,
         delivery: &Delivery<'_, '_>,
         stay: &Stay,
-        place: &SessionPin,
         (why, has_spoken): (Why, bool),
     ) -> Option<Wanted> {
+        let from = delivery.facts.pin.clone()?;
         // Remembered once a server has taken its credentials, and not before.
         let letterhead = Arc::new(delivery.outgoing.letterhead());
         let state = resident.state();
@@ -246,11 +278,12 @@ impl Worker {
         let mut recipe = recipe?;
         // It says so itself.
         recipe.is_initialized &= !delivery.facts.initializes;
-        Some(Wanted { seen: stay.epoch(), from: place.clone(), why, has_spoken, letterhead, recipe, dial: None })
+        Some(Wanted { seen: stay.epoch(), from, why, has_spoken, letterhead, recipe, dial: None })
     }
 
     /// The eviction by which it is this session's time to leave its entry, with this request.
-    fn leaves(&self, resident: &Session, delivery: &Delivery<'_, '_>, place: &SessionPin) -> Option<Eviction> {
+    fn leaves(&self, resident: &Session, delivery: &Delivery<'_, '_>) -> Option<Eviction> {
+        let place = delivery.facts.pin.as_ref()?;
         let eviction = delivery.service.evictions[place.entry]?;
         let has_ended = eviction.has_ended(resident.client().hash(), place.revision, self.site.clock.now());
         (has_ended && !resident.state().stays_despite(eviction.before_revision)).then_some(eviction)
@@ -268,7 +301,6 @@ impl Worker {
         resident: &Arc<Session>,
         delivery: &Delivery<'_, '_>,
         stay: &Stay,
-        place: &SessionPin,
         eviction: Eviction,
     ) -> Result<bool, ProxyError> {
         let ended = || {
@@ -279,6 +311,8 @@ impl Worker {
             }
         };
         let Departure::Moves { forced, or_ends } = eviction.how else { return ended() };
+        let born = delivery.facts.pin.as_ref().map_or(0, |pin| pin.revision);
+        let has_cut = eviction.has_cut(born, self.site.clock.now());
         // What belongs to calls that go on goes on with them.
         let resumes = || delivery.facts.session.as_ref().is_some_and(|id| self.site.interrupted.has_calls(id.as_bytes()));
         let goes_on = match delivery.asker.kind {
@@ -286,18 +320,18 @@ impl Worker {
             Kind::Listen => resumes(),
             _ => false,
         };
-        if goes_on && !eviction.has_cut(place.revision, self.site.clock.now()) {
+        if goes_on && !has_cut {
             return Ok(false);
         }
-        let moved = match self.wanted(resident, delivery, stay, place, (Why::Leaves { forced, waits: false }, true)) {
-            Some(wanted) => Box::pin(self.rehome(resident, &wanted, delivery.service.clone())).await,
+        let moved = match self.wanted(resident, delivery, stay, (Why::Leaves { forced, waits: false }, true)) {
+            Some(wanted) => self.rehome(resident, &wanted, delivery.service.clone()).await,
             None => Err(NotMoved::Refused("nothing is known of how it was opened".to_owned())),
         };
         match moved {
             Ok(()) => Ok(true),
             // What was in the way may be gone in a moment; at the end nobody stays.
             Err(NotMoved::Refused(_)) if or_ends => ended(),
-            Err(_) if or_ends && eviction.has_cut(place.revision, self.site.clock.now()) => ended(),
+            Err(_) if or_ends && has_cut => ended(),
             Err(NotMoved::Refused(_)) => {
                 resident.state().note_stays(eviction.before_revision);
                 Ok(false)
@@ -308,29 +342,42 @@ impl Worker {
 
     /// Whether the server does not know the session. It says so by 404, or by 400, and by either it may mean something else: it
     /// is asked.
-    async fn is_unknown(&self, resident: &Session, delivery: &Delivery<'_, '_>, seat: &Seat, replied: &Replied) -> bool {
+    async fn is_unknown(&self, resident: &Session, delivery: &Delivery<'_, '_>, seat: &Seat) -> bool {
         let Some(upstream) = delivery.facts.pin.as_ref().and_then(|pin| pin.upstream.as_deref()) else { return false };
-        if !matches!(delivery.asker.kind, Kind::Call | Kind::Message | Kind::Listen) {
-            return false;
-        }
-        if !matches!(replied.head.status(), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) {
-            return false;
-        }
         let letterhead = Arc::new(delivery.outgoing.letterhead());
         let voice = self.voice(&seat.service, seat.ticket.endpoint(), &letterhead);
         // Not the revision that this request names, which may be what the server does not take.
         let version = resident.version();
-        !Box::pin(replay::knows(&voice, Within { session: Some(upstream), version: &version })).await
+        !replay::knows(&voice, Within { session: Some(upstream), version: &version }).await
     }
+}
+
+/// An answer for the client.
+fn answered(resident: &Arc<Session>, delivery: &Delivery<'_, '_>, (seat, replied): (Seat, Replied), stay: Stay) -> Tried {
+    let status = replied.head.status();
+    if delivery.asker.kind == Kind::End && (status.is_success() || status == StatusCode::NOT_FOUND) {
+        resident.close(Some(stay.epoch()));
+    }
+    if delivery.facts.initializes && status.is_success() {
+        resident.remember(usize::MAX, |memory| memory.is_initialized = true);
+    }
+    Tried::Done(Delivered::Answered(seat, replied, Some(stay)))
+}
+
+/// Whether an answer may say that the server does not know the session.
+fn may_be_unknown(delivery: &Delivery<'_, '_>, replied: &Replied) -> bool {
+    matches!(replied.head.status(), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST)
+        && matches!(delivery.asker.kind, Kind::Call | Kind::Message | Kind::Listen)
+        && delivery.facts.pin.as_ref().is_some_and(|pin| pin.upstream.is_some())
 }
 
 impl Lost {
     /// Where nothing can be done about it.
-    fn told(self, stay: Stay) -> Result<Delivered, ProxyError> {
+    fn told(self, stay: Stay) -> Result<Option<Delivered>, ProxyError> {
         match self {
             Self::Undelivered(error) => Err(error),
             Self::Unsure(cause) => Err(ProxyError::Lost(cause)),
-            Self::Unknown(seat, replied) => Ok(Delivered::Answered(seat, replied, Some(stay))),
+            Self::Unknown(seat, replied) => Ok(Some(Delivered::Answered(seat, replied, Some(stay)))),
         }
     }
 }
@@ -343,8 +390,8 @@ fn refused(head: &Head) -> Answer {
 }
 
 /// Whether its endpoint may still turn up: it is an instance of a name that has not been found yet.
-pub(super) fn is_awaited(service: &ServiceView, place: &SessionPin) -> bool {
-    service.entries[place.entry].awaits(&place.endpoint)
+pub(super) fn is_awaited(delivery: &Delivery<'_, '_>) -> bool {
+    delivery.facts.pin.as_ref().is_some_and(|pin| delivery.service.entries[pin.entry].awaits(&pin.endpoint))
 }
 
 /// Whether no server has seen it.

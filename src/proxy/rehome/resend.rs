@@ -40,7 +40,8 @@ impl Worker {
     }
 
     /// Whether the server still has the session where it was, so that it was the connection alone that broke.
-    pub(super) async fn is_there(&self, session: &Session, delivery: &Delivery<'_, '_>, place: &SessionPin) -> bool {
+    pub(super) async fn is_there(&self, session: &Session, delivery: &Delivery<'_, '_>) -> bool {
+        let Some(place) = &delivery.facts.pin else { return false };
         let Some(view) = delivery.service.entries[place.entry].named(&place.endpoint) else { return false };
         let voice = self.voice(&delivery.service, &view.endpoint, &Arc::new(delivery.outgoing.letterhead()));
         let version = session.version();

@@ -41,7 +41,8 @@ pub(super) enum Routed {
 /// A binding, and what runs there now.
 pub(super) struct Route {
     pub(super) stay: Stay,
-    pub(super) place: SessionPin,
+    /// Where that is; none: where its id says.
+    pub(super) place: Option<SessionPin>,
     /// It belongs to this binding, and means nothing to another.
     pub(super) is_bound: bool,
 }
@@ -49,20 +50,20 @@ pub(super) struct Route {
 impl Route {
     fn current(session: &Arc<Session>) -> Routed {
         let found = session.check_in();
-        found.map_or(Routed::Nowhere, |(stay, place)| Routed::To(Self { stay, place, is_bound: false }))
+        found.map_or(Routed::Nowhere, |(stay, place)| Routed::To(Self { stay, place: Some(place), is_bound: false }))
     }
 
     /// On this binding alone.
     fn at(session: &Arc<Session>, epoch: u32) -> Option<Self> {
-        session.check_in_at(epoch).map(|(stay, place)| Self { stay, place, is_bound: true })
+        session.check_in_at(epoch).map(|(stay, place)| Self { stay, place: Some(place), is_bound: true })
     }
 }
 
 impl Worker {
     /// Finds the binding.
     pub(super) fn binding(&self, session: &Arc<Session>, delivery: &mut Delivery<'_, '_>) -> Routed {
-        if let (Some(stay), Some(pin)) = (session.check_in_at_birth(), &delivery.facts.pin) {
-            return Routed::To(Route { stay, place: pin.clone(), is_bound: false });
+        if let Some(stay) = session.check_in_at_birth() {
+            return Routed::To(Route { stay, place: None, is_bound: false });
         }
         match delivery.asker.kind {
             Kind::Message => self.message(session, delivery),

@@ -29,43 +29,44 @@ impl Worker {
         &self,
         session: &Arc<Session>,
         channel: &Arc<Channel>,
-        mut delivery: Delivery<'_, '_>,
+        delivery: &mut Delivery<'_, '_>,
     ) -> Result<Delivered, ProxyError> {
         if let (Kind::Initialize, Cargo::Whole(body), false) = (delivery.asker.kind, &delivery.cargo, session.can_move()) {
             channel.note_opening(body.clone(), delivery.service.config.sessions.remember);
         }
         let (mut has_moved, mut has_waited) = (false, false);
         loop {
-            let Route { stay, place, is_bound } = match self.binding(session, &mut delivery) {
+            let Route { stay, place, is_bound } = match self.binding(session, delivery) {
                 Routed::To(route) => route,
                 Routed::Said(answer) => return Ok(Delivered::Said(answer)),
                 Routed::Nowhere => return self.deliver_bound(delivery).await,
             };
+            let Some(place) = place.or_else(|| delivery.facts.pin.clone()) else { return Err(ProxyError::SessionLost) };
             let epoch = stay.epoch();
             if !is_bound && !channel.answers_at(epoch) {
                 drop(stay);
-                if std::mem::replace(&mut has_waited, true) || !wait_for_move(session, channel, epoch, &delivery).await {
+                if std::mem::replace(&mut has_waited, true) || !wait_for_move(session, channel, epoch, delivery).await {
                     return Err(ProxyError::Unreachable(LOST.to_owned()));
                 }
                 continue;
             }
-            point_at(&place, &mut delivery)?;
+            point_at(&place, delivery)?;
             delivery.facts.lodged = Some((session.clone(), epoch));
-            if self.must_end(session, &delivery, &place) {
+            if self.must_end(session, delivery, &place) {
                 return Err(ProxyError::SessionEnded);
             }
-            book_at(&stay, &place, &mut delivery);
+            book_at(&stay, &place, delivery);
             let may_be_moved = !has_moved
                 && !is_bound
                 && delivery.service.config.sessions.on_loss == OnLoss::Rehome
                 && session.can_move()
-                && !is_awaited(&delivery.service, &place);
-            let (error, answered) = match self.deliver_to(&mut delivery).await {
+                && !is_awaited(delivery);
+            let (error, answered) = match self.deliver_to(delivery).await {
                 Ok((seat, replied)) if may_be_moved && is_unknown(&replied, session, epoch) => {
                     (ProxyError::Unreachable(LOST.to_owned()), Some((seat, replied)))
                 }
                 Ok((seat, replied)) => {
-                    self.note_posted(session, channel, &delivery, replied.head.status());
+                    self.note_posted(session, channel, delivery, replied.head.status());
                     return Ok(Delivered::Answered(seat, replied, None));
                 }
                 Err(error) if may_be_moved && is_undelivered(&error) => (error, None),
@@ -76,7 +77,7 @@ impl Worker {
                 return Err(error);
             }
             channel.doubt(epoch);
-            if !wait_for_move(session, channel, epoch, &delivery).await {
+            if !wait_for_move(session, channel, epoch, delivery).await {
                 return Err(error);
             }
             has_moved = true;
