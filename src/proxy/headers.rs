@@ -145,19 +145,7 @@ impl<'a> Outgoing<'a> {
         if names_host {
             lines.put(b"host", &[host]);
         }
-        let mut has_cookie = false;
-        lines.put_all(&self.head.headers, |name, _| match self.fate(name) {
-            _ if self.named.iter().any(|one| one == name) || is_of_one_request(name) => false,
-            Fate::Stays => true,
-            Fate::IsCookie => {
-                has_cookie = true;
-                false
-            }
-            Fate::Goes => false,
-        });
-        if has_cookie {
-            put_cookies(&mut lines, &self.head.headers);
-        }
+        self.put_fields(&mut lines, is_of_one_request);
         self.introduce(&mut lines, host);
         let (slash, target) = self.target();
         Letterhead::new(format!("{slash}{target}"), lines, names_host)
@@ -208,10 +196,23 @@ impl<'a> Outgoing<'a> {
         if let Resume::Behind(last) = &self.resume {
             out.put(b"last-event-id", &[last]);
         }
+        self.put_fields(out, |_| false);
+        match body {
+            // A length is expected of these, also where there is nothing (RFC 9110, 8.6).
+            Length::Known(0) if !matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH) => {}
+            Length::Known(length) => out.put(b"content-length", &[itoa::Buffer::new().format(length).as_bytes()]),
+            // To be said, or with GET and HEAD it would be taken for none.
+            Length::Unknown => out.put(b"transfer-encoding", &[b"chunked"]),
+        }
+        asked_host.unwrap_or_default()
+    }
+
+    /// The client's fields that go on, but for these.
+    fn put_fields(&self, out: &mut impl Lines, but: impl Fn(&[u8]) -> bool) {
         let headers = &self.head.headers;
         let mut has_cookie = false;
         out.put_all(headers, |name, _| match self.fate(name) {
-            _ if self.named.iter().any(|one| one == name) => false,
+            _ if self.named.iter().any(|one| one == name) || but(name) => false,
             Fate::Stays => true,
             Fate::IsCookie => {
                 has_cookie = true;
@@ -222,14 +223,6 @@ impl<'a> Outgoing<'a> {
         if has_cookie {
             put_cookies(out, headers);
         }
-        match body {
-            // A length is expected of these, also where there is nothing (RFC 9110, 8.6).
-            Length::Known(0) if !matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH) => {}
-            Length::Known(length) => out.put(b"content-length", &[itoa::Buffer::new().format(length).as_bytes()]),
-            // To be said, or with GET and HEAD it would be taken for none.
-            Length::Unknown => out.put(b"transfer-encoding", &[b"chunked"]),
-        }
-        asked_host.unwrap_or_default()
     }
 
     fn fate(&self, name: &[u8]) -> Fate {
