@@ -463,3 +463,55 @@ async fn a_404_that_is_about_something_else_moves_nobody() {
     assert_eq!((session.who().await.as_str(), messages(&v1, "initialize").len(), v2.births()), ("v1", 1, 0));
     assert_eq!(v1.calls(), [json!(1), json!(2), json!(1)], "each once");
 }
+
+#[tokio::test]
+async fn a_call_of_a_tool_that_only_reads_is_asked_again_where_that_is_wanted() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "sessions = { resend = \"annotated\" }").await;
+    let session = Client::new(&app).open().await;
+    let running = ["mine", "ours"].map(|id| {
+        let session = session.clone();
+        let tool = if id == "mine" { "wait" } else { "dwell" };
+        tokio::spawn(async move { json_of(session.post(&call(id, tool)).await).await })
+    });
+    has_called(&v1, "mine").await;
+    has_called(&v1, "ours").await;
+    kill(&v1).await;
+    has_called(&v2, "mine").await;
+    v2.release();
+    let [mine, ours] = running;
+    assert_eq!(mine.await.unwrap()["result"]["server"], "v2");
+    assert_eq!(ours.await.unwrap()["error"]["code"], -32603, "nobody says that this does no harm");
+    assert!(!v2.calls().contains(&json!("ours")));
+}
+
+#[tokio::test]
+async fn where_no_more_is_remembered_sessions_are_bound_and_nothing_fails() {
+    let (v1, v2) = pair().await;
+    let app = TestApp::start(&v1, &v2, "100:0", "sessions = { remember = \"64KiB\", hold = \"100ms\" }").await;
+    let client = Client::new(&app);
+    let mut sessions = Vec::new();
+    for _ in 0..100 {
+        sessions.push(client.open().await);
+    }
+    for session in &sessions {
+        assert_eq!(session.who().await, "v1");
+    }
+    let page = reqwest::get(format!("http://{}/metrics", app.metrics)).await.unwrap().text().await.unwrap();
+    let figure = |name: &str| {
+        let line = page.lines().find(|line| line.starts_with(&format!("{name}{{"))).unwrap_or_else(|| panic!("{name}: {page}"));
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() as usize
+    };
+    let (remembered, forgotten) = (figure("dualgate_sessions_remembered"), figure("dualgate_sessions_forgotten_total"));
+    assert!(remembered > 10 && forgotten > 10 && remembered + forgotten == 100, "{remembered} and {forgotten}");
+    kill(&v1).await;
+    let mut moved = 0;
+    for session in &sessions {
+        let answer = session.post(&call(1, "echo")).await;
+        assert_eq!(answer.status(), StatusCode::OK, "in a shape that its client survives");
+        let answer = json_of(answer).await;
+        assert!(answer["result"]["server"] == "v2" || answer["error"]["code"] == -32603, "{answer}");
+        moved += usize::from(answer["result"]["server"] == "v2");
+    }
+    assert_eq!(moved, remembered);
+}

@@ -401,6 +401,20 @@ async fn who_is_bound_to_a_version_that_was_replaced_is_counted_and_booked_there
 }
 
 #[tokio::test]
+async fn a_session_whose_endpoint_was_removed_goes_on_at_another_one_of_its_version() {
+    let gate = Gate::start("100:0", "").await;
+    let v3 = fake("v3").await;
+    let session = Client::new(&gate.app).open().await;
+    gate.write(&gate.text().replace(&gate.v1.url(), &v3.url()));
+    assert_eq!(gate.reload().await.0, 200);
+    assert_eq!(session.who().await, "v1", "while it serves");
+    gate.v1.kill();
+    crate::support::connections(gate.v1.address, 0).await;
+    assert_eq!(session.who().await, "v3");
+    assert!(gate.v2.calls().is_empty());
+}
+
+#[tokio::test]
 async fn a_dropped_endpoint_keeps_its_sessions_over_a_restart() {
     let gate = Gate::start("100:0", "").await;
     let v3 = fake("v3").await;

@@ -393,6 +393,10 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
             response.headers_mut().insert("content-type", "application/json".parse().unwrap());
             response
         }
+        (&Method::POST, Some("tools/list")) => {
+            let tools = json!([{ "name": "wait", "inputSchema": { "type": "object" }, "annotations": { "readOnlyHint": true } }]);
+            json_answer(&message, &json!({ "server": state.name, "tools": tools }))
+        }
         (&Method::POST, Some(_)) if !message["id"].is_null() => json_answer(&message, &json!({ "server": state.name })),
         (&Method::POST, _) => text(StatusCode::ACCEPTED, ""),
         _ => text(StatusCode::METHOD_NOT_ALLOWED, ""),
@@ -471,7 +475,7 @@ fn initialize(state: &State, message: &Value) -> Response<Body> {
 async fn call(state: &Arc<State>, message: &Value) -> Response<Body> {
     match message["params"]["name"].as_str().unwrap_or_default() {
         // Says nothing until released.
-        "wait" => {
+        "wait" | "dwell" => {
             state.release.notified().await;
             json_answer(message, &json!({ "server": state.name }))
         }
