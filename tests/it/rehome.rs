@@ -515,3 +515,22 @@ async fn where_no_more_is_remembered_sessions_are_bound_and_nothing_fails() {
     }
     assert_eq!(moved, remembered);
 }
+
+#[tokio::test]
+async fn a_restart_takes_nobody_to_a_version_that_is_given_no_clients() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    kill(&v1).await;
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.who().await }
+    });
+    tokio::time::timeout(Duration::from_millis(500), std::future::pending::<()>()).await.unwrap_err();
+    let v1 = v1.restart().await;
+    assert_eq!(waiting.await.unwrap(), "v1");
+    eventually("the stream is open there", async || methods(&v1).contains(&"GET".to_owned()).then_some(())).await;
+    v1.say(b"data: {\"from\":\"one\"}\n\n");
+    read_until(&mut stream, "one").await;
+    assert_eq!(messages(&v2, "initialize").len(), 0);
+}

@@ -14,7 +14,7 @@ use super::resident::Session;
 use super::sse::Dial;
 use super::stay::Moving;
 use crate::domain::rehome::{Epoch, Start};
-use crate::domain::{Entry, Era, Eviction, Moment, Standing};
+use crate::domain::{Entry, Era, Eviction, Moment, Share, Standing};
 use crate::http1::Head;
 use crate::live::{EndpointView, ServiceView};
 use crate::mcp::{SessionPin, StandsFor};
@@ -37,6 +37,9 @@ const TURN_WITHIN: Duration = Duration::from_secs(60);
 /// All of a handshake, at most; while a request waits for it, less.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const HANDSHAKE_OF_LOST: Duration = Duration::from_secs(2);
+
+/// Who looks for the last time waits so long for its turn, beyond the time that it is held.
+const LAST_TURN: Duration = Duration::from_secs(2);
 
 /// Endpoints of an entry that are tried in one look.
 const MOST_TRIED: usize = 3;
@@ -166,11 +169,13 @@ impl Worker {
         loop {
             // One that is not there now may be there in a moment, whatever the others say.
             let mut may_come = false;
-            for target in self.targets(&service, wanted) {
+            let is_last = Instant::now() + LOOK_AGAIN > deadline;
+            let until = if is_last { deadline + LAST_TURN } else { deadline };
+            for target in self.targets(&service, wanted, is_last) {
                 let sessions = &self.site.sessions;
                 let rate = service.config.sessions.handshakes_per_second;
                 let id = target.endpoint.id;
-                if wanted.why == Why::Lost && (sessions.pace.has_refused(id) || !sessions.pace.turn(id, rate, deadline).await) {
+                if wanted.why == Why::Lost && (sessions.pace.has_refused(id) || !sessions.pace.turn(id, rate, until).await) {
                     may_come = true;
                     why = NotMoved::NobodyThere("it cannot be reached, or too many sessions are being moved there".to_owned());
                     continue;
@@ -187,12 +192,12 @@ impl Worker {
                         }
                     }
                 }
-                if wanted.why == Why::Lost && Instant::now() > deadline {
+                if wanted.why == Why::Lost && Instant::now() > until {
                     break;
                 }
             }
             let is_final = wanted.why != Why::Lost || (!may_come && !matches!(why, NotMoved::NobodyThere(_)));
-            if is_final || Instant::now() + LOOK_AGAIN > deadline || self.vigil.stage() >= Stage::Parting {
+            if is_final || is_last || self.vigil.stage() >= Stage::Parting {
                 moving.abandon(true);
                 return Err(why);
             }
@@ -201,9 +206,9 @@ impl Worker {
         }
     }
 
-    /// Where it may go, the likeliest first. Back to where it was, where that has only been started anew; then to others of
+    /// Where it may go, the likeliest first; `is_last`: it will not be looked again. Back to where it was, where that has only been started anew; then to others of
     /// its version, and then to the other version.
-    fn targets(&self, service: &ServiceView, wanted: &Wanted) -> Vec<Target> {
+    fn targets(&self, service: &ServiceView, wanted: &Wanted, is_last: bool) -> Vec<Target> {
         let from = &wanted.from;
         let (own, other) = (from.entry, from.entry.other());
         let speaks = |entry: Entry| service.scene.serves[entry].may_serve(Era::Legacy);
@@ -221,7 +226,10 @@ impl Worker {
                 found.extend(same.take_if(|_| is_up || is_known_down(service, other)));
                 found.extend(self.best_of(service, own, &from.endpoint));
             }
-            let may_change = service.scene.failover || is_left;
+            // A server that is only being started anew takes nobody to a version that is given no clients.
+            let is_given_none = service.scene.split.share(other) == Share::NONE && service.scene.stable != other;
+            let is_time = !is_given_none || is_left || is_last || is_known_down(service, own);
+            let may_change = (service.scene.failover || is_left) && is_time;
             if may_change && !service.scene.condemned[other] && speaks(other) {
                 found.extend(self.best_of(service, other, ""));
             }
@@ -234,7 +242,7 @@ impl Worker {
 
     /// Waits until a planned move may begin.
     async fn turn_to_leave(&self, service: &ServiceView, wanted: &Wanted, waits: bool) -> Result<(), NotMoved> {
-        let Some(target) = self.targets(service, wanted).into_iter().next() else {
+        let Some(target) = self.targets(service, wanted, true).into_iter().next() else {
             return Err(NotMoved::NobodyThere("no endpoint may take it".to_owned()));
         };
         let (now, rate) = (Instant::now(), service.config.sessions.handshakes_per_second);
