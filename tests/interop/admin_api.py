@@ -33,6 +33,8 @@ MEANT = {503: ("busy", "stopping"), 504: ("wait-timed-out",), 507: ("not-stored"
 CHANGES = ("split", "rollback", "deploy")
 # Rollouts have revisions, too; what they do by themselves nobody has asked for.
 OF_ROLLOUTS = ("started", "promoted")
+# And so do orders about the sessions of an entry.
+OF_SESSIONS = ("departs",)
 # What is made and has no revision of its own.
 STEERED = ("/pause", "/advance")
 # Answers to a change that was made, or was not.
@@ -190,7 +192,7 @@ def check_audit(checks, api, notes):
     steered = sum(note.get("path", "").endswith(STEERED) for note in made)
     made = [note["revision"] for note in made if not note.get("path", "").endswith(STEERED)]
     unsure = sum(slug(note) in UNSURE for note in notes)
-    is_change = lambda line: line.get("type") in (*CHANGES, *OF_ROLLOUTS) or (line.get("type"), line.get("command")) == ("steered", "approve")
+    is_change = lambda line: line.get("type") in (*CHANGES, *OF_ROLLOUTS, *OF_SESSIONS) or (line.get("type"), line.get("command")) == ("steered", "approve")
     lines = [line for line in api.audit() if is_change(line)]
     own = sum(str(line.get("actor")).startswith("rollout") for line in lines)
     in_audit = [line["revision"] for line in lines]
