@@ -534,3 +534,14 @@ async fn a_restart_takes_nobody_to_a_version_that_is_given_no_clients() {
     read_until(&mut stream, "one").await;
     assert_eq!(messages(&v2, "initialize").len(), 0);
 }
+
+#[tokio::test]
+async fn a_session_that_is_moved_within_its_handshake_is_told_what_was_said_and_no_more() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    kill(&v1).await;
+    let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    assert_eq!(session.post(&initialized).await.status(), StatusCode::ACCEPTED);
+    assert_eq!(methods(&v2), ["initialize", "notifications/initialized"], "its own, once");
+    assert_eq!(session.who().await, "v2");
+}
