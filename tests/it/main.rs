@@ -32,6 +32,7 @@ mod records;
 mod rehome;
 mod rehome_restart;
 mod rehome_sse;
+mod rehome_streams;
 mod reload;
 mod restart;
 mod resumed;

@@ -13,14 +13,14 @@ async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", dual).await, Fake::start("v2", dual).await)
 }
 
-async fn app() -> (Fake, Fake, TestApp) {
+pub(crate) async fn app() -> (Fake, Fake, TestApp) {
     let (v1, v2) = pair().await;
     let app = TestApp::start(&v1, &v2, "100:0", "").await;
     (v1, v2, app)
 }
 
 /// Kills a server, and waits until that is felt: who asks before does not know whether it was heard.
-async fn kill(server: &Fake) {
+pub(crate) async fn kill(server: &Fake) {
     server.kill();
     connections(server.address, 0).await;
 }
@@ -38,7 +38,7 @@ fn leaving(cut: Duration) -> Option<Eviction> {
 
 const LONG: Duration = Duration::from_secs(86_400);
 
-fn methods(server: &Fake) -> Vec<String> {
+pub(crate) fn methods(server: &Fake) -> Vec<String> {
     let name = |seen: &Seen| {
         let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
         message["method"].as_str().map_or_else(|| seen.method.to_string(), str::to_owned)
@@ -58,7 +58,7 @@ async fn has_called(server: &Fake, id: &str) {
 }
 
 /// Reads a stream until this is in it; what was read.
-async fn read_until(stream: &mut Response, wanted: &str) -> String {
+pub(crate) async fn read_until(stream: &mut Response, wanted: &str) -> String {
     let mut read = String::new();
     while !read.contains(wanted) {
         let chunk = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await.expect(wanted);
@@ -374,7 +374,7 @@ async fn a_session_that_has_left_does_not_come_back_where_its_new_server_has_no_
     let (v1, v2, app) = app().await;
     let session = Client::new(&app).open().await;
     let _stream = session.listen().await;
-    v2.no_listen();
+    v2.listen_with(405);
     // As a drain has it: it concerns those that were born before.
     let revision = app.admin.service().await["revision"].as_u64().unwrap();
     app.evict(leaving(LONG).map(|eviction| Eviction { before_revision: revision + 1, ..eviction }), "0:100").await;

@@ -11,6 +11,7 @@ use super::letterhead::Letterhead;
 use super::replay;
 use super::resident::Session;
 use crate::domain::rehome::Binding;
+use crate::http1::Head;
 use crate::live::ServiceView;
 use crate::mcp::SessionPin;
 use crate::mcp::event_id::Stream;
@@ -29,6 +30,8 @@ const OPEN_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Feed {
     pub(super) at: Binding<SessionPin>,
     pub(super) source: Source,
+    /// Nothing comes, but would if it were asked for.
+    pub(super) is_mute: bool,
     pub(super) retag: Option<Retag>,
     pub(super) boundary: Boundary,
     /// Where it is booked; nothing where its endpoint is configured no more.
@@ -40,8 +43,16 @@ pub(super) struct Feed {
 pub(super) struct Opened {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) tally: Arc<EntryTally>,
-    /// None: it has none to give.
-    pub(super) stream: Option<(Source, Ticket)>,
+    pub(super) gave: Gave,
+}
+
+/// What a server gave that was asked for a stream.
+pub(super) enum Gave {
+    Stream(Source, Ticket),
+    /// It has none to give.
+    Nothing,
+    /// It may give one yet: it had no answer, or one that says so, or was not asked.
+    NotNow,
 }
 
 impl Feed {
@@ -52,7 +63,7 @@ impl Feed {
         ticket: Option<Ticket>,
     ) -> Self {
         let retag = (at.epoch != 0).then(|| Retag::new(at.epoch, Stream::Get));
-        Self { at, source, retag, boundary: Boundary::default(), home, _ticket: ticket }
+        Self { at, source, is_mute: false, retag, boundary: Boundary::default(), home, _ticket: ticket }
     }
 
     /// The endpoint that it comes from.
@@ -83,22 +94,47 @@ impl Feed {
     }
 }
 
-/// Opens the stream at a server; nothing where that has none to give.
-pub(super) async fn open(worker: &Worker, session: &Session, letterhead: &Arc<Letterhead>, place: &SessionPin) -> Option<Opened> {
+/// Opens the stream at a server, or only says who that is; nothing where it is configured no more.
+pub(super) async fn open(
+    worker: &Worker,
+    session: &Session,
+    letterhead: &Arc<Letterhead>,
+    place: &SessionPin,
+    asks: bool,
+) -> Option<Opened> {
     let service = worker.reader.look(|snapshot| snapshot.named(session.service()).cloned())?;
     let view = service.entries[place.entry].named(&place.endpoint)?;
     let (endpoint, tally) = (view.endpoint.clone(), view.tally.clone());
+    if !asks {
+        return Some(Opened { endpoint, tally, gave: Gave::NotNow });
+    }
     let voice = worker.voice(&service, &endpoint, letterhead);
     let version = session.version();
     let within = Within { session: place.upstream.as_deref(), version: &version };
     let asked = async {
-        let ticket = Ticket::take(&endpoint)?;
-        let Reply { head, flow } = voice.listen(within, None).await.ok()?;
-        let is_stream = head.status() == StatusCode::OK && is_event_stream(&head) && !is_encoded(&head);
-        is_stream.then_some((Source::Wire(flow), ticket))
+        let Some(ticket) = Ticket::take(&endpoint) else { return Gave::NotNow };
+        match voice.listen(within, None).await {
+            Ok(Reply { head, flow }) => Gave::of(&head, Source::Wire(flow), ticket),
+            Err(_) => Gave::NotNow,
+        }
     };
-    let stream = tokio::time::timeout(OPEN_WITHIN, asked).await.ok().flatten();
-    Some(Opened { endpoint, tally, stream })
+    let gave = tokio::time::timeout(OPEN_WITHIN, asked).await.unwrap_or(Gave::NotNow);
+    Some(Opened { endpoint, tally, gave })
+}
+
+impl Gave {
+    /// What an answer means. 405 is a server that offers no stream (2025-11-25, Transports, Listening for Messages from the
+    /// Server); 409 is what SDK servers say that believe in another stream of the session, which may be one that is about to go.
+    fn of(head: &Head, source: Source, ticket: Ticket) -> Self {
+        match head.status() {
+            StatusCode::OK if is_event_stream(head) && !is_encoded(head) => Self::Stream(source, ticket),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+                Self::NotNow
+            }
+            status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => Self::NotNow,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// Whether checks of its endpoint get no answer.

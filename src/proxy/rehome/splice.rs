@@ -11,8 +11,9 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Sleep;
 
-use super::feed::{Feed, Opened, is_silent, is_well, open};
+use super::feed::{Feed, Gave, Opened, is_silent, is_well, open};
 use super::letterhead::Letterhead;
 use super::mover::{NotMoved, Wanted, Why};
 use super::replay::Recipe;
@@ -31,6 +32,9 @@ use crate::upstream::{Cause, Endpoint, EntryTally, Ticket};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Between two tries to open the stream where the session lives, at the most: it has a server, which may have none to give.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a client is told whose session is at another version now: what it has listed may be out of date (2024-11-05).
 pub(super) const LISTS_CHANGED: &[u8] =
     b"event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n\
@@ -47,7 +51,11 @@ pub(in crate::proxy) struct Splice {
     current: Feed,
     /// Servers before, which have not ended it.
     before: Vec<Feed>,
-    opening: Option<Opening>,
+    /// Where, whether that is asked for a stream, and what it says.
+    opening: Option<(Binding<SessionPin>, bool, Opening)>,
+    /// Its server gave no stream; it is asked again then.
+    again: Option<Pin<Box<Sleep>>>,
+    patience: Duration,
     moving: Option<(Why, Search)>,
     /// How the server has ended it, as long as it is not known what that means.
     end: Option<Result<(), Cause>>,
@@ -63,7 +71,7 @@ pub(in crate::proxy) struct Splice {
 
 type Search = Pin<Box<dyn Future<Output = Ended>>>;
 
-type Opening = Pin<Box<dyn Future<Output = (Binding<SessionPin>, Option<Opened>)>>>;
+type Opening = Pin<Box<dyn Future<Output = Option<Opened>>>>;
 
 /// Where a stream comes from now, which its owner has to know.
 pub(in crate::proxy) struct News {
@@ -111,6 +119,8 @@ impl Splice {
             current,
             before,
             opening,
+            again: None,
+            patience: FIRST_PAUSE,
             moving,
             end,
             speaking,
@@ -175,53 +185,71 @@ impl Splice {
     fn poll_place(&mut self, context: &mut Context<'_>) {
         let stirred = self.session.stirred();
         let is_known = self.looked.as_ref().is_some_and(|(at, waker)| *at == stirred && waker.will_wake(context.waker()));
-        if is_known && self.opening.is_none() {
+        if is_known && self.opening.is_none() && self.again.is_none() {
             return;
         }
         self.looked = Some((stirred, context.waker().clone()));
         loop {
             if let Some(opening) = &mut self.opening {
-                let Poll::Ready((at, opened)) = opening.as_mut().poll(context) else { return };
-                self.opening = None;
-                self.switch(at, opened);
+                let Poll::Ready(opened) = opening.2.as_mut().poll(context) else { return };
+                if let Some((at, asked, _)) = self.opening.take() {
+                    self.switch(at, asked, opened);
+                }
             }
-            let Some(wanted) = self.session.wanted_at(self.number, context.waker()) else { return };
+            self.again.take_if(|again| again.as_mut().poll(context).is_ready());
+            let Some((wanted, asks)) = self.session.wanted_at(self.number, self.again.is_some(), context.waker()) else { return };
+            self.again = None;
             if let Some(at) = self.before.iter().position(|feed| feed.at.epoch == wanted.epoch) {
                 // The move came to nothing.
                 let back = self.before.swap_remove(at);
-                self.session.listens_at(self.number, wanted.epoch);
+                self.session.listens_at(self.number, wanted.epoch, back.is_mute);
                 let given_up = std::mem::replace(&mut self.current, back);
                 self.drop_feed(&given_up);
                 self.tell_home();
                 continue;
             }
             let (worker, session, letterhead) = (self.worker.clone(), self.session.clone(), self.letterhead.clone());
-            self.opening = Some(Box::pin(async move {
-                let opened = open(&worker, &session, &letterhead, &wanted.place).await;
-                (wanted, opened)
-            }));
+            let place = wanted.place.clone();
+            let opening = Box::pin(async move { open(&worker, &session, &letterhead, &place, asks).await });
+            self.opening = Some((wanted, asks, opening));
         }
     }
 
     /// It comes from there from now on; what the server before still says is passed on.
-    fn switch(&mut self, at: Binding<SessionPin>, opened: Option<Opened>) {
-        self.session.listens_at(self.number, at.epoch);
-        self.stays = false;
-        let (before, after) = (self.current.at.place.entry, at.place.entry);
-        let (home, stream) = match opened {
-            Some(Opened { endpoint, tally, stream }) => (Some((endpoint, tally)), stream),
-            None => (None, None),
+    fn switch(&mut self, at: Binding<SessionPin>, asked: bool, opened: Option<Opened>) {
+        let is_another = at.epoch != self.current.at.epoch;
+        let (home, gave) = match opened {
+            Some(Opened { endpoint, tally, gave }) => (Some((endpoint, tally)), gave),
+            None => (None, Gave::Nothing),
         };
-        let (source, ticket) = stream.map_or((Source::None, None), |(source, ticket)| (source, Some(ticket)));
-        let left = std::mem::replace(&mut self.current, Feed::new(at, source, home, ticket));
+        let is_mute = matches!(gave, Gave::NotNow);
+        self.session.listens_at(self.number, at.epoch, is_mute);
+        self.stays &= !is_another;
+        self.wait_to_ask_again(is_mute && asked, is_another);
+        let (before, after) = (self.current.at.place.entry, at.place.entry);
+        let (source, ticket) = match gave {
+            Gave::Stream(source, ticket) => (source, Some(ticket)),
+            Gave::Nothing | Gave::NotNow => (Source::None, None),
+        };
+        let left = std::mem::replace(&mut self.current, Feed { is_mute, ..Feed::new(at, source, home, ticket) });
         self.tell_home();
         if before != after && !self.worker.site.sessions.verdicts.agree(left.endpoint(), self.current.endpoint()) {
             self.words.extend_from_slice(LISTS_CHANGED);
         }
-        if matches!(left.source, Source::None) && self.session.place_of(Some(left.at.epoch)).is_none() {
+        let is_over = !is_another || self.session.place_of(Some(left.at.epoch)).is_none();
+        if matches!(left.source, Source::None) && is_over {
             return self.drop_feed(&left);
         }
         self.before.push(left);
+    }
+
+    /// Where there is no stream for now, it is asked for again, less and less often.
+    fn wait_to_ask_again(&mut self, was_refused: bool, is_another: bool) {
+        if is_another || !was_refused {
+            self.patience = FIRST_PAUSE;
+        }
+        self.again = was_refused.then(|| Box::pin(tokio::time::sleep(self.patience)));
+        self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
     }
 
     /// Its owner is told where it comes from.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -97,7 +97,8 @@ struct State {
     uploaded: AtomicUsize,
     silent: AtomicBool,
     hung: AtomicBool,
-    no_listen: AtomicBool,
+    /// What a GET is answered with; 0 for a stream.
+    listen_with: AtomicU16,
     no_births: AtomicBool,
     lists: AtomicBool,
     pub release: Notify,
@@ -163,7 +164,7 @@ impl Fake {
             uploaded: AtomicUsize::new(0),
             silent: AtomicBool::new(false),
             hung: AtomicBool::new(false),
-            no_listen: AtomicBool::new(false),
+            listen_with: AtomicU16::new(0),
             no_births: AtomicBool::new(false),
             lists: AtomicBool::new(false),
             release: Notify::new(),
@@ -254,9 +255,9 @@ impl Fake {
         self.state.hung.store(true, Ordering::SeqCst);
     }
 
-    /// Has no GET stream to give (405).
-    pub fn no_listen(&self) {
-        self.state.no_listen.store(true, Ordering::SeqCst);
+    /// Gives no GET stream, but this answer; 0 for a stream again.
+    pub fn listen_with(&self, status: u16) {
+        self.state.listen_with.store(status, Ordering::SeqCst);
     }
 
     /// Opens no session any more (400), but for checks.
@@ -341,8 +342,9 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
     if state.hung.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
     }
-    if head.method == Method::GET && state.no_listen.load(Ordering::SeqCst) {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "");
+    let listen_with = state.listen_with.load(Ordering::SeqCst);
+    if head.method == Method::GET && listen_with != 0 {
+        return text(StatusCode::from_u16(listen_with).unwrap(), "");
     }
     if message["method"] == "initialize" && !is_check(&seen) && state.no_births.load(Ordering::SeqCst) {
         return text(StatusCode::BAD_REQUEST, "no");
