@@ -29,7 +29,8 @@ pub(super) struct Case {
 pub(super) enum Phase {
     /// Its session has been ended, since its entry was taken back: no server has seen it.
     Over,
-    /// Nobody is there to take it, or the proxy has no room for it: no server has seen it.
+    /// Nobody is there to take it, or the proxy has no room for it: no server has seen it. So it is where its session has to be
+    /// opened again, and that is refused, does not get its turn in time, or was done too often.
     NobodyThere,
     /// It was sent, or could not be; nothing of an answer has come.
     Unanswered,
@@ -41,7 +42,8 @@ pub(super) enum Phase {
     Silent,
     /// The same, and the proxy is stopping.
     Stopping,
-    /// The same, and its entry was taken back: where it came from, nothing can be resumed.
+    /// The same, and its entry was taken back, or its session has moved and its time there is over: where it came from, nothing
+    /// can be resumed.
     Taken,
 }
 

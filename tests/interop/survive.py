@@ -45,8 +45,19 @@ timeout = "600ms"
 rise = 1
 fall = 5
 """
-
-
+# Sessions leave their server: by themselves where it is gone, in order where its entry is given no clients any more. What
+# still runs there then is cut five seconds later.
+MOVES = """[service.sessions]
+drain_deadline = "500ms"
+drain_pace = "500ms"
+check = "{check}"
+handshakes_per_second = {pace}
+[service.health]
+interval = "600ms"
+timeout = "600ms"
+rise = 1
+fall = 5
+"""
 PATHS = {"streamable-http": "/mcp", "http+sse": "/sse"}
 SSE_CLIENTS = ("py1", "py2", "ts1", "ts2")
 
@@ -91,8 +102,8 @@ class Client:
 class Stage:
     """Two servers behind relays, dualgate before them, and the clients: the primary's events have no ids."""
 
-    def __init__(self, tools, args, transport, running):
-        self.work = args.work / "runs" / "survive" / transport
+    def __init__(self, tools, args, name, transport, tables, running):
+        self.work = args.work / "runs" / "survive" / name
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         self.logs, self.relays = {}, {}
@@ -104,7 +115,7 @@ class Stage:
             running.callback(self.relays[name].stop)
         self.gate = Gate(
             args.dualgate, self.relays["v1"].port, self.relays["v2"].port, "100:0", self.work, top=TOP,
-            tables=TABLES + f'path = "{PATHS[transport]}"\n',
+            tables=tables + f'path = "{PATHS[transport]}"\n',
         )
         running.callback(self.gate.stop)
         url = f"http://127.0.0.1:{self.gate.listen}{PATHS[transport]}"
@@ -113,6 +124,8 @@ class Stage:
         for client in self.clients:
             running.callback(client.stop)
         self._calls = 0
+        # The primary is put out for having failed five clients at a time, and nobody lives there: the last case of a stage.
+        self.is_left = False
 
     def all(self, **order):
         """The same of every client at a time: name -> answer."""
@@ -141,9 +154,21 @@ class Stage:
         """How many faults the relays have met."""
         return sum(relay.struck for relay in self.relays.values())
 
+    def sessions(self, entry):
+        """How many live there."""
+        return self._sum("sessions", f'entry="{entry}"')
+
+    def refused(self):
+        """How many moves were refused."""
+        return self._sum("rehomed_total", 'result="refused"')
+
     def undelivered(self):
         """How many messages dualgate has answered 202 and could not deliver."""
-        return int(re.search(r"^dualgate_undelivered_messages_total\{.*\} (\d+)", self.gate.metrics(), re.M)[1])
+        return self._sum("undelivered_messages_total", "")
+
+    def _sum(self, name, label):
+        figures = re.findall(rf"^dualgate_{name}(\{{.*\}}) (\d+)", self.gate.metrics(), re.M)
+        return sum(int(figure) for labels, figure in figures if label in labels)
 
     def once_for_each(self, count, before, what):
         """Waits until `count` has grown by one for each client."""
@@ -279,6 +304,51 @@ def sse_broken(stage):
     return pending.result()
 
 
+def died(stage):
+    """Its sessions go on at the other entry while it stays away."""
+    pending = stage.linger()
+    stage.gate.split("50:50")
+    stage.relays["v1"].refuse()
+    stage.is_left = True
+    return both(pending.result(), stage.call())
+
+
+def died_at_once(stage):
+    """The same for calls that were not on their way yet, and find more sessions lost than may be opened in their time."""
+    stage.gate.split("50:50")
+    stage.relays["v1"].refuse()
+    stage.is_left = True
+    return both(stage.call(), stage.call())
+
+
+def both(answers, after):
+    """The answers, where the same sessions went on while their server was still away; else what did not."""
+    return {name: answer if after[name]["ok"] else {**after[name], "hang": True} for name, answer in answers.items()}
+
+
+def drained(stage):
+    """At the deadline the session is moved, and somewhat later the call is cut."""
+    pending = stage.linger()
+    stage.gate.split("0:100")
+    return pending.result()
+
+
+def drained_idle(stage):
+    """Nothing runs when the deadline comes."""
+    stage.gate.split("0:100")
+    wait_until(lambda: stage.sessions("primary") == 0, "all sessions have left")
+    return stage.call()
+
+
+def refused(stage):
+    """A call before the deadline, which is in nobody's way, and one when all have been refused."""
+    before = stage.refused()
+    stage.gate.split("0:100")
+    during = stage.call()
+    stage.once_for_each(stage.refused, before, "a move refused")
+    return both(during, stage.call())
+
+
 FAILS, PASSES, EITHER = (False,), (True,), (False, True)
 GOES_ON = {True: "no failure", False: "fails at once, goes on"}
 LATE = {False: "its caller's timeout, goes on"}
@@ -307,7 +377,28 @@ SSE_CASES = (
     ("HTTP+SSE: the endpoint is silent while the call waits", sse_silent, "100:0", FAILS, GOES_ON, False),
     ("HTTP+SSE: the session's stream breaks during the call", sse_broken, "100:0", FAILS, GOES_ON, True),
 )
-ALL = {"streamable-http": CASES, "http+sse": SSE_CASES}
+LEAVES = {False: "the call fails at once, goes on elsewhere"}
+EITHER_WAY = dict.fromkeys(EITHER, "one call fails at the most, goes on elsewhere")
+MOVE_CASES = (
+    ("its server is drained, and the session is moved", drained_idle, "100:0", PASSES, GOES_ON, False),
+    ("its server is drained, and the call runs past the deadline", drained, "100:0", FAILS, LEAVES, False),
+    ("its server dies during the call, and the session is moved", died, "100:0", FAILS, LEAVES, False),
+)
+REFUSED_CASES = (("its server is drained, and the move is refused: a tool is missing", refused, "100:0", PASSES, GOES_ON, False),)
+SSE_MOVE_CASES = (
+    ("HTTP+SSE: its server is drained, and the call runs past the deadline", drained, "100:0", FAILS, LEAVES, False),
+    ("HTTP+SSE: its server dies during the call, and the session is moved", died, "100:0", FAILS, LEAVES, False),
+)
+PACE_CASES = (("its server dies, and its move does not get its turn in time", died_at_once, "100:0", EITHER, EITHER_WAY, False),)
+# Stage: transport, configuration, cases.
+ALL = {
+    "fails": ("streamable-http", TABLES, CASES),
+    "fails-sse": ("http+sse", TABLES, SSE_CASES),
+    "moves": ("streamable-http", MOVES.format(check="capabilities", pace=200), MOVE_CASES),
+    "moves-sse": ("http+sse", MOVES.format(check="capabilities", pace=200), SSE_MOVE_CASES),
+    "refused": ("streamable-http", MOVES.format(check="tools", pace=200), REFUSED_CASES),
+    "paced": ("streamable-http", MOVES.format(check="capabilities", pace=1), PACE_CASES),
+}
 
 
 def play(stage, case):
@@ -318,7 +409,8 @@ def play(stage, case):
     connected = stage.all(do="connect")
     before = stage.struck()
     answers = act(stage)
-    stage.gate.wait_up()
+    if not stage.is_left:
+        stage.gate.wait_up()
     after = stage.call()
     words, problems = {}, []
     if must_strike and stage.struck() - before < len(stage.clients):
@@ -363,7 +455,7 @@ def document(table, clients, tools):
 
 Written by `tests/interop/survive.py --write`, which the interop suite repeats and compares. Legacy sessions over
 Streamable HTTP and HTTP+SSE (which rmcp does not speak), each client with its SDK's defaults, dualgate between it and a server that keeps its sessions while the
-way to it fails. *Fails at once, goes on*: the call fails at its caller within seconds, and the next call of the same
+way to it fails, or which they leave. *Fails at once, goes on*: the call fails at its caller within seconds, and the next call of the same
 session succeeds once the server is back. *No failure*: nothing that its caller would have to handle. *Connects anew*: the
 session is over, a new one is had at once.
 
@@ -397,12 +489,12 @@ def main():
     tools.rmcp_client = args.rmcp_client
     began = time.monotonic()
     table, problems = {}, []
-    for transport, cases in ALL.items():
+    for name, (transport, tables, cases) in ALL.items():
         cases = [case for case in cases if args.case in case[0]]
         if not cases:
             continue
         with ExitStack() as running:
-            stage = Stage(tools, args, transport, running)
+            stage = Stage(tools, args, name, transport, tables, running)
             for case in cases:
                 table[case[0]], its_problems = play(stage, case)
                 problems += its_problems
