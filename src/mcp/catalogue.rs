@@ -1,7 +1,8 @@
 //! What a server's tools are, as far as clients hold on to it.
 //!
-//! Clients check results against the `outputSchema` that they had read before a move, and fail on their own where it is
-//! another one; a tool that is gone, or takes other arguments, fails on the server. What else a list says may change.
+//! Clients check results against the `outputSchema` that they had read before a move, and fail on their own where results do
+//! not fit it; a tool that is gone, or takes other arguments, fails on the server. What else a list says may change, and so
+//! may a schema in ways that such clients do not meet: one argument more, which may be left out; one more part of a result.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::envelope::{Text, object};
+use schema::{Unlisted, takes};
+
+mod schema;
 
 /// The most tools that are read.
 pub const MOST_TOOLS: usize = 10_000;
@@ -43,9 +47,9 @@ pub struct Break {
 pub enum Difference {
     /// It is not there.
     Missing,
-    /// It takes other arguments.
+    /// It does not take all the arguments that it took.
     Input,
-    /// Its results are of another form.
+    /// Its results are not all of the form that was stated.
     Output,
     /// Its results have no stated form any more.
     OutputGone,
@@ -55,8 +59,8 @@ impl fmt::Display for Break {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.what {
             Difference::Missing => "is missing",
-            Difference::Input => "has another inputSchema",
-            Difference::Output => "has another outputSchema",
+            Difference::Input => "does not take what its inputSchema allowed",
+            Difference::Output => "gives out what its outputSchema did not allow",
             Difference::OutputGone => "has no outputSchema any more",
         };
         write!(f, "tool `{}` {what}", self.tool)
@@ -86,7 +90,7 @@ impl Catalogue {
     }
 
     /// What breaks for a session that was born with these tools and finds the others, by name. Tools that are new do no
-    /// harm, and neither does an output schema where there was none.
+    /// harm, and neither does an output schema where there was none, nor a schema by which all goes on that went before.
     pub fn breaks(&self, new: &Self) -> Vec<Break> {
         let mut breaks = Vec::new();
         for (name, old) in &self.tools {
@@ -95,13 +99,13 @@ impl Catalogue {
                 note(Difference::Missing);
                 continue;
             };
-            if !is_alike(&old.input, &new.input) {
+            if !takes(&new.input, &old.input, Unlisted::IsRefused) {
                 note(Difference::Input);
             }
             match (&old.output, &new.output) {
                 (Value::Null, _) => {}
                 (_, Value::Null) => note(Difference::OutputGone),
-                (old, new) if !is_alike(old, new) => note(Difference::Output),
+                (old, new) if !takes(old, new, Unlisted::IsTaken) => note(Difference::Output),
                 _ => {}
             }
         }
@@ -145,25 +149,9 @@ struct Listed {
     annotations: Value,
 }
 
-/// Whether two values say the same: the order of members does not count, nor how a number is spelled (`1`, `1.0`).
-fn is_alike(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Number(one), Value::Number(other)) => {
-            one == other || (one.is_f64() != other.is_f64() && one.as_f64() == other.as_f64())
-        }
-        (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_alike(one, other))
-        }
-        (Value::Object(one), Value::Object(other)) => {
-            let is_in_other = |(key, value): (&String, &Value)| other.get(key).is_some_and(|other| is_alike(value, other));
-            one.len() == other.len() && one.iter().all(is_in_other)
-        }
-        _ => one == other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::schema::is_alike;
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
@@ -205,11 +193,11 @@ mod tests {
         assert_eq!(
             said(&old, &broken),
             [
-                "tool `a` has another inputSchema",
+                "tool `a` does not take what its inputSchema allowed",
                 "tool `a` has no outputSchema any more",
-                "tool `b` has another inputSchema",
+                "tool `b` does not take what its inputSchema allowed",
                 "tool `c` is missing",
-                "tool `d` has another outputSchema",
+                "tool `d` gives out what its outputSchema did not allow",
             ]
         );
     }

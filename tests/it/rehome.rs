@@ -30,13 +30,13 @@ async fn json_of(response: Response) -> Value {
 }
 
 /// It is everybody's time to leave the primary, and what still runs is cut after so long.
-fn leaving(cut: Duration) -> Option<Eviction> {
+pub(crate) fn leaving(cut: Duration) -> Option<Eviction> {
     let how = Departure::Moves { forced: false, or_ends: false };
     let (from, cut) = (Moment::default(), Moment::after_start(cut));
     Some(Eviction { from, over: Duration::ZERO, cut, before_revision: u64::MAX, how })
 }
 
-const LONG: Duration = Duration::from_secs(86_400);
+pub(crate) const LONG: Duration = Duration::from_secs(86_400);
 
 pub(crate) fn methods(server: &Fake) -> Vec<String> {
     let name = |seen: &Seen| {
@@ -46,7 +46,7 @@ pub(crate) fn methods(server: &Fake) -> Vec<String> {
     server.seen().iter().filter(|seen| seen.headers.contains_key("via")).map(name).collect()
 }
 
-fn messages(server: &Fake, method: &str) -> Vec<Value> {
+pub(crate) fn messages(server: &Fake, method: &str) -> Vec<Value> {
     let all = server.seen().into_iter().filter(|seen| seen.headers.contains_key("via"));
     all.filter_map(|seen| serde_json::from_slice::<Value>(&seen.body).ok())
         .filter(|message| message["method"] == method)

@@ -1,6 +1,6 @@
 //! The GET streams of a session that moves.
 
-use crate::rehome::{app, kill, methods, read_until};
+use crate::rehome::{LONG, app, kill, leaving, messages, methods, read_until};
 use crate::support::{Client, Fake, eventually};
 
 fn asked_for_a_stream(server: &Fake) -> usize {
@@ -45,4 +45,20 @@ async fn a_stream_that_the_new_server_has_none_for_at_first_is_asked_for_again()
         v2.say(b"data: {\"for\":\"who waited\"}\n\n");
         read_until(&mut stream, "who waited").await;
     }
+}
+
+#[tokio::test]
+async fn a_session_whose_stream_was_refused_a_place_is_not_refused_again_at_its_next_request() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    v2.no_births();
+    app.evict(leaving(LONG), "0:100").await;
+    eventually("it was tried", async || (messages(&v2, "initialize").len() == 1).then_some(())).await;
+    for _ in 0..3 {
+        assert_eq!(session.who().await, "v1", "it stays where it is");
+    }
+    v1.say(b"data: {\"from\":\"one\"}\n\n");
+    read_until(&mut stream, "one").await;
+    assert_eq!(messages(&v2, "initialize").len(), 1);
 }

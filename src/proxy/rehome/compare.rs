@@ -29,7 +29,8 @@ const MOST_TOLD: usize = 5;
 #[derive(Default)]
 pub(super) struct Verdicts(Mutex<HashMap<(u64, u64), (Instant, Verdict)>>);
 
-type Verdict = Result<(), Arc<str>>;
+/// Whether they are the same, where nothing breaks.
+type Verdict = Result<bool, Arc<str>>;
 
 impl Verdicts {
     fn of(&self, pair: (u64, u64)) -> Option<Verdict> {
@@ -39,7 +40,7 @@ impl Verdicts {
 
     /// Whether what two servers list is known to be the same.
     pub(super) fn agree(&self, one: Option<u64>, two: Option<u64>) -> bool {
-        one.zip(two).and_then(|pair| self.of(pair)).is_some_and(|verdict| verdict.is_ok())
+        one.zip(two).and_then(|pair| self.of(pair)).is_some_and(|verdict| verdict == Ok(true))
     }
 
     fn note(&self, pair: (u64, u64), verdict: Verdict) {
@@ -85,7 +86,7 @@ impl Worker {
         let Some(before) = service.entries[wanted.from.entry].named(&wanted.from.endpoint) else { return Ok(()) };
         let pair = (before.endpoint.id, target.endpoint.id);
         if let Some(verdict) = self.site.sessions.verdicts.of(pair) {
-            return verdict.map_err(|why| why.to_string());
+            return verdict.map(drop).map_err(|why| why.to_string());
         }
         let (before, after) = lists(&before.endpoint).await;
         let Some(before) = before.and_then(|pages| read(&pages)) else { return Ok(()) };
@@ -94,7 +95,7 @@ impl Worker {
             Some(after) => {
                 let breaks = before.breaks(&after);
                 let told: Vec<String> = breaks.iter().take(MOST_TOLD).map(ToString::to_string).collect();
-                if breaks.is_empty() { Ok(()) } else { Err(told.join("; ").into()) }
+                if breaks.is_empty() { Ok(before == after) } else { Err(told.join("; ").into()) }
             }
         };
         self.site.sessions.verdicts.note(pair, verdict.clone());
@@ -104,11 +105,26 @@ impl Worker {
                 "sessions are not moved there: their clients would fail by the list of tools that they have"
             );
         }
-        verdict.map_err(|why| why.to_string())
+        verdict.map(drop).map_err(|why| why.to_string())
     }
 }
 
 pub(super) fn read(pages: &[String]) -> Option<Catalogue> {
     let pages: Vec<&[u8]> = pages.iter().map(String::as_bytes).collect();
     Catalogue::read(&pages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_by_which_all_goes_on_are_not_the_same_for_that() {
+        let verdicts = Verdicts::default();
+        verdicts.note((1, 2), Ok(true));
+        verdicts.note((1, 3), Ok(false));
+        verdicts.note((1, 4), Err("tool `a` is missing".into()));
+        let agree = |other| verdicts.agree(Some(1), other);
+        assert_eq!([Some(2), Some(3), Some(4), Some(5), None].map(agree), [true, false, false, false, false]);
+    }
 }

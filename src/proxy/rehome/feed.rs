@@ -11,6 +11,7 @@ use super::letterhead::Letterhead;
 use super::replay;
 use super::resident::Session;
 use crate::domain::rehome::Binding;
+use crate::domain::{Departure, Eviction};
 use crate::http1::Head;
 use crate::live::ServiceView;
 use crate::mcp::SessionPin;
@@ -154,4 +155,12 @@ pub(super) async fn is_well(
     let voice = worker.voice(service, &view.endpoint, letterhead);
     let version = session.version();
     replay::knows(&voice, Within { session: place.upstream.as_deref(), version: &version }).await
+}
+
+/// A session may not be moved for the eviction that it was to follow: nor is it tried with its next request. Who is ended then
+/// is told so by that.
+pub(super) fn note_refused(service: &ServiceView, session: &Session, place: &SessionPin) {
+    if let Some(Eviction { how: Departure::Moves { or_ends: false, .. }, before_revision, .. }) = service.evictions[place.entry] {
+        session.state().note_stays(before_revision);
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Sleep;
 
-use super::feed::{Feed, Gave, Opened, is_silent, is_well, open};
+use super::feed::{Feed, Gave, Opened, is_silent, is_well, note_refused, open};
 use super::letterhead::Letterhead;
 use super::mover::{NotMoved, Wanted, Why};
 use super::replay::Recipe;
@@ -355,10 +355,16 @@ impl Splice {
                 let Some(recipe) = recipe else { return Ended::Stays };
                 let (seen, from, letterhead) = (at.epoch, at.place.clone(), letterhead.clone());
                 let wanted = Wanted { seen, from, why, has_spoken: false, letterhead, recipe, dial: None };
-                match worker.rehome(&session, &wanted, service).await {
+                match worker.rehome(&session, &wanted, service.clone()).await {
                     Ok(()) => return Ended::Moved,
                     Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff) if why == Why::Lost => {}
-                    Err(NotMoved::Refused(_) | NotMoved::Over) => return Ended::Stays,
+                    Err(NotMoved::Refused(_)) => {
+                        if let Why::Leaves { .. } = why {
+                            note_refused(&service, &session, &at.place);
+                        }
+                        return Ended::Stays;
+                    }
+                    Err(NotMoved::Over) => return Ended::Stays,
                     Err(_) => {
                         tokio::time::sleep(FIRST_PAUSE).await;
                         return Ended::Later;
