@@ -84,6 +84,12 @@ impl Departure {
         format!("{entry} is left ({cause}): {how}, from {from} until {until}: {}\n", self.counts())
     }
 
+    /// Why some are left that will not leave.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        let why = "what is refused may not be moved (dualgate_rehomed_total, the log), and --force moves all that can be";
+        (self.refused > 0 && self.left > 0).then_some(why)
+    }
+
     fn counts(&self) -> String {
         let all = [(self.moved, "moved"), (self.ended, "ended"), (self.refused, "refused"), (self.failed, "failed")];
         let some =
@@ -172,11 +178,7 @@ async fn wait(admin: &Admin, ordered: &Ordered, patience: Duration) -> Result<()
         }
         if Instant::now() + POLL >= deadline {
             let error = format!("{entry} after {patience:?} (--timeout, DUALGATE_TIMEOUT): {}", departure.counts());
-            let hint = if departure.refused > 0 {
-                "what is refused may not be moved (dualgate_rehomed_total, the log): --force moves all that can be"
-            } else {
-                "it goes on: dualgate sessions list"
-            };
+            let hint = departure.hint().unwrap_or("it goes on: dualgate sessions list");
             return Err(Failure::new(Exit::TimedOut, error).with_hint(hint));
         }
         sleep(POLL).await;
@@ -207,5 +209,7 @@ mod tests {
             departure.line(Entry::Primary),
             "primary is left (drain): moves, from A until B: 3 moved, 1 refused, 9 left\n"
         );
+        assert!(departure.hint().is_some_and(|hint| hint.contains("--force")));
+        assert_eq!(Departure { refused: 0, ..departure }.hint(), None, "nothing is in the way of the others");
     }
 }

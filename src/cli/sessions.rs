@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::answers::Service;
 use super::args::{DrainArgs, ListArgs};
 use super::change::warn;
-use super::client::{Admin, Change, POLL, segment};
+use super::client::{Admin, Answer, Change, POLL, segment};
 use super::departures::{Departure, Forecast};
 use super::failure::{Exit, Failure};
 use super::print::{left, put, right, say, table};
@@ -73,7 +73,7 @@ struct Ordered {
 pub(super) async fn list(args: &ListArgs) -> Result<Exit, Failure> {
     let admin = Admin::new(&args.common)?;
     let service = the_service(&admin, args.common.service()).await?;
-    let answer = admin.get(&format!("/v1/services/{}/sessions", segment(&service))).await?;
+    let answer = sessions(&admin, &service).await?;
     let sessions: Sessions = answer.read()?;
     put(&if args.common.json() { answer.line() } else { page(&sessions) })?;
     Ok(Exit::Done)
@@ -242,11 +242,19 @@ async fn wait(admin: &Admin, asked: &Holds, deadline: Instant, timeout: Duration
                 asked.version,
                 left_over(&now)
             );
-            let hint = "sessions end when their clients end them, or after half an hour without a word";
+            let sessions: Sessions = sessions(admin, &asked.service).await?.read()?;
+            let hint = match sessions.entries[asked.entry].departure.as_ref().and_then(Departure::hint) {
+                Some(why) => format!("{why}: dualgate sessions move --from {} --force --reason …", asked.entry),
+                None => "sessions end when their clients end them, or after half an hour without a word".to_owned(),
+            };
             return Err(Failure::new(Exit::TimedOut, error).with_hint(hint));
         }
         sleep(POLL).await;
     }
+}
+
+async fn sessions(admin: &Admin, service: &str) -> Result<Answer, Failure> {
+    admin.get(&format!("/v1/services/{}/sessions", segment(service))).await
 }
 
 #[cfg(test)]
