@@ -2,70 +2,14 @@
 
 use std::time::Duration;
 
-use dualgate::domain::{Departure, Entry, Eviction, Moment};
-use reqwest::{Method, Response, StatusCode};
+use dualgate::domain::{Departure, Entry, Eviction};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Fake, Folder, Options, Seen, TestApp, call, connections, eventually};
-
-async fn pair() -> (Fake, Fake) {
-    let dual = Options { modern: true, ..Options::default() };
-    (Fake::start("v1", dual).await, Fake::start("v2", dual).await)
-}
-
-pub(crate) async fn app() -> (Fake, Fake, TestApp) {
-    let (v1, v2) = pair().await;
-    let app = TestApp::start(&v1, &v2, "100:0", "").await;
-    (v1, v2, app)
-}
-
-/// Kills a server, and waits until that is felt: who asks before does not know whether it was heard.
-pub(crate) async fn kill(server: &Fake) {
-    server.kill();
-    connections(server.address, 0).await;
-}
-
-async fn json_of(response: Response) -> Value {
-    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
-}
-
-/// It is everybody's time to leave the primary, and what still runs is cut after so long.
-pub(crate) fn leaving(cut: Duration) -> Option<Eviction> {
-    let how = Departure::Moves { forced: false, or_ends: false };
-    let (from, cut) = (Moment::default(), Moment::after_start(cut));
-    Some(Eviction { from, over: Duration::ZERO, cut, before_revision: u64::MAX, how })
-}
-
-pub(crate) const LONG: Duration = Duration::from_secs(86_400);
-
-pub(crate) fn methods(server: &Fake) -> Vec<String> {
-    let name = |seen: &Seen| {
-        let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
-        message["method"].as_str().map_or_else(|| seen.method.to_string(), str::to_owned)
-    };
-    server.seen().iter().filter(|seen| seen.headers.contains_key("via")).map(name).collect()
-}
-
-pub(crate) fn messages(server: &Fake, method: &str) -> Vec<Value> {
-    let all = server.seen().into_iter().filter(|seen| seen.headers.contains_key("via"));
-    all.filter_map(|seen| serde_json::from_slice::<Value>(&seen.body).ok())
-        .filter(|message| message["method"] == method)
-        .collect()
-}
-
-async fn has_called(server: &Fake, id: &str) {
-    eventually("the call is there", async || server.calls().contains(&json!(id)).then_some(())).await;
-}
-
-/// Reads a stream until this is in it; what was read.
-pub(crate) async fn read_until(stream: &mut Response, wanted: &str) -> String {
-    let mut read = String::new();
-    while !read.contains(wanted) {
-        let chunk = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await.expect(wanted);
-        read += std::str::from_utf8(&chunk.unwrap().unwrap_or_else(|| panic!("it ended before {wanted}: {read}"))).unwrap();
-    }
-    read
-}
+use crate::support::moves::{
+    LONG, dual_app as app, dual_pair as pair, has_called, json_of, kill, leaving, messages, methods, read_until,
+};
+use crate::support::{Client, Folder, TestApp, call, eventually};
 
 #[tokio::test]
 async fn a_session_goes_on_elsewhere_when_its_server_dies() {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Fake, Folder, Options, Process, Session, TestApp, call, connections, eventually, initialize};
+use crate::support::moves::{dual_pair as pair, kill, messages};
+use crate::support::{Client, Fake, Folder, Process, Session, TestApp, call, eventually, initialize};
 
 /// A proxy as a process, which comes back where its clients look for it.
 struct Proxy {
@@ -44,17 +45,6 @@ impl Proxy {
     }
 }
 
-async fn pair() -> (Fake, Fake) {
-    let dual = Options { modern: true, ..Options::default() };
-    (Fake::start("v1", dual).await, Fake::start("v2", dual).await)
-}
-
-/// Kills a server, and waits until that is felt: who asks before does not know whether it was heard.
-async fn kill(server: &Fake) {
-    server.kill();
-    connections(server.address, 0).await;
-}
-
 /// Waits until the journal of sessions has this.
 async fn journalled(state: &Path, text: &str) {
     let path = state.join("sessions/notes");
@@ -63,14 +53,6 @@ async fn journalled(state: &Path, text: &str) {
 
 fn has(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
-}
-
-/// What was said to a server with this method, by the proxy or through it.
-fn messages(server: &Fake, method: &str) -> Vec<Value> {
-    let all = server.seen().into_iter().filter(|seen| seen.headers.contains_key("via"));
-    all.filter_map(|seen| serde_json::from_slice::<Value>(&seen.body).ok())
-        .filter(|message| message["method"] == method)
-        .collect()
 }
 
 /// The id of the session that a server was last asked in.

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use dualgate::domain::{Departure, Entry, Eviction, Moment};
+use dualgate::domain::{Departure, Entry, Eviction};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Channel, Endpoint, Fake, Options, Seen, TestApp, WAITS, call, connections, eventually};
-
-const LONG: Duration = Duration::from_secs(86_400);
+use crate::support::moves::{LONG, kill, leaving, messages};
+use crate::support::{Channel, Endpoint, Fake, Options, Seen, TestApp, WAITS, call, eventually};
 
 async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
@@ -24,25 +23,6 @@ async fn open(app: &TestApp) -> Channel {
     let mut channel = Channel::open(app).await;
     channel.shake_hands().await;
     channel
-}
-
-/// Kills a server, and waits until that is felt.
-async fn kill(server: &Fake) {
-    server.kill();
-    connections(server.address, 0).await;
-}
-
-/// It is everybody's time to leave the primary, and what still runs is cut after so long.
-fn leaving(cut: Duration) -> Option<Eviction> {
-    let how = Departure::Moves { forced: false, or_ends: false };
-    let (from, cut) = (Moment::default(), Moment::after_start(cut));
-    Some(Eviction { from, over: Duration::ZERO, cut, before_revision: u64::MAX, how })
-}
-
-fn messages(server: &Fake, method: &str) -> Vec<Value> {
-    let all = server.seen().into_iter().filter(|seen: &Seen| seen.headers.contains_key("via"));
-    let read = all.filter_map(|seen| serde_json::from_slice::<Value>(&seen.body).ok());
-    read.filter(|message| message["method"] == method).collect()
 }
 
 fn tells_of_lists(message: &Value) -> bool {

@@ -1,6 +1,6 @@
 //! The GET streams of a session that moves.
 
-use crate::rehome::{LONG, app, kill, leaving, messages, methods, read_until};
+use crate::support::moves::{LONG, dual_app as app, kill, leaving, messages, methods, read_until};
 use crate::support::{Client, Fake, eventually};
 
 fn asked_for_a_stream(server: &Fake) -> usize {

@@ -4,6 +4,7 @@ mod app;
 mod certs;
 mod client;
 mod fake;
+pub mod moves;
 mod process;
 pub mod raw;
 pub mod scripted;
@@ -22,10 +23,10 @@ pub use wire::{Http1, Http2, read_until, text};
 
 use std::time::Duration;
 
-/// Waits until a condition holds; fails after ten seconds with what was waited for.
 /// Sessions that lose their server are not moved.
 pub const WAITS: &str = "sessions = { on_loss = \"wait\" }";
 
+/// Waits until a condition holds; fails after ten seconds with what was waited for.
 pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     loop {
