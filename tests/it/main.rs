@@ -30,6 +30,7 @@ mod outcomes;
 mod passage;
 mod records;
 mod rehome;
+mod rehome_races;
 mod rehome_restart;
 mod rehome_sse;
 mod rehome_streams;

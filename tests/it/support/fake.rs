@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
+mod gates;
 mod sse;
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -101,6 +102,10 @@ struct State {
     listen_with: AtomicU16,
     no_births: AtomicBool,
     lists: AtomicBool,
+    gates: Mutex<gates::Gates>,
+    refuses: AtomicU16,
+    executed: Mutex<Vec<Value>>,
+    open: AtomicUsize,
     pub release: Notify,
 }
 
@@ -167,6 +172,10 @@ impl Fake {
             listen_with: AtomicU16::new(0),
             no_births: AtomicBool::new(false),
             lists: AtomicBool::new(false),
+            gates: Mutex::default(),
+            refuses: AtomicU16::new(0),
+            executed: Mutex::default(),
+            open: AtomicUsize::new(0),
             release: Notify::new(),
         });
         let task = tokio::spawn(accept(listener, state.clone()));
@@ -193,10 +202,15 @@ impl Fake {
         self.seen().pop().expect("a request was seen")
     }
 
-    /// Ids of the tool calls that were executed here.
+    /// Ids of the tool calls that came here.
     pub fn calls(&self) -> Vec<Value> {
         let bodies = self.seen().into_iter().filter_map(|seen| serde_json::from_slice::<Value>(&seen.body).ok());
         bodies.filter(|body| body["method"] == "tools/call").map(|body| body["id"].clone()).collect()
+    }
+
+    /// Ids of those of them that were carried out.
+    pub fn executed(&self) -> Vec<Value> {
+        self.state.executed.lock().unwrap().clone()
     }
 
     /// Sessions that clients opened.
@@ -294,12 +308,28 @@ fn is_check(seen: &Seen) -> bool {
 
 async fn accept(listener: TcpListener, state: Arc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let task = tokio::spawn(serve(stream, state.clone()));
+        let task = tokio::spawn(serve(Open::count(&state), stream, state.clone()));
         state.connections.lock().unwrap().push(task.abort_handle());
     }
 }
 
-async fn serve(stream: TcpStream, state: Arc<State>) {
+/// A connection that is open. Named before its socket, it is counted off when that is closed.
+struct Open(Arc<State>);
+
+impl Open {
+    fn count(state: &Arc<State>) -> Self {
+        state.open.fetch_add(1, Ordering::SeqCst);
+        Self(state.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn serve(_open: Open, stream: TcpStream, state: Arc<State>) {
     let _ = stream.set_nodelay(true);
     match state.tls.clone() {
         None => serve_http(stream, state).await,
@@ -330,10 +360,20 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
             body.extend_from_slice(&data);
         }
     }
-    let target = head.uri.to_string();
-    let seen = Seen { method: head.method.clone(), target: target.clone(), headers: head.headers.clone(), body };
+    let method = head.method.to_string();
+    let seen = Seen { method: head.method.clone(), target: head.uri.to_string(), headers: head.headers.clone(), body };
     state.seen.lock().unwrap().push(seen.clone());
     let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+    let is_gated = seen.headers.contains_key("via") && !is_check(&seen);
+    let answer = done(state, head, seen, &message).await;
+    if is_gated {
+        gates::pass(state, message["method"].as_str().unwrap_or(&method)).await;
+    }
+    answer
+}
+
+async fn done(state: &Arc<State>, head: http::request::Parts, seen: Seen, message: &Value) -> Response<Body> {
+    let target = seen.target.clone();
     let session = head.headers.get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
     let known = session.as_ref().is_some_and(|id| state.sessions.lock().unwrap().contains(id));
     if is_check(&seen) && state.silent.load(Ordering::SeqCst) {
@@ -349,7 +389,10 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
     if message["method"] == "initialize" && !is_check(&seen) && state.no_births.load(Ordering::SeqCst) {
         return text(StatusCode::BAD_REQUEST, "no");
     }
-    if let Some(answer) = sse::answer(state, &head, &message).await {
+    if let Some(refusal) = gates::refusal(state, &head, message) {
+        return refusal;
+    }
+    if let Some(answer) = sse::answer(state, &head, message).await {
         return answer;
     }
     match (&head.method, message["method"].as_str()) {
@@ -361,15 +404,13 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
         _ if target.starts_with("/guarded/") => guarded(&target["/guarded/".len()..]),
         _ if target.contains("/.well-known/") => metadata(&state.name, &target),
         (_, Some("server/discover")) if state.options.modern => {
-            json_answer(&message, &json!({ "supportedVersions": ["2026-07-28"], "serverInfo": { "name": state.name } }))
+            json_answer(message, &json!({ "supportedVersions": ["2026-07-28"], "serverInfo": { "name": state.name } }))
         }
         (_, Some("server/discover")) => text(StatusCode::BAD_REQUEST, "no session id"),
         (&Method::POST, Some("initialize")) if !state.options.legacy => text(StatusCode::BAD_REQUEST, "no handshake here"),
-        (&Method::POST, Some(method)) if is_modern(&seen.headers) && state.options.modern => {
-            modern(state, method, &message).await
-        }
+        (&Method::POST, Some(method)) if is_modern(&seen.headers) && state.options.modern => modern(state, method, message).await,
         (&Method::POST, Some("initialize")) if session.is_some() => text(StatusCode::NOT_FOUND, "initialize with a session id"),
-        (&Method::POST, Some("initialize")) => initialize(state, &message),
+        (&Method::POST, Some("initialize")) => initialize(state, message),
         _ if session.is_some() && !known => with_session(text(StatusCode::NOT_FOUND, "no such session"), "fresh-from-error"),
         (&Method::GET, _) if target == "/mcp" => listen(state),
         (&Method::GET, _) => text(StatusCode::OK, &state.name),
@@ -378,7 +419,7 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
             text(StatusCode::OK, "")
         }
         (&Method::POST, Some("tools/call")) => {
-            let answer = call(state, &message).await;
+            let answer = call(state, message).await;
             match &session {
                 Some(id) => with_session(answer, id),
                 None => answer,
@@ -397,9 +438,9 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
         }
         (&Method::POST, Some("tools/list")) => {
             let tools = json!([{ "name": "wait", "inputSchema": { "type": "object" }, "annotations": { "readOnlyHint": true } }]);
-            json_answer(&message, &json!({ "server": state.name, "tools": tools }))
+            json_answer(message, &json!({ "server": state.name, "tools": tools }))
         }
-        (&Method::POST, Some(_)) if !message["id"].is_null() => json_answer(&message, &json!({ "server": state.name })),
+        (&Method::POST, Some(_)) if !message["id"].is_null() => json_answer(message, &json!({ "server": state.name })),
         (&Method::POST, _) => text(StatusCode::ACCEPTED, ""),
         _ => text(StatusCode::METHOD_NOT_ALLOWED, ""),
     }
@@ -475,20 +516,21 @@ fn initialize(state: &State, message: &Value) -> Response<Body> {
 }
 
 async fn call(state: &Arc<State>, message: &Value) -> Response<Body> {
+    state.executed.lock().unwrap().push(message["id"].clone());
     match message["params"]["name"].as_str().unwrap_or_default() {
         // Says nothing until released.
         "wait" | "dwell" => {
             state.release.notified().await;
             json_answer(message, &json!({ "server": state.name }))
         }
-        // Progress, then the answer once released.
-        "stream" => {
+        // Progress, then the answer once released; the second with ids, by which it can be resumed.
+        tool @ ("stream" | "resumable") => {
             let (mut sender, response) = events();
+            let id = if tool == "resumable" { "id: 7\n" } else { "" };
             let (state, message) = (state.clone(), message.clone());
             tokio::spawn(async move {
-                let _ = sender
-                    .send_data(Bytes::from_static(b"event: message\ndata: {\"method\":\"notifications/progress\"}\n\n"))
-                    .await;
+                let begin = format!("{id}event: message\ndata: {{\"method\":\"notifications/progress\"}}\n\n");
+                let _ = sender.send_data(Bytes::from(begin)).await;
                 state.release.notified().await;
                 let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "server": state.name } });
                 let _ = sender.send_data(Bytes::from(format!("event: message\ndata: {answer}\n\n"))).await;
