@@ -236,6 +236,51 @@ fn allowed(begun: Instant) -> usize {
     5 * (1 + begun.elapsed().as_secs() as usize / 10)
 }
 
+#[tokio::test]
+async fn servers_that_open_sessions_and_know_none_of_them_are_not_asked_without_end() {
+    for status in [400, 404] {
+        let (v1, v2, app, session) = shared().await;
+        [&v1, &v2].iter().for_each(|server| server.refuse(status));
+        let (begun, born) = (Instant::now(), v1.births());
+        let made = || v1.births() + v2.births() - born;
+        for at in 0..20 {
+            let (before, id) = (made(), json!(format!("c{at}")));
+            assert!(fails(session.post(&call(id.clone(), "echo")).await, &id).await);
+            assert!(made() - before <= 1, "{status}: one move for a request");
+        }
+        assert!(made() >= 1 && made() <= allowed(begun), "{status}: {} in a row", made());
+        let at_once = (0..10).map(|at| {
+            let session = session.clone();
+            async move { fails(session.post(&call(at, "echo")).await, &json!(at)).await }
+        });
+        assert!(futures::future::join_all(at_once).await.into_iter().all(|fails| fails));
+        assert!(made() <= allowed(begun), "{status}: {} in a row", made());
+        // It was not the end: where a server keeps its word, it goes on.
+        [&v1, &v2].iter().for_each(|server| server.refuse(0));
+        assert!(!fails(session.post(&call("after", "echo")).await, &json!("after")).await);
+        [&v1, &v2].iter().for_each(|server| was_told_once(server));
+        assert!(moves(&app).await <= allowed(begun) as f64);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_does_not_move_its_session_without_end_either() {
+    let (v1, v2, app, session) = shared().await;
+    let _stream = session.listen().await;
+    eventually("it listens", async || (v1.streams() == 1).then_some(())).await;
+    [&v1, &v2].iter().for_each(|server| server.refuse(404));
+    let (begun, born) = (Instant::now(), v1.births());
+    v1.reset();
+    for at in 0..50 {
+        // The reset may meet it, too.
+        let answer = session.post(&call(at, "echo")).await;
+        assert!(fails(answer, &json!(at)).await);
+    }
+    let made = v1.births() + v2.births() - born;
+    assert!(made >= 1 && made <= allowed(begun), "{made} in a row");
+    assert!(moves(&app).await <= allowed(begun) as f64);
+}
+
 // Race 5: a stream that was resumed after the last word on it.
 
 async fn resume(session: &Session, last: &str) -> Response {

@@ -8,7 +8,8 @@
 //! | the connection was lost before a byte came | unknown | lists and pings are asked again; the rest fails, once |
 //! | anything else | | is the answer |
 //!
-//! One move for a request, and no more: a server that answers 404 to everything is answered by that.
+//! One move for a request, and no more: where its new server does not know the session either, the request fails, and the
+//! session goes on.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -218,7 +219,11 @@ impl Worker {
             return Err(ProxyError::SessionLost);
         }
         if has_moved || is_bound || policy != OnLoss::Rehome {
-            return lost.told(stay);
+            return match lost {
+                // It was opened there a moment ago. What its client is told must not be the end of it.
+                Lost::Unknown(..) if has_moved => Err(ProxyError::Unreachable("its new server does not know it".to_owned())),
+                lost => lost.told(stay),
+            };
         }
         if let Lost::Unsure(cause) = &lost
             && self.is_there(resident, delivery).await
