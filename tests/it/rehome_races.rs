@@ -220,6 +220,28 @@ async fn a_client_that_leaves_while_its_stream_is_written_moves_nothing() {
     lives_at(&v1, &[&v2], &session).await;
 }
 
+#[tokio::test]
+async fn a_client_that_leaves_while_its_session_moves_is_no_failure_of_a_server() {
+    for gate in ["initialize", "GET"] {
+        let (v1, v2, app) = app().await;
+        let session = open(&app).await;
+        let stream = listen_raw(&app, &session).await;
+        eventually("it listens", async || (v1.streams() == 1).then_some(())).await;
+        v2.hold(gate);
+        app.evict(leaving(LONG), "0:100").await;
+        v2.holds(gate, 1).await;
+        v1.say(flood());
+        at_rest(app.address).await;
+        reset(stream);
+        eventually("its server feels it", async || (v1.gone() == 1).then_some(())).await;
+        v2.let_go(gate);
+        eventually("it has moved", async || (v2.sessions() == 1 && v1.sessions() == 0).then_some(())).await;
+        lives_at(&v2, &[&v1], &session).await;
+        assert_eq!(moves(&app).await, 1.0, "{gate}: by the order, and not again");
+        assert_eq!(v1.births(), 1, "{gate}");
+    }
+}
+
 // Race 4: moves without end.
 
 /// Whether a request has failed; its client survives the answer, whatever it is.

@@ -290,22 +290,23 @@ impl Worker {
             return Ok(Made { session: session.clone(), place: Some(place) });
         }
         let voice = self.voice(service, &target.endpoint, &wanted.letterhead);
-        let opened = replay::open(&voice, &wanted.recipe, within).await;
+        let (session, speaks, recipe) = (session.clone(), voice.clone(), wanted.recipe.clone());
+        let (entry, endpoint, revision) = (target.entry, target.endpoint.name.as_str().into(), service.revision);
+        // A task of its own, to its end: who waits for it may leave in the middle, and the server would keep what nobody ends.
+        let opening = tokio::task::spawn_local(async move {
+            let upstream = replay::open(&speaks, &recipe, within).await?.as_deref().map(Into::into);
+            drop(ticket);
+            let place = SessionPin { stands_for: StandsFor::SessionId, entry, endpoint, revision, upstream };
+            // From here on it is ended there, should it not be needed, or whoever needs it be gone.
+            Ok(Made { session, place: Some(place) })
+        });
+        let opened = opening.await.unwrap_or_else(|error| Err(Refusal::NobodyThere(error.to_string())));
         if let Err(Refusal::NobodyThere(_)) = &opened {
             self.site.sessions.pace.note_refused(target.endpoint.id);
         }
-        let opened = opened.map_err(|refusal| NotMoved::of(&target.endpoint, refusal))?;
-        let place = SessionPin {
-            stands_for: StandsFor::SessionId,
-            entry: target.entry,
-            endpoint: target.endpoint.name.as_str().into(),
-            revision: service.revision,
-            upstream: opened.as_deref().map(Into::into),
-        };
-        // From here on it is ended there, should it not be needed, or whoever needs it be gone.
-        let made = Made { session: session.clone(), place: Some(place) };
-        let version = wanted.recipe.essentials.version();
-        let within = Within { session: opened.as_deref(), version };
+        let made = opened.map_err(|refusal| NotMoved::of(&target.endpoint, refusal))?;
+        let session = made.place.as_ref().and_then(|place| place.upstream.as_deref());
+        let within = Within { session, version: wanted.recipe.essentials.version() };
         if let Why::Leaves { forced: false, .. } = wanted.why
             && let Err(breaks) = self.compare(service, target, wanted, (&voice, within)).await
         {
