@@ -177,6 +177,33 @@ async fn a_session_whose_old_server_dies_in_the_middle_of_a_planned_move_lives_a
 }
 
 #[tokio::test]
+async fn a_session_whose_new_server_dies_in_the_middle_of_a_planned_move_goes_on_at_the_old_one() {
+    for gate in ["initialize", "notifications/initialized", "GET"] {
+        let (v1, v2, app) = app().await;
+        let session = open(&app).await;
+        let mut stream = session.listen().await;
+        v2.hold(gate);
+        app.evict(leaving(LONG), "0:100").await;
+        v2.holds(gate, 1).await;
+        let running = begin(&session, "running", "wait");
+        has_called(&v1, "running").await;
+        kill(&v2).await;
+        assert_eq!(json_of(session.post(&call("mine", "echo")).await).await["result"]["server"], "v1", "{gate}");
+        v1.release();
+        assert_eq!(running.await.unwrap()["result"]["server"], "v1", "{gate}");
+        eventually("the stream is open there", async || (v1.streams() == 1).then_some(())).await;
+        v1.say(b"data: {\"from\":\"one\"}\n\n");
+        read_until(&mut stream, "one").await;
+        sessions(&v1, 1).await;
+        // And there it goes, once somebody is.
+        let v2 = v2.restart().await;
+        eventually("it has moved", async || (v2.sessions() == 1 && v1.sessions() == 0).then_some(())).await;
+        lives_at(&v2, &[&v1], &session).await;
+        assert_eq!(v2.births(), 1, "{gate}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_whose_new_server_resets_its_connections_in_the_middle_of_a_move_leaves_nothing_there() {
     for gate in ["notifications/initialized", "GET"] {
         let (v1, v2, app) = app().await;
@@ -188,6 +215,28 @@ async fn a_session_whose_new_server_resets_its_connections_in_the_middle_of_a_mo
         v2.reset();
         v2.let_go(gate);
         eventually("it has moved", async || (v2.sessions() == 1 && v1.sessions() == 0).then_some(())).await;
+        lives_at(&v2, &[&v1], &session).await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_server_that_hangs_in_a_planned_move_holds_up_nobody_who_does_not_make_it() {
+    for listens in [true, false] {
+        let (v1, v2, app) = app().await;
+        let session = open(&app).await;
+        let _stream = match listens {
+            true => Some(session.listen().await),
+            false => None,
+        };
+        v2.hold("initialize");
+        app.evict(leaving(LONG), "0:100").await;
+        v2.holds("initialize", 1).await;
+        for _ in 0..20 {
+            assert_eq!(session.who().await, "v1");
+        }
+        assert_eq!(v2.births(), 1, "it is still the same move");
+        v2.let_go("initialize");
+        eventually("it has moved", async || (session.who().await == "v2").then_some(())).await;
         lives_at(&v2, &[&v1], &session).await;
     }
 }

@@ -26,7 +26,7 @@ use super::resident::Session;
 use super::route::{Route, Routed};
 use super::stay::Stay;
 use crate::config::OnLoss;
-use crate::domain::{Asked, Departure, Eviction};
+use crate::domain::Asked;
 use crate::http1::Head;
 use crate::live::ServiceView;
 use crate::mcp::SessionPin;
@@ -267,7 +267,7 @@ impl Worker {
     }
 
     /// What it takes to move a session for this request, with its credentials; nothing where that is not known.
-    fn wanted(
+    pub(super) fn wanted(
         &self,
         resident: &Arc<Session>,
         delivery: &Delivery<'_, '_>,
@@ -284,65 +284,6 @@ impl Worker {
         // It says so itself.
         recipe.is_initialized &= !delivery.facts.initializes;
         Some(Wanted { seen: stay.epoch(), from, why, has_spoken, letterhead, recipe, dial: None })
-    }
-
-    /// The eviction by which it is this session's time to leave its entry, with this request.
-    fn leaves(&self, resident: &Session, delivery: &Delivery<'_, '_>) -> Option<Eviction> {
-        let place = delivery.facts.pin.as_ref()?;
-        let eviction = delivery.service.evictions[place.entry]?;
-        let has_ended = eviction.has_ended(resident.client().hash(), place.revision, self.site.clock.now());
-        (has_ended && !resident.state().stays_despite(eviction.before_revision)).then_some(eviction)
-    }
-
-    /// Whether a session is still to leave a place.
-    pub(super) fn must_leave(&self, service: &ServiceView, session: &Session, place: &SessionPin) -> bool {
-        let now = self.site.clock.now();
-        service.evictions[place.entry].is_some_and(|eviction| eviction.has_ended(session.client().hash(), place.revision, now))
-    }
-
-    /// Whether it has been moved; else it stays for now. An error where it is ended.
-    async fn leave(
-        &self,
-        resident: &Arc<Session>,
-        delivery: &Delivery<'_, '_>,
-        stay: &Stay,
-        eviction: Eviction,
-    ) -> Result<bool, ProxyError> {
-        let ended = || {
-            if self.has_ended(&delivery.service, delivery.facts, delivery.asker.kind) {
-                Err(ProxyError::SessionEnded)
-            } else {
-                Ok(false)
-            }
-        };
-        let Departure::Moves { forced, or_ends } = eviction.how else { return ended() };
-        let born = delivery.facts.pin.as_ref().map_or(0, |pin| pin.revision);
-        let has_cut = eviction.has_cut(born, self.site.clock.now());
-        // What belongs to calls that go on goes on with them.
-        let resumes = || delivery.facts.session.as_ref().is_some_and(|id| self.site.interrupted.has_calls(id.as_bytes()));
-        let goes_on = match delivery.asker.kind {
-            Kind::Message | Kind::End => true,
-            Kind::Listen => resumes(),
-            _ => false,
-        };
-        if goes_on && !has_cut {
-            return Ok(false);
-        }
-        let moved = match self.wanted(resident, delivery, stay, (Why::Leaves { forced, waits: false }, true)) {
-            Some(wanted) => self.rehome(resident, &wanted, delivery.service.clone()).await,
-            None => Err(NotMoved::Refused("nothing is known of how it was opened".to_owned())),
-        };
-        match moved {
-            Ok(()) => Ok(true),
-            // What was in the way may be gone in a moment; at the end nobody stays.
-            Err(NotMoved::Refused(_)) if or_ends => ended(),
-            Err(_) if or_ends && has_cut => ended(),
-            Err(NotMoved::Refused(_)) => {
-                resident.state().note_stays(eviction.before_revision);
-                Ok(false)
-            }
-            Err(_) => Ok(false),
-        }
     }
 
     /// Whether the server does not know the session. It says so by 404, or by 400, and by either it may mean something else: it

@@ -21,6 +21,7 @@ mod deliver;
 mod feed;
 mod journal;
 mod keeper;
+mod leave;
 mod letterhead;
 mod listeners;
 mod lodging;

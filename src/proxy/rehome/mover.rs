@@ -81,6 +81,9 @@ pub(in crate::proxy) enum NotMoved {
     /// It was tried a moment ago.
     #[error("it was tried a moment ago")]
     BackedOff,
+    /// It is not its turn.
+    #[error("too many sessions are being moved there")]
+    NoTurn,
     /// Nobody could take it.
     #[error("nobody takes it: {0}")]
     NobodyThere(String),
@@ -149,7 +152,7 @@ impl Worker {
             Ok(to) => (to.entry, Rehomed::Moved),
             Err(NotMoved::Refused(_) | NotMoved::Credential(_)) => (likely, Rehomed::Refused),
             Err(NotMoved::NobodyThere(_)) => (likely, Rehomed::Failed),
-            Err(NotMoved::Over | NotMoved::BackedOff) => return,
+            Err(NotMoved::Over | NotMoved::BackedOff | NotMoved::NoTurn) => return,
         };
         let view = self.reader.look(|snapshot| snapshot.named(session.service()).cloned());
         view.into_iter().for_each(|service| service.entries[from].tally.note_rehomed(to, why, result));
@@ -251,7 +254,7 @@ impl Worker {
             true => pace.turn_at_leisure(id, rate, now + TURN_WITHIN).await,
             false => pace.turn(id, rate, now).await,
         };
-        has_turn.then_some(()).ok_or_else(|| NotMoved::NobodyThere("too many sessions are being moved there".to_owned()))
+        has_turn.then_some(()).ok_or(NotMoved::NoTurn)
     }
 
     fn same<'a>(&self, service: &'a ServiceView, from: &SessionPin) -> Option<(&'a EndpointView, Target)> {

@@ -31,6 +31,9 @@ const MOST_TOKENS: usize = 64;
 /// After a move that came to nothing, no other is begun by a request for so long.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
+/// And no planned one: its server is well, and a new one that hangs would hold up each of them.
+const LEAVES_AGAIN: Duration = Duration::from_secs(5);
+
 /// So many moves within so long are too many: something else is wrong than that servers go away.
 pub(super) const MOST_MOVES: usize = 5;
 const RESTLESS: Duration = Duration::from_secs(10);
@@ -75,6 +78,8 @@ pub(super) struct Rare {
     pub(super) candidate: Option<Binding<SessionPin>>,
     /// When a move has last come to nothing.
     pub(super) failed: Option<Instant>,
+    /// When a request has last waited in vain for a planned move.
+    pub(super) held_up: Option<Instant>,
     /// The last moves that were made.
     pub(super) moved: [Option<Instant>; MOST_MOVES],
     /// Tokens of progress that later bindings have given out.
@@ -220,6 +225,14 @@ impl Session {
         let has_failed = rare.failed.is_some_and(|failed| failed.elapsed() < BACK_OFF);
         let is_restless = rare.moved[0].is_some_and(|moved| moved.elapsed() < RESTLESS);
         (has_failed && !has_spoken) || is_restless
+    }
+
+    /// Whether a planned move of it is not to be tried for a request now: it is being moved, or a request has just been held up
+    /// for nothing.
+    pub(super) fn is_not_to_be_moved_now(&self) -> bool {
+        let state = self.state();
+        let held_up = state.rare.as_ref().and_then(|rare| rare.held_up);
+        state.residence.is_moving() || held_up.is_some_and(|held_up| held_up.elapsed() < LEAVES_AGAIN)
     }
 
     /// Waits until something has changed since `look` was last asked.

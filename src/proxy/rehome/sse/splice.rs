@@ -294,7 +294,8 @@ impl ChannelSplice {
                     Ok(()) => return dial.take().map_or(Found::Refused, |opened| Found::Server(Box::new(opened))),
                     Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff) if why == Why::Lost => {}
                     // Somebody may be there before the time for it is over.
-                    Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff) if worker.can_wait(&session, &at.place) => {}
+                    Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff | NotMoved::NoTurn)
+                        if worker.can_wait(&session, &at.place) => {}
                     Err(_) => return Found::Refused,
                 }
                 is_asked = rest(&channel, at.epoch, pause).await;
