@@ -412,6 +412,40 @@ async fn a_call_that_was_told_to_have_failed_is_not_resumed_and_that_causes_noth
     }
 }
 
+#[tokio::test]
+async fn a_call_that_is_resumed_while_its_binding_drains_is_resumed_there() {
+    for moved_before in [false, true] {
+        let (v1, v2, app) = app().await;
+        let (mut v1, mut v2) = (v1, v2);
+        let session = open(&app).await;
+        if moved_before {
+            kill(&v1).await;
+            v1 = v1.restart().await;
+            assert_eq!(session.who().await, "v1");
+        }
+        let _stream = session.listen().await;
+        let mut running = session.post(&call("mine", "resumable")).await;
+        let last = last_id(&read_until(&mut running, "progress").await);
+        assert_eq!(last == "7", !moved_before);
+        app.evict(leaving(LONG), "0:100").await;
+        eventually("it has moved", async || (session.who().await == "v2").then_some(())).await;
+        drop(running);
+        let (there, elsewhere) = (gets(&v1), gets(&v2));
+        let mut again = resume(&session, &last).await;
+        assert_eq!(again.status(), StatusCode::OK);
+        assert_eq!((gets(&v1), gets(&v2)), (there + 1, elsewhere), "moved before: {moved_before}");
+        let asked = v1.last();
+        assert_eq!(asked.headers["last-event-id"], "7", "as its server has said it");
+        v1.say(b"id: 8\ndata: {\"jsonrpc\":\"2.0\",\"id\":\"mine\",\"result\":{\"late\":true}}\n\n");
+        read_until(&mut again, "late").await;
+        drop(again);
+        sessions(&v1, 0).await;
+        lives_at(&v2, &[&v1], &session).await;
+        (v1, v2) = (v2, v1);
+        drop((v1, v2));
+    }
+}
+
 // Race 8: the client ends its session while that is moved.
 
 #[tokio::test]

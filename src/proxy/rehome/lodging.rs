@@ -52,7 +52,7 @@ impl Worker {
         let id = facts.session.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
         let last = outgoing.header("last-event-id");
         let listens = stream.is_some_and(|stream| stream.kind() == StreamKind::Listen && !stream.is_encoded());
-        let resumes_calls = last.is_some() && self.site.interrupted.has_calls(id);
+        let resumes_calls = last.is_some_and(|last| self.resumes_call(&stay, last, id));
         if let (true, false, Some(stream), Some(place), Some(own)) =
             (listens, resumes_calls, stream, &facts.pin, self.own.upgrade())
         {
@@ -72,6 +72,17 @@ impl Worker {
         let asked = || ledger.pending().first().map_or(Stream::Get, |request| Stream::of_request(request.as_ref()));
         let retag = Retag::new(epoch, resumed.unwrap_or_else(asked));
         (Source::Tagged(Box::new(Tagged { source, retag, session, epoch })), Some(seat.ticket))
+    }
+
+    /// Whether a stream that goes on behind an event is the answer to a call, and not one that listens: its tag says so; or it
+    /// is of a binding that was left, while another one listens.
+    fn resumes_call(&self, stay: &Stay, last: &[u8], id: &[u8]) -> bool {
+        let session = stay.session();
+        match EventTag::read(last) {
+            Some((tag, _)) if tag.stream != Stream::Get => true,
+            None if !session.is_current(stay.epoch()) && session.state().is_listened_to() => true,
+            _ => self.site.interrupted.has_calls(id),
+        }
     }
 }
 

@@ -134,9 +134,13 @@ impl Worker {
                 if interrupted.has_calls(&id) {
                     return Route::at(session, 0).map_or_else(|| self.give_up(session, (&last, 0), &id), Routed::To);
                 }
-                // Where it listens already, this was the answer to a call.
-                if session.was_given_up(&last) || session.state().is_listened_to() {
+                if session.was_given_up(&last) {
                     return Routed::Said(not_to_be_resumed());
+                }
+                // Where it listens already, this is the answer to a call: one that runs there still, as its first stream is not
+                // felt to have ended yet; or one that is over.
+                if session.state().is_listened_to() {
+                    return Route::at(session, 0).map_or_else(|| Routed::Said(not_to_be_resumed()), Routed::To);
                 }
                 delivery.outgoing.resume(Resume::Fresh);
                 Route::current(session)
