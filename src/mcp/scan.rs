@@ -16,7 +16,7 @@ mod listing;
 mod tests;
 
 pub use clamp::Clamp;
-pub use events::Events;
+pub use events::{Events, hash_of_id};
 pub use listing::{Listing, Page};
 
 /// What one JSON-RPC message says of itself.

@@ -102,9 +102,8 @@ impl Ledger {
         let Opening { client, is_booked_elsewhere, stream, thread, witness, reads_answers, .. } = opening;
         let waited_for = pending.len();
         let scan = if reads_answers { Scan::of(head, outcome) } else { Scan::Status };
-        let is_modern = era == Some(Era::Modern);
         let is_failure = era.is_some() && head.status().is_server_error() && head.status() != StatusCode::NOT_IMPLEMENTED;
-        let (by_status, ending) = (outcome, Ending::Running);
+        let (is_modern, by_status, ending) = (era == Some(Era::Modern), outcome, Ending::Running);
         Self {
             tally,
             endpoint,
@@ -172,6 +171,12 @@ impl Ledger {
     /// resumed, whatever a server writes (2026-07-28, transports).
     pub(super) fn can_be_resumed(&self) -> bool {
         !self.is_modern && matches!(&self.scan, Scan::Events(events) if events.has_ids())
+    }
+
+    /// Those that still wait are told on the stream that they have failed: it is not to be resumed.
+    pub(super) fn note_last_words(&self) {
+        let last = if let Scan::Events(events) = &self.scan { events.last_id() } else { None };
+        self.lodging.iter().zip(last).for_each(|(lodging, last)| lodging.note_last_words(last));
     }
 
     /// Bytes of the answer pass.

@@ -143,6 +143,7 @@ impl EventStream {
             (Said::Cut, _) => return Err(LooksCut),
             (Said::ErrorEvents | Said::ErrorEventsAndOn, Some(channel)) => channel.last_words(&error.to_string()),
             (Said::ErrorEvents, None) if ledger.knows_who_waits() => {
+                ledger.note_last_words();
                 words::error_events(ledger.pending(), &error.to_string()).into_bytes()
             }
             (Said::ErrorEvents, None) => return bare,

@@ -413,6 +413,32 @@ async fn a_call_that_was_told_to_have_failed_is_not_resumed_and_that_causes_noth
 }
 
 #[tokio::test]
+async fn a_call_that_was_cut_with_its_binding_is_not_resumed_and_that_causes_nothing() {
+    for listens in [true, false] {
+        let (v1, v2, app) = app().await;
+        let session = open(&app).await;
+        let _stream = match listens {
+            true => Some(session.listen().await),
+            false => None,
+        };
+        let mut running = session.post(&call("mine", "resumable")).await;
+        let last = last_id(&read_until(&mut running, "progress").await);
+        app.evict(leaving(LONG), "0:100").await;
+        eventually("it has moved", async || (session.who().await == "v2").then_some(())).await;
+        app.evict(leaving(Duration::ZERO), "1:99").await;
+        let told = running.text().await.unwrap();
+        assert!(told.contains("\"id\":\"mine\"") && told.contains("-32603"), "{told}");
+        sessions(&v1, 0).await;
+        let (births, asked) = (v2.births(), gets(&v2));
+        for _ in 0..3 {
+            assert_eq!(resume(&session, &last).await.status(), StatusCode::METHOD_NOT_ALLOWED, "listens: {listens}");
+        }
+        assert_eq!(session.who().await, "v2");
+        assert_eq!((v2.births(), gets(&v2)), (births, asked), "listens: {listens}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_is_resumed_while_its_binding_drains_is_resumed_there() {
     for moved_before in [false, true] {
         let (v1, v2, app) = app().await;

@@ -30,6 +30,8 @@ pub struct EventsOf<const N: usize> {
     has_data: bool,
     is_other: bool,
     has_ids: bool,
+    /// Of the last id; see [`hash_of_id`].
+    last_id: u64,
     /// In place while there is one, which is all that most events have.
     held: SmallVec<[Message; 1]>,
     garbled: u32,
@@ -55,6 +57,10 @@ enum At {
     EventValue(Option<u8>),
     /// In the name of `id`; so many bytes have matched.
     Id(u8),
+    /// Behind its colon.
+    IdColon,
+    /// In the value of the id.
+    IdValue,
     /// In a line that says nothing here.
     Passed,
 }
@@ -89,7 +95,10 @@ impl<const N: usize> EventsOf<N> {
                 let value = value.strip_prefix(b" ").unwrap_or(value);
                 self.is_other = !value.is_empty() && value != MESSAGE;
             }
-            [b'i', b'd', b':', ..] => self.has_ids = true,
+            [b'i', b'd', b':', value @ ..] => {
+                self.has_ids = true;
+                self.last_id = hash_of_id(value.strip_prefix(b" ").unwrap_or(value));
+            }
             [b':', ..] => {}
             _ => return None,
         }
@@ -140,6 +149,11 @@ impl<const N: usize> EventsOf<N> {
         self.has_ids
     }
 
+    /// The hash of the last event's id ([`hash_of_id`]); nothing where none has one.
+    pub fn last_id(&self) -> Option<u64> {
+        self.has_ids.then_some(self.last_id)
+    }
+
     /// Whether the last byte was one of the number that is `result.ttlMs` of a message.
     pub(super) fn is_in_ttl(&self) -> bool {
         self.at == At::DataValue && self.data.is_in_ttl()
@@ -172,7 +186,13 @@ impl<const N: usize> EventsOf<N> {
             (At::Id(1), b'd') => At::Id(2),
             (At::Id(2), b':') => {
                 self.has_ids = true;
-                At::Passed
+                self.last_id = hash_of_id(b"");
+                At::IdColon
+            }
+            (At::IdColon, b' ') => At::IdValue,
+            (At::IdColon | At::IdValue, byte) => {
+                self.last_id = hashed(self.last_id, byte);
+                At::IdValue
             }
             (At::Data(4), b':') => {
                 self.begin_data(tell);
@@ -232,6 +252,16 @@ impl<const N: usize> EventsOf<N> {
         self.has_data = false;
         self.is_other = false;
     }
+}
+
+/// By which an event's id is known again (FNV-1a): it comes in pieces, and is not kept. A client that makes two alike can
+/// only mistake its own.
+pub fn hash_of_id(id: &[u8]) -> u64 {
+    id.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| hashed(hash, *byte))
+}
+
+fn hashed(hash: u64, byte: u8) -> u64 {
+    (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
 fn matches_next(read: Option<u8>, byte: u8) -> Option<u8> {

@@ -224,7 +224,7 @@ proptest! {
         cuts in prop::collection::vec(any::<usize>(), 0..8),
     ) {
         let mut stream = String::new();
-        let mut expected = Vec::new();
+        let (mut expected, mut last) = (Vec::new(), None);
         for (body, shape, spaced) in &events {
             let data = if *spaced { "data: " } else { "data:" };
             let (lines, counts) = match shape {
@@ -240,12 +240,17 @@ proptest! {
             if counts {
                 expected.extend(parsed(body.as_bytes()).unwrap());
             }
+            last = match shape {
+                3 => Some(hash_of_id(b"7")),
+                4 => Some(hash_of_id(b"8")),
+                _ => last,
+            };
         }
         let mut scanner = Events::default();
         let mut messages = Vec::new();
         pieces(stream.as_bytes(), &cuts).iter().for_each(|piece| scanner.feed(piece, &mut |message| messages.push(message)));
         prop_assert_eq!(without_odd_ids(messages, &expected), expected, "{:?}", stream);
-        prop_assert_eq!((scanner.end(), scanner.garbled()), (End::Whole, 0));
+        prop_assert_eq!((scanner.end(), scanner.garbled(), scanner.last_id()), (End::Whole, 0, last));
     }
 
     #[test]

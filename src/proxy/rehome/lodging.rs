@@ -100,6 +100,11 @@ impl Lodging {
         }
     }
 
+    /// Its client was told that what it waits for will not come: there is nothing behind this event (by the hash of its id).
+    pub(in crate::proxy) fn note_last_words(&self, last: u64) {
+        self.stay.session().note_given_up(last);
+    }
+
     /// A message of the answer has passed.
     pub(in crate::proxy) fn note(&mut self, message: &Message) {
         if message.is_answer()

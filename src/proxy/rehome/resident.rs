@@ -1,6 +1,5 @@
 //! One session of one caller: where it lives, and what is remembered of it.
 
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::table::{SIZE, Sessions, lock};
 use crate::domain::Moment;
 use crate::domain::rehome::{Binding, Epoch, Residence, Start};
 use crate::mcp::SessionPin;
+use crate::mcp::scan::hash_of_id;
 use crate::upstream::{Client, ServiceTally};
 
 /// A session that was not seen for so long is forgotten (the idle expiry of SDK servers), unless something runs on it.
@@ -192,21 +192,20 @@ impl Session {
         known.map_or(0, |(_, epoch)| *epoch)
     }
 
-    /// There is nothing behind this event any more, as its client was told.
-    pub(super) fn note_given_up(&self, last: &[u8]) {
-        let hash = self.home.hasher.hash_one(last);
+    /// There is nothing behind this event any more, as its client was told: by the hash of its id.
+    pub(super) fn note_given_up(&self, last: u64) {
         let mut state = self.state();
         let given_up = &mut state.rare().given_up;
         if given_up.len() >= MOST_TOKENS {
             given_up.remove(0);
         }
-        given_up.push(hash);
+        given_up.push(last);
     }
 
     /// Whether its client was told so.
     pub(super) fn was_given_up(&self, last: &[u8]) -> bool {
-        let hash = self.home.hasher.hash_one(last);
-        self.state().rare.as_ref().is_some_and(|rare| rare.given_up.contains(&hash))
+        let last = hash_of_id(last);
+        self.state().rare.as_ref().is_some_and(|rare| rare.given_up.contains(&last))
     }
 
     /// Begins a move away from a binding.

@@ -18,6 +18,7 @@ use super::resident::Session;
 use super::stay::Stay;
 use crate::http1::Head;
 use crate::mcp::event_id::{EventTag, Stream};
+use crate::mcp::scan::hash_of_id;
 use crate::mcp::{Envelope, Kind as Message, SessionPin, cancelled, request_id, words};
 use crate::proxy::Worker;
 use crate::proxy::asker::Kind;
@@ -154,7 +155,7 @@ impl Worker {
         if calls.is_empty() {
             return Routed::Said(not_to_be_resumed());
         }
-        session.note_given_up(last);
+        session.note_given_up(hash_of_id(last));
         let events = words::error_events(&calls, GONE);
         Routed::Said(said(StatusCode::OK, "text/event-stream", events.into()))
     }
