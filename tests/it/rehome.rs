@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::moves::{
     LONG, dual_app as app, dual_pair as pair, has_called, json_of, kill, leaving, messages, methods, read_until,
 };
-use crate::support::{Client, Folder, TestApp, call, eventually};
+use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually};
 
 #[tokio::test]
 async fn a_session_goes_on_elsewhere_when_its_server_dies() {
@@ -189,13 +189,16 @@ async fn a_session_is_opened_again_from_its_id_alone() {
 async fn a_request_is_held_until_its_server_is_there_again() {
     let (v1, v2, app) = app().await;
     let session = Client::new(&app).open().await;
+    // Somebody who takes nobody, and tells how often it was looked for a place.
+    v2.no_births();
+    app.admin.split("90:10").await;
     kill(&v1).await;
-    kill(&v2).await;
     let waiting = tokio::spawn({
         let session = session.clone();
         async move { session.who().await }
     });
-    tokio::time::timeout(Duration::from_millis(300), std::future::pending::<()>()).await.unwrap_err();
+    eventually("it is held", async || (messages(&v2, "initialize").len() >= 2).then_some(())).await;
+    assert!(!waiting.is_finished());
     let _v1 = v1.restart().await;
     assert_eq!(waiting.await.unwrap(), "v1");
 }
@@ -326,6 +329,7 @@ async fn a_session_that_has_left_does_not_come_back_where_its_new_server_has_no_
     eventually("what was left is ended", async || methods(&v1).contains(&"DELETE".to_owned()).then_some(())).await;
     for _ in 0..20 {
         assert_eq!(session.who().await, "v2");
+        // Nothing tells that a stream, or whoever looks after idle sessions, has found that there is nothing to do.
         tokio::time::timeout(Duration::from_millis(50), std::future::pending::<()>()).await.unwrap_err();
     }
     assert_eq!((messages(&v1, "initialize").len(), messages(&v2, "initialize").len()), (1, 1));
@@ -345,23 +349,35 @@ async fn half_an_event_of_the_old_server_does_not_keep_the_new_one_from_speaking
     assert!(read.contains("event: dualgate-cut\n\n"), "the half is no message: {read}");
 }
 
+/// Testers may be born where no clients are sent; and no turn to move is so near to the one before that a request has none.
+async fn with_testers() -> (Fake, Fake, TestApp) {
+    let (v1, v2) = pair().await;
+    let more = "affinity = { tester_header = \"x-try\" }\nsessions = { handshakes_per_second = 10000 }";
+    let app = TestApp::start(&v1, &v2, "100:0", more).await;
+    (v1, v2, app)
+}
+
 #[tokio::test]
 async fn an_idle_session_that_is_refused_is_not_asked_for_again_and_again() {
-    let (v1, v2, app) = app().await;
+    let (v1, v2, app) = with_testers().await;
     let session = Client::new(&app).open().await;
     v2.no_births();
     let how = Departure::Moves { forced: false, or_ends: true };
     app.evict(leaving(LONG).map(|eviction| Eviction { how, ..eviction }), "0:100").await;
     eventually("it was tried", async || (messages(&v2, "initialize").len() == 1).then_some(())).await;
-    tokio::time::timeout(Duration::from_millis(1500), std::future::pending::<()>()).await.unwrap_err();
-    assert_eq!(messages(&v2, "initialize").len(), 1);
+    // Those who come later are looked for with it: each look that finds one has passed it over.
+    for tried in 2..5 {
+        Client::new(&app).with("x-try", "primary").open().await;
+        eventually("the next one was tried", async || (messages(&v2, "initialize").len() >= tried).then_some(())).await;
+        assert_eq!(messages(&v2, "initialize").len(), tried);
+    }
     assert_eq!(session.post(&call(1, "echo")).await.status(), StatusCode::NOT_FOUND, "nobody stays after a rollback");
     assert_eq!(v1.calls(), Vec::<Value>::new());
 }
 
 #[tokio::test]
 async fn a_session_that_another_caller_uses_too_is_not_ended_under_it() {
-    let (v1, _v2, app) = app().await;
+    let (v1, _v2, app) = with_testers().await;
     let one = Client::new(&app).open().await;
     let two = Client::new(&app).with("authorization", "Bearer two").bind(&one.id);
     let running = tokio::spawn({
@@ -371,8 +387,15 @@ async fn a_session_that_another_caller_uses_too_is_not_ended_under_it() {
     has_called(&v1, "mine").await;
     app.evict(leaving(LONG), "0:100").await;
     eventually("the idle one has moved", async || (one.who().await == "v2").then_some(())).await;
-    tokio::time::timeout(Duration::from_millis(500), std::future::pending::<()>()).await.unwrap_err();
-    assert!(!methods(&v1).contains(&"DELETE".to_owned()));
+    // What is left of one that is moved after it is ended after it.
+    Client::new(&app).with("x-try", "primary").open().await;
+    let ended = || -> Vec<_> {
+        let ends = v1.seen().into_iter().filter(|seen| seen.method == Method::DELETE);
+        ends.map(|seen| seen.headers["mcp-session-id"].clone()).collect()
+    };
+    let call = v1.seen().into_iter().find(|seen| String::from_utf8_lossy(&seen.body).contains("\"mine\"")).unwrap();
+    eventually("the later one is ended", async || (!ended().is_empty()).then_some(())).await;
+    assert!(!ended().contains(&call.headers["mcp-session-id"]));
     v1.release();
     assert_eq!(running.await.unwrap()["result"]["server"], "v1");
 }
@@ -390,12 +413,10 @@ async fn a_planned_move_that_waits_for_its_turn_is_in_nobodys_way() {
     }
     app.evict(leaving(LONG), "0:100").await;
     eventually("one has moved", async || (messages(&v2, "initialize").len() == 1).then_some(())).await;
-    // At this pace all of them would take ten seconds.
-    let calls = open.iter().map(|(session, _)| tokio::time::timeout(Duration::from_secs(4), session.who()));
-    for who in futures::future::join_all(calls).await {
-        assert!(["v1", "v2"].contains(&who.expect("nobody waits for a turn").as_str()));
+    for who in futures::future::join_all(open.iter().map(|(session, _)| session.who())).await {
+        assert!(["v1", "v2"].contains(&who.as_str()));
     }
-    assert!(messages(&v2, "initialize").len() < 9);
+    assert!(messages(&v2, "initialize").len() < 9, "nobody has waited for a turn: at this pace all take ten seconds");
 }
 
 #[tokio::test]
@@ -462,15 +483,24 @@ async fn where_no_more_is_remembered_sessions_are_bound_and_nothing_fails() {
 
 #[tokio::test]
 async fn a_restart_takes_nobody_to_a_version_that_is_given_no_clients() {
-    let (v1, v2, app) = app().await;
-    let session = Client::new(&app).open().await;
+    let (v1, v2) = pair().await;
+    // Of the same version, it takes nobody, and tells how often it was looked for a place.
+    let full = Fake::start("full", Options { modern: true, ..Options::default() }).await;
+    let app = TestApp::with(&[&v1, &full], &[&v2], "100:0", "").await;
+    let session = eventually("one is born there", async || {
+        let session = Client::new(&app).open().await;
+        (session.who().await == "v1").then_some(session)
+    })
+    .await;
     let mut stream = session.listen().await;
+    full.no_births();
+    let looked = messages(&full, "initialize").len();
     kill(&v1).await;
     let waiting = tokio::spawn({
         let session = session.clone();
         async move { session.who().await }
     });
-    tokio::time::timeout(Duration::from_millis(500), std::future::pending::<()>()).await.unwrap_err();
+    eventually("it is held", async || (messages(&full, "initialize").len() >= looked + 2).then_some(())).await;
     let v1 = v1.restart().await;
     assert_eq!(waiting.await.unwrap(), "v1");
     eventually("the stream is open there", async || methods(&v1).contains(&"GET".to_owned()).then_some(())).await;
