@@ -3,10 +3,11 @@
 //! What holds whatever comes first: the session lives, in one place; no call is made twice; no server is left with a session
 //! that is nobody's, or is told twice what is said once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::moves::{LONG, dual_app as app, has_called, json_of, kill, leaving, messages, methods, read_until};
 use crate::support::raw::Talk;
@@ -111,6 +112,7 @@ mcp-session-id: {id}\r\ncontent-length: {}\r\n\r\n{body}",
 /// As by a client that is killed with something unread: the connection is reset.
 fn reset(talk: Talk) {
     talk.stream.set_zero_linger().unwrap();
+    drop(talk);
 }
 
 /// One event that no socket takes at once.
@@ -371,8 +373,7 @@ fn gets(server: &Fake) -> usize {
 async fn a_call_that_was_told_to_have_failed_is_not_resumed_and_that_causes_nothing() {
     for (listens, moved_before) in [(true, false), (false, false), (true, true), (false, true)] {
         let case = format!("listens: {listens}, moved before: {moved_before}");
-        let (v1, v2, app, session) = shared().await;
-        let (mut v1, mut v2) = (v1, v2);
+        let (mut v1, mut v2, _app, session) = shared().await;
         if moved_before {
             // At the second server it is of a later epoch, and its ids say so.
             kill(&v1).await;
@@ -404,11 +405,7 @@ async fn a_call_that_was_told_to_have_failed_is_not_resumed_and_that_causes_noth
             assert_eq!(resume(&session, &last).await.status(), StatusCode::METHOD_NOT_ALLOWED, "{case}");
         }
         assert_eq!(session.who().await, if moved_before { "v1" } else { "v2" }, "{case}");
-        assert_eq!(
-            (v2.births(), gets(&v2), app.admin.service().await["name"].as_str()),
-            (births, asked, Some("notes")),
-            "{case}"
-        );
+        assert_eq!((v2.births(), gets(&v2)), (births, asked), "{case}");
     }
 }
 
@@ -441,8 +438,7 @@ async fn a_call_that_was_cut_with_its_binding_is_not_resumed_and_that_causes_not
 #[tokio::test]
 async fn a_call_that_is_resumed_while_its_binding_drains_is_resumed_there() {
     for moved_before in [false, true] {
-        let (v1, v2, app) = app().await;
-        let (mut v1, mut v2) = (v1, v2);
+        let (mut v1, v2, app) = app().await;
         let session = open(&app).await;
         if moved_before {
             kill(&v1).await;
@@ -467,8 +463,6 @@ async fn a_call_that_is_resumed_while_its_binding_drains_is_resumed_there() {
         drop(again);
         sessions(&v1, 0).await;
         lives_at(&v2, &[&v1], &session).await;
-        (v1, v2) = (v2, v1);
-        drop((v1, v2));
     }
 }
 
@@ -609,8 +603,7 @@ async fn connections_that_are_parked_when_their_server_is_started_anew_fail_nobo
 #[tokio::test]
 async fn what_two_servers_ask_under_one_id_is_answered_to_each() {
     for moved_before in [false, true] {
-        let (v1, v2, app) = app().await;
-        let mut v1 = v1;
+        let (mut v1, v2, app) = app().await;
         let session = open(&app).await;
         if moved_before {
             kill(&v1).await;
