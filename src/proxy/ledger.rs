@@ -242,7 +242,9 @@ impl Ledger {
 
     /// Whether answers are to come on it to what was asked elsewhere.
     pub(super) fn answers_others(&self) -> bool {
-        self.channel.as_ref().is_some_and(|channel| channel.has_due()) || self.thread.as_ref().is_some_and(Thread::has_calls)
+        self.channel.as_ref().is_some_and(|channel| channel.has_due())
+            || self.thread.as_ref().is_some_and(Thread::has_calls)
+            || self.lodging.as_ref().is_some_and(Lodging::resumes)
     }
 
     /// Those that will not come, of calls that began on another stream.
@@ -275,12 +277,6 @@ impl Ledger {
             Ending::Parted => Some(Outcome::Failed(Blame::Proxy)),
             // What it listened for, it had.
             Ending::Running | Ending::Finished | Ending::Cut => Some(self.by_status),
-        }
-    }
-
-    fn note_end(&self) {
-        if let (Some(kind), Ending::Broken) = (self.stream, self.ending) {
-            self.tally.note_broken(kind);
         }
     }
 
@@ -387,10 +383,12 @@ impl Drop for Ledger {
             false => self.as_a_whole(),
         };
         self.note_health(outcome, !left.is_empty());
-        if has_request && self.leave_calls() {
-            return self.note_end();
+        if let (Some(kind), Ending::Broken) = (self.stream, self.ending) {
+            self.tally.note_broken(kind);
         }
-        self.note_end();
+        if has_request && self.leave_calls() {
+            return;
+        }
         let unanswered = Outcome::Failed(self.blame());
         left.iter().for_each(|due| due.book_unanswered(self.books(), unanswered));
         if let Some(outcome) = outcome.filter(|_| !self.is_booked_elsewhere) {

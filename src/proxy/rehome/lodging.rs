@@ -30,6 +30,8 @@ pub(in crate::proxy) struct Lodging {
     /// What holds from then on, once it is granted.
     wish: Option<Wish>,
     most: usize,
+    /// It is the answer to a call that was begun on another stream, and has not come yet.
+    resumes: bool,
     worker: Weak<Worker>,
 }
 
@@ -46,7 +48,7 @@ impl Worker {
     ) -> (Source, Option<Ticket>) {
         let most = seat.service.config.sessions.remember;
         if stream.is_none() {
-            ledger.lodge(Lodging { stay, wish: facts.wish.clone(), most, worker: self.own.clone() });
+            ledger.lodge(Lodging { stay, wish: facts.wish.clone(), most, resumes: false, worker: self.own.clone() });
             return (source, Some(seat.ticket));
         }
         let id = facts.session.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
@@ -64,7 +66,8 @@ impl Worker {
         }
         let epoch = stay.epoch();
         let session = stay.session().clone();
-        ledger.lodge(Lodging { stay, wish: facts.wish.clone(), most, worker: self.own.clone() });
+        let (wish, worker) = (facts.wish.clone(), self.own.clone());
+        ledger.lodge(Lodging { stay, wish, most, resumes: listens && resumes_calls, worker });
         if epoch == 0 || stream.is_none_or(EventStream::is_encoded) {
             return (source, Some(seat.ticket));
         }
@@ -92,6 +95,11 @@ impl Lodging {
         !self.stay.session().is_current(self.stay.epoch())
     }
 
+    /// Whether an answer is to come to what was asked elsewhere, though that may not be felt to have ended yet.
+    pub(in crate::proxy) fn resumes(&self) -> bool {
+        self.resumes
+    }
+
     /// What still runs is cut: its server is told.
     pub(in crate::proxy) fn cancel(&self, ids: &[impl AsRef<str>]) {
         let session = self.stay.session();
@@ -107,6 +115,7 @@ impl Lodging {
 
     /// A message of the answer has passed.
     pub(in crate::proxy) fn note(&mut self, message: &Message) {
+        self.resumes &= !message.is_answer();
         if message.is_answer()
             && let Some(wish) = self.wish.take()
             && message.has_result
