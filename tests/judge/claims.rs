@@ -31,7 +31,11 @@ fn errors(count: usize) -> Figures {
 
 /// The same, and it is known who asked how much: ten times each of `clients`, the first of which (from `first` on) have faults.
 fn known(clients: u32, faults: &[u32], first: u32) -> Figures {
-    let of = |n: u32| Caller { client: first + n, requests: 10, faults: faults.get(n as usize).copied().unwrap_or(0).min(10) };
+    let of = |n: u32| {
+        let faults = faults.get(n as usize).copied().unwrap_or(0).min(10);
+        // As far apart as they can be.
+        Caller { client: first + n, requests: 10, faults, episodes: faults.min(11 - faults) }
+    };
     let callers = Callers::new((0..clients).map(of), 0);
     let faults: Vec<u32> = callers.iter().map(|caller| caller.faults).filter(|faults| *faults > 0).collect();
     Figures { callers, ..figures(u64::from(clients) * 10, &faults, first.into(), 100) }
