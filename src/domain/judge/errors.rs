@@ -14,8 +14,6 @@ use super::{Calls, Faulty, Figures};
 
 /// A client counts with so many errors at most.
 const CAPS: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, f64::INFINITY];
-/// So many clients with errors tell in what clusters those of others come.
-const TELLING: u64 = 5;
 
 /// Errors of clients that count up to a bound.
 #[derive(Clone, Copy, Default)]
@@ -30,10 +28,9 @@ impl Clusters {
         Self { sum, squares }
     }
 
-    /// Of faults whose clients are not known: as if they came in clusters like others.
-    fn alike(faults: f64, others: &Faulty, cap: f64) -> Self {
-        let (some, part) = (Self::of(others, cap), faults / others.capped(f64::INFINITY).0.max(1.0));
-        Self { sum: some.sum * part, squares: some.squares * part }
+    /// Of faults whose clients are not known: as if they came in clusters like these.
+    fn alike(faults: f64, like: Self) -> Self {
+        Self { sum: faults, squares: faults * like.effect() }
     }
 
     fn and(self, other: Self) -> Self {
@@ -51,13 +48,11 @@ impl Clusters {
 pub fn chance(candidate: &Calls, reference: &Calls) -> f64 {
     let known = reference.faulty.capped(f64::INFINITY).0;
     let unknown = (reference.faults as f64 - known).max(0.0);
-    // One busy client of the candidate makes its clusters larger than those of others: by these, no bound would hold.
-    let is_like_known = reference.faulty.clients() >= TELLING;
-    let caps = if unknown > 0.0 && !is_like_known { &CAPS[CAPS.len() - 1..] } else { &CAPS };
-    let alike = if is_like_known { &reference.faulty } else { &candidate.faulty };
+    // How many of them a bound would leave is not known either.
+    let caps = if unknown > 0.0 { &CAPS[CAPS.len() - 1..] } else { &CAPS };
     least(caps, candidate.faulty.greatest().max(reference.faulty.greatest()), |cap| {
         let (own, other) = (Clusters::of(&candidate.faulty, cap), Clusters::of(&reference.faulty, cap));
-        let other = other.and(Clusters::alike(unknown, alike, cap));
+        let other = other.and(Clusters::alike(unknown, own.and(other)));
         let effect = own.effect().max(own.and(other).effect());
         let [x, n, y, m] = [own.sum, candidate.requests as f64, other.sum, reference.requests as f64];
         fisher(x / effect, n / effect, y / effect, m / effect)

@@ -17,7 +17,7 @@ const CLEAR_TOGETHER: f64 = 1e-12;
 const SEEN: f64 = 1e-2;
 /// Of clients beside clients that are as busy: by itself, and where what they met is likelier of a bad entry, too.
 const CLEAR_BY_SPREAD: f64 = 1e-7;
-const CLEAR_IN_FAVOUR: f64 = 2e-4;
+const CLEAR_IN_FAVOUR: f64 = 1e-4;
 /// Beside another time, in which other clients were there.
 const CLEAR_OF_BASELINE: f64 = 1e-5;
 /// The same, of the stable entry itself: a hold for nothing in one of a hundred quiet rollouts would be too many.
@@ -118,7 +118,12 @@ impl Watch {
             }
             (Trigger::Errors, _) => chance < if measure.of_stable { SICK } else { CLEAR_OF_BASELINE },
             (Trigger::Latency | Trigger::Throughput, _) => chance < CLEAR_IN_TIME,
-            _ => chance < CLEAR_OF_TOOLS / among.max(1) as f64 && beside_stable < TOOL_BESIDE,
+            _ => {
+                let level = CLEAR_OF_TOOLS / among.max(1) as f64;
+                // The stable entry alone says enough where it says it clearly.
+                let beside = self.of_errors() && seen.against == Against::Stable && beside_stable < level;
+                beside || (chance < level && beside_stable < TOOL_BESIDE)
+            }
         }
     }
 
