@@ -92,6 +92,16 @@ fn where_it_is_known_who_asks_how_much_it_takes_more_than_a_few_clients_too() {
 }
 
 #[test]
+fn windows_that_were_bad_by_accident_do_not_hide_what_comes_after_them() {
+    let mut judge = Judge::new(Rules::default(), None);
+    let mut window = |faults: &[u32]| judge.window(known(30, faults, 0), known(300, &[1; 90], 1_000)).verdict;
+    // Two clients that fail always are over the bound, and prove nothing.
+    assert!((0..8).all(|_| window(&[10, 10]) != Verdict::Fail));
+    let after = [10, 10].into_iter().chain([1; 26]).collect::<Vec<_>>();
+    assert_eq!([(); 2].map(|()| window(&after) == Verdict::Fail), [false, true]);
+}
+
+#[test]
 fn what_ails_both_is_not_the_candidates() {
     // No baseline, so that nobody is called sick.
     let mut judge = Judge::new(Rules::default(), None);
