@@ -1,9 +1,11 @@
-//! How many requests and faults each client has, in 32 KiB and without a lock: what the judge tells a busy client from a retry
-//! loop by.
+//! How many requests and faults each client has, and how many of those did not follow another, in 32 KiB and without a lock: what
+//! the judge tells a busy client from a retry loop by.
 //!
 //! A table with open addressing; all of a client is in one word, so that a reader takes it or leaves it as a whole. Where there
 //! are too many clients, those with the lower hashes are kept: which they are has nothing to do with what they do. The share of
 //! an entry goes by another, salted hash.
+//!
+//! Answers follow each other as they end; those of a client that asks several things at once are in the order of their ends.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -17,11 +19,16 @@ const REACH: usize = 64;
 /// With fewer in use than that, twice as many clients may come in the next time.
 const FEW: u32 = SLOTS as u32 / 8;
 
-/// A word: 30 bits of the hash, 18 of requests, 16 of faults. No word of a client is 0, as it has a request.
-const CLIENT: u32 = 34;
-const REQUEST: u64 = 1 << 16;
-const FAULTS: u64 = REQUEST - 1;
+/// A word: 27 bits of the hash, 13 of requests, 12 of faults, 11 of faults that did not follow one, and whether the last answer was
+/// a fault. No word of a client is 0, as it has a request.
+const CLIENT: u32 = 37;
+const REQUEST: u64 = 1 << 24;
+const FAULT: u64 = 1 << 12;
+const EPISODE: u64 = 1 << 1;
+const IN_FAULT: u64 = 1;
 const REQUESTS: u64 = (1 << CLIENT) - REQUEST;
+const FAULTS: u64 = REQUEST - FAULT;
+const EPISODES: u64 = FAULT - EPISODE;
 
 /// The clients of a span of time.
 #[derive(Debug)]
@@ -48,13 +55,12 @@ impl Table {
             return;
         }
         let home = hash as usize % SLOTS;
-        let one = REQUEST + u64::from(is_fault);
         // One of them has it, or has room for it.
-        let _ = (home..home + REACH).any(|slot| self.add(&self.slots[slot % SLOTS], hash >> CLIENT, one));
+        let _ = (home..home + REACH).any(|slot| self.add(&self.slots[slot % SLOTS], hash >> CLIENT, is_fault));
     }
 
     /// Whether the slot is this client's.
-    fn add(&self, slot: &AtomicU64, client: u64, one: u64) -> bool {
+    fn add(&self, slot: &AtomicU64, client: u64, is_fault: bool) -> bool {
         let mut word = slot.load(Ordering::Relaxed);
         loop {
             if word != 0 && word >> CLIENT != client {
@@ -62,10 +68,10 @@ impl Table {
             }
             let is_free = word == 0;
             let more = match word {
-                0 => client << CLIENT | one,
-                // Requests and faults end to be counted together, so that their ratio remains.
-                _ if word & FAULTS == FAULTS || word & REQUESTS == REQUESTS => return true,
-                _ => word + one,
+                0 => after(client << CLIENT, is_fault),
+                // All end to be counted together, so that their ratios remain.
+                _ if is_full(word) => return true,
+                _ => after(word, is_fault),
             };
             // First counted, then taken: a reader subtracts what it finds.
             if is_free {
@@ -86,15 +92,30 @@ impl Table {
         let words: Vec<u64> = self.slots.iter().map(|slot| slot.swap(0, Ordering::Relaxed)).filter(|word| *word != 0).collect();
         let used = self.used.fetch_sub(words.len() as u32, Ordering::Relaxed);
         let callers = words.into_iter().map(|word| Caller {
-            client: (word >> CLIENT << 2) as u32,
+            client: (word >> CLIENT << (CLIENT - 32)) as u32,
             requests: ((word & REQUESTS) / REQUEST) as u32,
-            faults: (word & FAULTS) as u32,
+            faults: ((word & FAULTS) / FAULT) as u32,
+            episodes: ((word & EPISODES) / EPISODE) as u32,
         });
         let (floor, more) = (self.floor.load(Ordering::Relaxed), zeros(used));
         let next = if more > 1 { floor + 2 } else { floor - u32::from(used < FEW).min(floor) };
         self.floor.store(next, Ordering::Relaxed);
         Callers::new(callers, floor + more)
     }
+}
+
+/// The word after one request more.
+fn after(word: u64, is_fault: bool) -> u64 {
+    if !is_fault {
+        return (word & !IN_FAULT) + REQUEST;
+    }
+    let begins = word & IN_FAULT ^ IN_FAULT;
+    (word | IN_FAULT) + REQUEST + FAULT + begins * EPISODE
+}
+
+/// Whether one of its counts has no room for one more.
+fn is_full(word: u64) -> bool {
+    [REQUESTS, FAULTS, EPISODES].into_iter().any(|count| word & count == count)
 }
 
 /// With so many slots in use, only clients whose hash begins with so many more zeros come in: half of them when half of the table
@@ -124,10 +145,32 @@ mod tests {
             (0..=n).for_each(|request| table.note(client(n), request % 3 == 0));
         }
         let callers = table.take();
-        let mut found: Vec<_> = callers.iter().map(|caller| (caller.requests, caller.faults)).collect();
+        let mut found: Vec<_> = callers.iter().map(|caller| (caller.requests, caller.faults, caller.episodes)).collect();
         found.sort_unstable();
-        assert_eq!(found, (0..300).map(|n| (n + 1, n / 3 + 1)).collect::<Vec<_>>());
+        assert_eq!(found, (0..300).map(|n| (n + 1, n / 3 + 1, n / 3 + 1)).collect::<Vec<_>>());
         assert_eq!(table.take(), Callers::default(), "what was taken is gone");
+    }
+
+    #[test]
+    fn a_fault_that_follows_one_of_the_same_client_is_no_episode_more() {
+        let table = Table::default();
+        let note = |answers: &str| {
+            answers.chars().for_each(|answer| {
+                table.note(client(1), answer == 'x');
+                // Another one's answers in between make no difference.
+                table.note(client(2), false);
+            });
+            let callers = table.take();
+            let of =
+                callers.iter().find(|caller| caller.faults > 0).map(|caller| (caller.faults, caller.episodes, caller.trials()));
+            of.unwrap_or_default()
+        };
+        assert_eq!(note("...."), (0, 0, 0));
+        assert_eq!(note("x"), (1, 1, 1));
+        assert_eq!(note(".xxxxxx."), (6, 1, 3));
+        assert_eq!(note("xx.x..xxx"), (6, 3, 6));
+        // Each span is for itself.
+        assert_eq!(note("x"), (1, 1, 1));
     }
 
     #[test]
@@ -174,10 +217,13 @@ mod tests {
     #[test]
     fn counts_end_before_one_runs_into_the_other() {
         let table = Table::default();
-        (0..70_000).for_each(|_| table.note(client(1), true));
-        assert_eq!(sums(&table.take()), (65_535, 65_535));
-        (0..300_000).for_each(|n| table.note(client(1), n % 100 == 0));
-        let (requests, faults) = sums(&table.take());
-        assert_eq!((requests, faults), ((1 << 18) - 1, 2_622));
+        let counted = |all: u32, is_fault: fn(u32) -> bool| {
+            (0..all).for_each(|n| table.note(client(1), is_fault(n)));
+            let callers = table.take();
+            callers.iter().map(|caller| (caller.requests, caller.faults, caller.episodes)).next()
+        };
+        assert_eq!(counted(70_000, |_| true), Some((4_095, 4_095, 1)));
+        assert_eq!(counted(70_000, |n| n % 100 == 0), Some((8_191, 82, 82)));
+        assert_eq!(counted(70_000, |n| n % 2 == 0), Some((4_093, 2_047, 2_047)));
     }
 }

@@ -31,7 +31,11 @@ fn errors(count: usize) -> Figures {
 
 /// The same, and it is known who asked how much: ten times each of `clients`, the first of which (from `first` on) have faults.
 fn known(clients: u32, faults: &[u32], first: u32) -> Figures {
-    let of = |n: u32| Caller { client: first + n, requests: 10, faults: faults.get(n as usize).copied().unwrap_or(0).min(10) };
+    let of = |n: u32| {
+        let faults = faults.get(n as usize).copied().unwrap_or(0).min(10);
+        // As far apart as they can be.
+        Caller { client: first + n, requests: 10, faults, episodes: faults.min(11 - faults) }
+    };
     let callers = Callers::new((0..clients).map(of), 0);
     let faults: Vec<u32> = callers.iter().map(|caller| caller.faults).filter(|faults| *faults > 0).collect();
     Figures { callers, ..figures(u64::from(clients) * 10, &faults, first.into(), 100) }
@@ -85,6 +89,16 @@ fn where_it_is_known_who_asks_how_much_it_takes_more_than_a_few_clients_too() {
     }
     assert_eq!(verdicts(&[1; 14]), [Verdict::Pass; 10], "below the bound");
     assert_eq!(verdicts(&[2; 29])[1], Verdict::Fail);
+}
+
+#[test]
+fn windows_that_were_bad_by_accident_do_not_hide_what_comes_after_them() {
+    let mut judge = Judge::new(Rules::default(), None);
+    let mut window = |faults: &[u32]| judge.window(known(30, faults, 0), known(300, &[1; 90], 1_000)).verdict;
+    // Two clients that fail always are over the bound, and prove nothing.
+    assert!((0..8).all(|_| window(&[10, 10]) != Verdict::Fail));
+    let after = [10, 10].into_iter().chain([1; 26]).collect::<Vec<_>>();
+    assert_eq!([(); 2].map(|()| window(&after) == Verdict::Fail), [false, true]);
 }
 
 #[test]

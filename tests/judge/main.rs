@@ -8,7 +8,7 @@
 mod claims;
 mod traffic;
 
-use dualgate::domain::judge::{Figures, Finding, Judge, Report, Rules, Verdict};
+use dualgate::domain::judge::{Callers, Faulty, Figures, Finding, Judge, Report, Rules, Verdict};
 use traffic::{Ailment, Traffic};
 
 /// The default plan: share, and minutes.
@@ -20,10 +20,14 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
+/// As it is told: nobody watched then, so whose the faults were is not known, nor who was there.
 fn baseline(traffic: &mut Traffic) -> Figures {
     let mut all = Figures::default();
     (0..BEFORE).for_each(|_| all.merge(&traffic.minute().1));
-    all
+    for calls in all.tools.values_mut().chain([&mut all.all]) {
+        calls.faulty = Faulty::default();
+    }
+    Figures { clients: 0, callers: Callers::default(), ..all }
 }
 
 /// What went on in a rollout that is not stopped by anything.

@@ -202,8 +202,8 @@ impl Traffic {
 struct Side {
     tools: BTreeMap<usize, (Vec<u32>, u64)>,
     faults: Vec<(usize, u64)>,
-    /// Requests, and the faulty ones among them.
-    asked: BTreeMap<u64, (u32, u32)>,
+    /// Who asked, and whether the last answer was a fault.
+    asked: BTreeMap<u64, (Caller, bool)>,
     clients: u64,
 }
 
@@ -212,8 +212,12 @@ impl Side {
         let (counts, sum) = self.tools.entry(tool).or_insert_with(|| (vec![0; BUCKETS], 0));
         counts[bucket(micros as u64)] += 1;
         *sum += micros as u64;
-        let (requests, faults) = self.asked.entry(client).or_default();
-        (*requests, *faults) = (*requests + 1, *faults + u32::from(failed));
+        let none = Caller { client: (client >> 32) as u32, requests: 0, faults: 0, episodes: 0 };
+        let (caller, has_failed) = self.asked.entry(client).or_insert((none, false));
+        caller.requests += 1;
+        caller.faults += u32::from(failed);
+        caller.episodes += u32::from(failed && !*has_failed);
+        *has_failed = failed;
         if failed {
             self.faults.push((tool, client));
         }
@@ -233,9 +237,8 @@ impl Side {
             (format!("tool-{tool:02}"), calls(times, micros, faults.remove(&tool).unwrap_or_default()))
         });
         let tools = tools.collect();
-        let callers =
-            self.asked.into_iter().map(|(client, (requests, faults))| Caller { client: (client >> 32) as u32, requests, faults });
-        Figures { all: calls(counts, sum, all), tools, clients: self.clients, callers: Callers::new(callers, 0) }
+        let callers = Callers::new(self.asked.into_values().map(|(caller, _)| caller), 0);
+        Figures { all: calls(counts, sum, all), tools, clients: self.clients, callers }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Clients, each with its requests and its faults: what tells a busy client from one that asks the same wrong thing again and
-//! again.
+//! Clients, each with its requests, its faults and how many of those came after a success: what tells a busy client from one that
+//! asks the same wrong thing again and again.
 
 /// So many clients are told apart; of more, a part that a hash chooses.
 const MOST: usize = 4_096;
@@ -13,6 +13,8 @@ pub struct Caller {
     pub requests: u32,
     /// Its faults.
     pub faults: u32,
+    /// Those that did not follow a fault of the same client: a retry loop is one.
+    pub episodes: u32,
 }
 
 /// Clients of a span of time. Where there are too many, those of the lower hashes: which of them are known has nothing to do with
@@ -26,10 +28,16 @@ pub struct Callers {
 }
 
 impl Caller {
+    /// Its requests, where what follows a fault and is one counts no more than it.
+    pub fn trials(&self) -> u32 {
+        self.requests.saturating_sub(self.faults.saturating_sub(self.episodes))
+    }
+
     /// What it did besides.
     fn add(&mut self, besides: &Self) {
         self.requests = self.requests.saturating_add(besides.requests);
         self.faults = self.faults.saturating_add(besides.faults);
+        self.episodes = self.episodes.saturating_add(besides.episodes);
     }
 }
 
@@ -104,7 +112,7 @@ mod tests {
     use super::*;
 
     fn caller(client: u32, requests: u32, faults: u32) -> Caller {
-        Caller { client, requests, faults }
+        Caller { client, requests, faults, episodes: faults.min(1) }
     }
 
     #[test]
@@ -112,7 +120,7 @@ mod tests {
         let mut all = Callers::new([caller(7, 3, 1), caller(2, 5, 0), caller(7, 1, 0)], 0);
         all.merge(&Callers::new([caller(9, 4, 4), caller(7, 6, 2), caller(1, 1, 0)], 0));
         let merged: Vec<_> = all.iter().copied().collect();
-        assert_eq!(merged, [caller(1, 1, 0), caller(2, 5, 0), caller(7, 10, 3), caller(9, 4, 4)]);
+        assert_eq!(merged, [caller(1, 1, 0), caller(2, 5, 0), Caller { episodes: 2, ..caller(7, 10, 3) }, caller(9, 4, 4)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::errors::{chance, chance_beyond, chance_of_clients};
 use super::speed::{Compared, Strata};
-use super::spread::chance_of_spread;
+use super::spread::Spread;
 use super::windows::Span;
 use super::{Against, Calls, Figures, Rules};
 
@@ -35,10 +35,10 @@ pub struct Seen {
     pub beside_stable: f64,
     /// Of errors: the chance that so many of the clients that met any are the candidate's; 1 where that is not known.
     pub by_client: f64,
-    /// The same for busy clients beside busy ones; 1 where it is not known who asked how much.
-    pub spread: f64,
-    /// How many of the candidate's clients are known.
-    pub callers: usize,
+    /// Clients beside clients that are as busy,
+    pub spread: Spread,
+    /// and the same of the last windows of a longer run alone.
+    pub latest: Spread,
     /// Whether enough clients met it.
     pub clients: bool,
 }
@@ -57,13 +57,13 @@ pub fn errors(span: &Span, baseline: Option<&Figures>, rules: &Rules) -> Option<
     let chances = || match (against, reference) {
         (Against::Stable, _) => {
             let clients = chance_of_clients(&span.candidate, &span.stable);
-            let spread = chance_of_spread(&span.candidate.callers, &span.stable.callers);
+            let spread = Spread::new(&span.candidate.callers, &span.stable.callers);
             (chance(own, &joined(stable, baseline)), chance(own, stable), clients, spread)
         }
-        (_, Some(reference)) => (chance(own, reference), 0.0, 1.0, 1.0),
-        (_, None) => (chance_beyond(own, rules.max_error_rate), 0.0, 1.0, 1.0),
+        (_, Some(reference)) => (chance(own, reference), 0.0, 1.0, Spread::NONE),
+        (_, None) => (chance_beyond(own, rules.max_error_rate), 0.0, 1.0, Spread::NONE),
     };
-    let (chance, beside_stable, by_client, spread) = if bad { chances() } else { (1.0, 1.0, 1.0, 1.0) };
+    let (chance, beside_stable, by_client, spread) = if bad { chances() } else { (1.0, 1.0, 1.0, Spread::NONE) };
     Some(Seen {
         bad,
         value,
@@ -75,7 +75,7 @@ pub fn errors(span: &Span, baseline: Option<&Figures>, rules: &Rules) -> Option<
         beside_stable,
         by_client,
         spread,
-        callers: span.candidate.callers.len(),
+        latest: Spread::NONE,
         clients: own.faulty.clients() >= rules.min_clients,
     })
 }
@@ -137,8 +137,8 @@ impl Seen {
             chance: 1.0,
             beside_stable: 0.0,
             by_client: 1.0,
-            spread: 1.0,
-            callers: 0,
+            spread: Spread::NONE,
+            latest: Spread::NONE,
             clients: false,
         }
     }

@@ -28,6 +28,11 @@ impl Clusters {
         Self { sum, squares }
     }
 
+    /// Of faults whose clients are not known: as if they came in clusters like these.
+    fn alike(faults: f64, like: Self) -> Self {
+        Self { sum: faults, squares: faults * like.effect() }
+    }
+
     fn and(self, other: Self) -> Self {
         Self { sum: self.sum + other.sum, squares: self.squares + other.squares }
     }
@@ -38,10 +43,16 @@ impl Clusters {
     }
 }
 
-/// Chance that noise alone gives the candidate so many more errors than the reference has.
+/// Chance that noise alone gives the candidate so many more errors than the reference has. Whose those of a baseline were is not
+/// known.
 pub fn chance(candidate: &Calls, reference: &Calls) -> f64 {
-    least(candidate.faulty.greatest().max(reference.faulty.greatest()), |cap| {
+    let known = reference.faulty.capped(f64::INFINITY).0;
+    let unknown = (reference.faults as f64 - known).max(0.0);
+    // How many of them a bound would leave is not known either.
+    let caps = if unknown > 0.0 { &CAPS[CAPS.len() - 1..] } else { &CAPS };
+    least(caps, candidate.faulty.greatest().max(reference.faulty.greatest()), |cap| {
         let (own, other) = (Clusters::of(&candidate.faulty, cap), Clusters::of(&reference.faulty, cap));
+        let other = other.and(Clusters::alike(unknown, own.and(other)));
         let effect = own.effect().max(own.and(other).effect());
         let [x, n, y, m] = [own.sum, candidate.requests as f64, other.sum, reference.requests as f64];
         fisher(x / effect, n / effect, y / effect, m / effect)
@@ -62,16 +73,16 @@ pub fn chance_of_clients(candidate: &Figures, stable: &Figures) -> f64 {
 
 /// Chance that noise alone gives so many errors where `rate` is what is allowed: for want of anything to compare with.
 pub fn chance_beyond(candidate: &Calls, rate: f64) -> f64 {
-    least(candidate.faulty.greatest(), |cap| {
+    least(&CAPS, candidate.faulty.greatest(), |cap| {
         let own = Clusters::of(&candidate.faulty, cap);
         binomial(own.sum / own.effect(), candidate.requests as f64 / own.effect(), rate)
     })
 }
 
 /// The least over all bounds, times how many of them make a difference.
-fn least(greatest: f64, chance: impl Fn(f64) -> f64) -> f64 {
-    let needed = CAPS.iter().position(|cap| *cap >= greatest).unwrap_or(CAPS.len() - 1) + 1;
-    let least = CAPS[..needed].iter().map(|cap| chance(*cap)).fold(1.0, f64::min);
+fn least(caps: &[f64], greatest: f64, chance: impl Fn(f64) -> f64) -> f64 {
+    let needed = caps.iter().position(|cap| *cap >= greatest).unwrap_or(caps.len() - 1) + 1;
+    let least = caps[..needed].iter().map(|cap| chance(*cap)).fold(1.0, f64::min);
     (least * needed as f64).min(1.0)
 }
 
@@ -109,6 +120,18 @@ mod tests {
     fn where_both_are_as_bad_noise_explains_it() {
         let chance = chance(&calls(100, &[2; 25], 0), &calls(900, &[2; 220], 100));
         assert!(chance > 0.05, "{chance}");
+    }
+
+    #[test]
+    fn errors_of_a_baseline_count_though_it_is_not_known_whose_they_were() {
+        let baseline = |faults| Calls { requests: 10_000, faults, ..Calls::default() };
+        let candidate = calls(1_000, &[2; 30], 0);
+        let [as_many, fewer] = [600, 100].map(|faults| chance(&candidate, &baseline(faults)));
+        assert!(as_many > 0.3 && fewer < 1e-6, "{as_many}, {fewer}");
+        // Beside the same, of which it is known.
+        let known = chance(&candidate, &calls(10_000, &[2; 100], 100));
+        let unknown = chance(&candidate, &baseline(200));
+        assert!((0.5..2.0).contains(&(unknown / known)), "{unknown} for {known}");
     }
 
     #[test]

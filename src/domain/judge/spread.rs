@@ -1,8 +1,15 @@
-//! Whether many of the candidate's clients meet errors, busy ones beside busy ones and quiet ones beside quiet ones.
+//! Whether the candidate's clients meet errors as those of a bad entry would, busy ones beside busy ones and quiet ones beside
+//! quiet ones.
+//!
+//! A client that repeats what failed makes many errors of one, so episodes are counted: an error that directly follows one of the
+//! same client adds none. How often a client errs by itself is its own. Each client's score is the logarithm of how much likelier
+//! its episodes are where a tenth of all requests fail besides than where none does, over all rates that a client may have by
+//! itself: that busy clients have more of them is in it, and that some err often.
 //!
 //! Which entry a client is on is chosen by a keyed hash. So, whatever clients do and however their errors cluster, the
 //! candidate's are a random draw of all of their stratum, which is clients with about as many requests: a permutation test in
-//! strata (Fisher 1935; Mantel and Haenszel 1959), with one draw for all that a client did. It has no model of errors to be wrong.
+//! strata (Fisher 1935; Mantel and Haenszel 1959), with one draw for all that a client did. The model of the score says how much
+//! is found, not how often noise is taken for it.
 //!
 //! Each client is in or not by a draw of its own with the part of its stratum that is the candidate's, and its score counts from
 //! the stratum's mean, so that how many were drawn makes no difference. The tail is that of the saddlepoint (Lugannani and
@@ -12,9 +19,20 @@ use super::callers::{Caller, Callers};
 use super::stats::normal;
 
 /// Strata of requests: 1, 2, 3 to 4, 5 to 8, … and all that is more.
-const STRATA: usize = 10;
-/// A busy client counts with one error, and so many more for each of its requests: less than a retry loop makes.
-const MORE: f64 = 0.05;
+const STRATA: usize = 12;
+/// A bad entry fails so many requests besides.
+const MORE: f64 = 0.1;
+/// Rates at which a client errs by itself: a Beta distribution of this shape about the stable entry's mean, and some clients
+/// anywhere.
+const SHAPE: f64 = 0.7;
+const ANYWHERE: f64 = 0.002;
+/// The mean is as if so many requests with so many errors had been seen, too;
+const SEEN: (f64, f64) = (50.0, 1.0);
+/// and no greater than that.
+const GREATEST_MEAN: f64 = 0.5;
+/// Rates that are tried: so many, even in their log odds, from 0.15 % to 82 %.
+const RATES: usize = 30;
+const LOG_ODDS: (f64, f64) = (-6.5, 1.5);
 /// Halvings in the search of the saddlepoint: to the last bit or two.
 const HALVINGS: usize = 50;
 /// The exponential of it is still a number.
@@ -22,13 +40,72 @@ const MOST_TILTED: f64 = 600.0;
 /// Beyond, all that can be the candidate's is.
 const STEEPEST: f64 = 100.0;
 
-/// Chance that it is by accident that so many of the clients that met an error are the candidate's, times the chance of the
-/// same where a busy client counts for more. Each has noise of its own; what both find clear is more than either. For the same
-/// windows only; 1 where clients are not known on both sides.
-pub fn chance_of_spread(candidate: &Callers, stable: &Callers) -> f64 {
-    let met = |caller: &Caller| f64::from(caller.faults.min(1));
-    let weighed = |caller: &Caller| f64::from(caller.faults).min(1.0 + MORE * f64::from(caller.requests));
-    Draw::new(candidate, stable, met).chance() * Draw::new(candidate, stable, weighed).chance()
+/// What clients tell of the candidate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// Chance that it is by accident that clients with such scores are the candidate's.
+    pub chance: f64,
+    /// The sum of their scores: above 0, what its clients met is likelier of a bad entry than of one like the stable one.
+    pub favour: f64,
+}
+
+impl Spread {
+    /// Where nothing is known.
+    pub const NONE: Self = Self { chance: 1.0, favour: 0.0 };
+
+    /// Of the same windows only; nothing is said where clients are not known on both sides.
+    pub fn new(candidate: &Callers, stable: &Callers) -> Self {
+        if candidate.is_empty() || stable.is_empty() {
+            return Self::NONE;
+        }
+        let odds = Odds::beside(stable);
+        let draw = Draw::new(candidate, stable, |caller| odds.score(caller));
+        Self { chance: draw.chance(), favour: candidate.iter().map(|caller| odds.score(caller)).sum() }
+    }
+}
+
+/// How a client's episodes are weighed.
+struct Odds {
+    rates: Vec<Rate>,
+}
+
+/// A rate at which a client may err by itself: all as logarithms.
+struct Rate {
+    weight: f64,
+    /// That a request fails, and that it does not, on an ordinary entry
+    ordinary: (f64, f64),
+    /// and on a bad one.
+    bad: (f64, f64),
+}
+
+impl Odds {
+    fn beside(stable: &Callers) -> Self {
+        let (requests, errors) = stable.iter().fold(SEEN, |(requests, errors), caller| {
+            (requests + f64::from(caller.trials()), errors + f64::from(caller.episodes))
+        });
+        let mean = (errors / requests).min(GREATEST_MEAN);
+        let (first, last) = LOG_ODDS;
+        let rates = (0..RATES).map(|at| {
+            let rate = 1.0 / (1.0 + (-(first + (last - first) * at as f64 / (RATES - 1) as f64)).exp());
+            let density = rate.powf(SHAPE - 1.0) * (1.0 - rate).powf(SHAPE / mean - 1.0) + ANYWHERE;
+            let both = |rate: f64| (rate.ln(), (-rate).ln_1p());
+            // Even in their log odds, rates are as much closer to each other as they are nearer to 0 or 1.
+            Rate { weight: (density * rate * (1.0 - rate)).ln(), ordinary: both(rate), bad: both(rate + MORE * (1.0 - rate)) }
+        });
+        Self { rates: rates.collect() }
+    }
+
+    /// The logarithm of how much likelier it is of a bad entry.
+    fn score(&self, caller: &Caller) -> f64 {
+        let episodes = f64::from(caller.episodes);
+        let good = f64::from(caller.trials()) - episodes;
+        let likely = |of: fn(&Rate) -> (f64, f64)| {
+            let all = self.rates.iter().map(move |rate| rate.weight + episodes * of(rate).0 + good * of(rate).1);
+            let most = all.clone().fold(f64::NEG_INFINITY, f64::max);
+            most + all.map(|one| (one - most).exp()).sum::<f64>().ln()
+        };
+        likely(|rate| rate.bad) - likely(|rate| rate.ordinary)
+    }
 }
 
 /// All clients, each with the chance that it is the candidate's and its score as it lies about the mean of its stratum.
@@ -109,11 +186,12 @@ mod tests {
 
     /// Clients with so many requests and faults.
     fn callers(first: u32, all: impl IntoIterator<Item = (u32, u32)>) -> Callers {
-        Callers::new((first..).zip(all).map(|(client, (requests, faults))| Caller { client, requests, faults }), 0)
+        let caller = |(client, (requests, faults))| Caller { client, requests, faults, episodes: faults };
+        Callers::new((first..).zip(all).map(caller), 0)
     }
 
     fn of(candidate: impl IntoIterator<Item = (u32, u32)>, stable: impl IntoIterator<Item = (u32, u32)>) -> f64 {
-        chance_of_spread(&callers(0, candidate), &callers(1_000_000, stable))
+        Spread::new(&callers(0, candidate), &callers(1_000_000, stable)).chance
     }
 
     #[test]
@@ -136,9 +214,29 @@ mod tests {
 
     #[test]
     fn errors_of_many_clients_are_clear() {
-        let stable = || (0..300).map(|n| (1 + n % 30, u32::from(n % 10 == 0)));
-        let chance = of((0..30).map(|n| (1 + n, 1)), stable());
-        assert!(chance < 1e-20, "{chance}");
+        let stable = callers(100, (0..300).map(|n| (1 + n % 30, u32::from(n % 10 == 0))));
+        let Spread { chance, favour } = Spread::new(&callers(0, (0..30).map(|n| (1 + n, 1))), &stable);
+        assert!(chance < 1e-8 && favour > 5.0, "{chance}, {favour}");
+    }
+
+    #[test]
+    fn a_client_that_repeats_what_failed_tells_less_than_one_that_fails_as_often_here_and_there() {
+        let stable = callers(100, (0..300).map(|n| (10 + n % 10, u32::from(n % 5 == 0))));
+        let weighed = |episodes| {
+            let one = (0..30).map(|client| Caller { client, requests: 14, faults: 4, episodes });
+            Spread::new(&Callers::new(one, 0), &stable)
+        };
+        let (again, apart) = (weighed(1), weighed(4));
+        assert!(again.chance > 1e6 * apart.chance && apart.favour > again.favour + 10.0, "{again:?}, {apart:?}");
+    }
+
+    #[test]
+    fn what_is_usual_on_the_stable_entry_speaks_for_no_bad_one() {
+        for usual in [0, 2, 8] {
+            let like = || (0..200).map(move |n| (40, if n % 2 == 0 { usual * 2 } else { 0 }));
+            let favour = Spread::new(&callers(0, like().take(30)), &callers(1_000, like())).favour;
+            assert!(favour < 0.0, "{usual}: {favour}");
+        }
     }
 
     #[test]
@@ -152,8 +250,8 @@ mod tests {
     #[test]
     fn where_clients_are_not_known_nothing_is_said() {
         let some = callers(0, [(3, 1), (4, 0)]);
-        assert_eq!(chance_of_spread(&some, &Callers::default()), 1.0);
-        assert_eq!(chance_of_spread(&Callers::default(), &some), 1.0);
+        assert_eq!(Spread::new(&some, &Callers::default()), Spread::NONE);
+        assert_eq!(Spread::new(&Callers::default(), &some), Spread::NONE);
         assert_eq!(of([(3, 1), (200, 9)], [(20, 9), (50, 2)]), 1.0, "nobody is like the other");
     }
 }

@@ -3,22 +3,21 @@
 use std::sync::Arc;
 
 use super::compare::{self, Seen};
+use super::spread::Spread;
 use super::windows::{Span, Track};
 use super::{Against, Figures, Finding, Rules, Trigger, Verdict};
 
 /// Noise that is rarer than this no longer explains errors of the entry as a whole, and rarer than `BESIDE` beside the stable
 /// entry of the same windows alone: what ails both is not the candidate's. Every window asks anew; measured in ADR 13.
-const CLEAR: f64 = 1e-4;
-const BESIDE: f64 = 1e-3;
+const CLEAR: f64 = 1e-6;
+const BESIDE: f64 = 1e-4;
 /// Weighed by client, errors of a busy client count too little; counted by client, a busy client's errors are as many as a
 /// quiet one's. Where both say the same, it takes less of each: so much together, and so much of the first.
-const CLEAR_TOGETHER: f64 = 1e-10;
+const CLEAR_TOGETHER: f64 = 1e-12;
 const SEEN: f64 = 1e-2;
-/// Where each client's requests are known: the product of two chances, of clients beside clients that are as busy. Of so many
-/// clients of the candidate and more, a true difference is far clearer than that, and more is asked.
-const CLEAR_BY_SPREAD: f64 = 5e-9;
-const MANY: usize = 100;
-const CLEAR_BY_SPREAD_OF_MANY: f64 = 1e-12;
+/// Of clients beside clients that are as busy: by itself, and where what they met is likelier of a bad entry, too.
+const CLEAR_BY_SPREAD: f64 = 1e-7;
+const CLEAR_IN_FAVOUR: f64 = 1e-4;
 /// Beside another time, in which other clients were there.
 const CLEAR_OF_BASELINE: f64 = 1e-5;
 /// The same, of the stable entry itself: a hold for nothing in one of a hundred quiet rollouts would be too many.
@@ -27,6 +26,7 @@ const SICK: f64 = 1e-7;
 const CLEAR_IN_TIME: f64 = 1e-8;
 /// In a tool: the tools share one chance among them.
 const CLEAR_OF_TOOLS: f64 = 1e-6;
+const TOOL_BESIDE: f64 = 1e-3;
 /// A difference that is no reason to act, and one not to go on.
 const WORRYING: f64 = 1e-3;
 
@@ -71,8 +71,16 @@ impl Watch {
         let Some(seen) = self.compare(&full, measure) else { return self.track.note(&full, false) };
         self.track.note(&full, seen.bad);
         let run = self.track.together().filter(|_| self.track.length() > 1);
-        let seen = run.and_then(|run| self.compare(&run, measure)).unwrap_or(seen);
+        let mut seen = run.and_then(|run| self.compare(&run, measure)).unwrap_or(seen);
+        seen.latest = self.latest(&seen, measure.rules);
         self.conclude(&seen, measure);
+    }
+
+    /// What clients tell in the last of a longer run: what began with them is not to be outweighed by what was before.
+    fn latest(&self, seen: &Seen, rules: &Rules) -> Spread {
+        let is_longer = self.trigger == Trigger::Errors && seen.against == Against::Stable && self.track.length() > rules.windows;
+        let latest = is_longer.then(|| self.track.latest(rules.windows as usize)).flatten();
+        latest.map_or(Spread::NONE, |span| Spread::new(&span.candidate.callers, &span.stable.callers))
     }
 
     fn conclude(&mut self, seen: &Seen, measure: &Measure<'_>) {
@@ -102,16 +110,20 @@ impl Watch {
 
     fn is_clear(&self, seen: &Seen, measure: &Measure<'_>) -> bool {
         let among = measure.among;
-        let Seen { chance, beside_stable, by_client, spread, .. } = *seen;
+        let Seen { chance, beside_stable, by_client, .. } = *seen;
         match (self.trigger, seen.against) {
             (Trigger::Errors, Against::Stable) => {
                 let together = chance * by_client < CLEAR_TOGETHER && chance < SEEN && beside_stable < SEEN;
-                let level = if seen.callers < MANY { CLEAR_BY_SPREAD } else { CLEAR_BY_SPREAD_OF_MANY };
-                together || (chance < CLEAR && beside_stable < BESIDE) || spread < level
+                together || (chance < CLEAR && beside_stable < BESIDE) || [seen.spread, seen.latest].into_iter().any(is_told)
             }
             (Trigger::Errors, _) => chance < if measure.of_stable { SICK } else { CLEAR_OF_BASELINE },
             (Trigger::Latency | Trigger::Throughput, _) => chance < CLEAR_IN_TIME,
-            _ => chance < CLEAR_OF_TOOLS / among.max(1) as f64 && beside_stable < BESIDE,
+            _ => {
+                let level = CLEAR_OF_TOOLS / among.max(1) as f64;
+                // The stable entry alone says enough where it says it clearly.
+                let beside = self.of_errors() && seen.against == Against::Stable && beside_stable < level;
+                beside || (chance < level && beside_stable < TOOL_BESIDE)
+            }
         }
     }
 
@@ -149,4 +161,10 @@ impl Watch {
     pub fn is_worrying(&self) -> bool {
         self.worrying
     }
+}
+
+/// Whether clients tell that it is a bad entry.
+fn is_told(spread: Spread) -> bool {
+    let level = if spread.favour > 0.0 { CLEAR_IN_FAVOUR } else { CLEAR_BY_SPREAD };
+    spread.chance < level
 }

@@ -72,10 +72,15 @@ impl Track {
     pub fn together(&self) -> Option<Arc<Span>> {
         together(&self.run)
     }
+
+    /// The last so many of the run.
+    pub fn latest(&self, count: usize) -> Option<Arc<Span>> {
+        together(self.run.range(self.run.len().saturating_sub(count)..))
+    }
 }
 
-fn together(spans: &VecDeque<Arc<Span>>) -> Option<Arc<Span>> {
-    let mut spans = spans.iter();
+fn together<'a>(spans: impl IntoIterator<Item = &'a Arc<Span>, IntoIter: ExactSizeIterator>) -> Option<Arc<Span>> {
+    let mut spans = spans.into_iter();
     let first = spans.next()?;
     if spans.len() == 0 {
         return Some(first.clone());
@@ -124,6 +129,7 @@ mod tests {
             track.note(&of(requests), bad);
         }
         assert_eq!((track.length(), track.together().unwrap().candidate.all.requests), (2, 12));
+        assert_eq!([1, 2, 9].map(|count| track.latest(count).unwrap().candidate.all.requests), [8, 12, 12]);
         track.note(&of(16), false);
         assert_eq!((track.length(), track.together()), (0, None));
     }
