@@ -409,7 +409,7 @@ mod tests {
             }
             Value::Array(all) => {
                 let mut all: Vec<Value> = all.iter().map(|one| altered(one, dice)).collect();
-                if all.len() > 1 && dice.next().unwrap_or(1) % 4 == 0 {
+                if all.len() > 1 && dice.next().unwrap_or(1).is_multiple_of(4) {
                     all.pop();
                 }
                 Value::Array(all)
