@@ -3,13 +3,12 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use dualgate::app::{self, AppError};
 use dualgate::cli::{self, Cli, Command, RunArgs};
 use dualgate::telemetry::log;
 
 fn main() -> ExitCode {
-    let code = match &Cli::parse().command {
+    let code = match &Cli::read().command {
         Command::Run(args) => run(args),
         Command::Demo(args) => code_of(app::run_demo(args.listen, args.admin)),
         command => cli::execute(command),

@@ -1,7 +1,7 @@
 //! The admin API: words in, words out. Everything it changes goes through the control mailbox.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
-use tower::ServiceExt;
+use tower::{ServiceExt, service_fn};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -155,30 +155,37 @@ fn public() -> OpenApiRouter<Arc<Office>> {
     OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready)).routes(routes!(metrics::page))
 }
 
-/// The admin listener's routes. What stands around them is named from the inside to the outside.
+/// The admin listener's routes. What needs the token, and the document of it, is made when it is first asked for: megabytes that
+/// most processes never need, whose probes and scrapes are all that comes.
 pub fn admin_routes(office: Arc<Office>) -> Router {
-    let ((guarded, of_guarded), (public, of_public)) = (guarded().split_for_parts(), public().split_for_parts());
-    let contract = Arc::new(Contract::new(of_guarded, of_public));
+    let own_host = middleware::from_fn_with_state(office.clone(), guard::want_own_host);
+    let (of_guarded, made) = (office.clone(), Arc::new(OnceLock::<Router>::new()));
+    let guarded =
+        service_fn(move |request: Request| made.get_or_init(|| guarded_routes(of_guarded.clone())).clone().oneshot(request));
+    bounded(public().split_for_parts().0.fallback_service(guarded)).layer(own_host).with_state(office)
+}
+
+/// What stands around them is named from the inside to the outside.
+fn guarded_routes(office: Arc<Office>) -> Router {
+    let (guarded, of_guarded) = guarded().split_for_parts();
+    let contract = Arc::new(Contract::new(of_guarded, public().into_openapi()));
     let guarded = guarded
         .layer(middleware::from_fn_with_state(Arc::default(), idempotency::once_only))
         .layer(middleware::from_fn_with_state(office.clone(), wait::until_true))
         .layer(middleware::from_fn(whole_body))
         .layer(middleware::from_fn_with_state(contract, contract::hold))
         .layer(middleware::from_fn_with_state(office.clone(), guard::want_token));
-    served(guarded.merge(public)).layer(middleware::from_fn_with_state(office.clone(), guard::want_own_host)).with_state(office)
+    bounded(guarded.fallback(problem::no_such_path)).with_state(office)
 }
 
 /// The metrics listener's routes: read-only.
 pub fn metrics_routes(office: Arc<Office>) -> Router {
-    served(public().split_for_parts().0).with_state(office)
+    bounded(public().split_for_parts().0.fallback(problem::no_such_path)).with_state(office)
 }
 
-/// With an answer to what is not there.
-fn served(routes: Router<Arc<Office>>) -> Router<Arc<Office>> {
-    routes
-        .fallback(problem::no_such_path)
-        .method_not_allowed_fallback(problem::wrong_method)
-        .layer(DefaultBodyLimit::max(MOST_BODY))
+/// With an answer to what cannot be done, and a bound on bodies.
+fn bounded(routes: Router<Arc<Office>>) -> Router<Arc<Office>> {
+    routes.method_not_allowed_fallback(problem::wrong_method).layer(DefaultBodyLimit::max(MOST_BODY))
 }
 
 /// Reads the body before the handler, and not for longer than it should take. It runs inside of the

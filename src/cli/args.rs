@@ -42,6 +42,32 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// What this process was started with; ends it where that cannot be read. For `run`, which stays, the tree of all the other
+    /// commands is not made: half a megabyte that the allocator would keep.
+    pub fn read() -> Self {
+        if std::env::args_os().nth(1).is_some_and(|word| word == "run") {
+            let OnlyRun::Run(args) = Running::parse().command;
+            return Self { command: Command::Run(args) };
+        }
+        Self::parse()
+    }
+}
+
+/// [`Cli`] as far as `run` goes.
+#[derive(Parser)]
+#[command(name = "dualgate", version, after_help = EXITS, max_term_width = 120)]
+pub(super) struct Running {
+    #[command(subcommand)]
+    command: OnlyRun,
+}
+
+#[derive(Subcommand)]
+enum OnlyRun {
+    /// Run the proxy, from a file or from two URLs.
+    Run(Box<RunArgs>),
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {

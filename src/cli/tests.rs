@@ -1,5 +1,6 @@
 use clap::{CommandFactory, Parser};
 
+use super::args::Running;
 use super::*;
 use crate::domain::{Entry, Split};
 
@@ -18,6 +19,18 @@ pub(super) fn common(flags: &[&str]) -> Common {
 #[test]
 fn the_definition_holds_together() {
     Cli::command().debug_assert();
+}
+
+#[test]
+fn run_read_by_itself_says_what_it_says_among_all_commands() {
+    let help = |mut command: clap::Command| {
+        command.build();
+        command.find_subcommand_mut("run").unwrap().render_long_help().to_string()
+    };
+    assert_eq!(help(Running::command()), help(Cli::command()));
+    let refused =
+        |command: clap::Command| command.try_get_matches_from(["dualgate", "run", "--primry", "x"]).unwrap_err().to_string();
+    assert_eq!(refused(Running::command()), refused(Cli::command()));
 }
 
 #[test]

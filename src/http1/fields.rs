@@ -10,6 +10,8 @@ use smallvec::SmallVec;
 pub struct Fields {
     text: Vec<u8>,
     list: SmallVec<[Field; 12]>,
+    /// The marks of the names: most look-ups are for a name that is not there, and end here.
+    marks: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +29,9 @@ impl Fields {
     pub(super) fn copy(bytes: &[u8], found: &[httparse::Header<'_>]) -> Self {
         let base = bytes.as_ptr() as usize;
         let at = |part: &[u8]| (part.as_ptr() as usize).saturating_sub(base) as u32;
+        let mut marks = 0;
         let field = |field: &httparse::Header<'_>| {
+            marks |= mark(field.name.as_bytes());
             let (name, name_length) = (at(field.name.as_bytes()), field.name.len() as u32);
             let (value, value_length) = (at(field.value), field.value.len() as u32);
             let (colon, end) = ((name + name_length) as usize, (value + value_length) as usize);
@@ -37,13 +41,14 @@ impl Fields {
         // Room for the field or two that take another's place.
         let mut text = Vec::with_capacity(bytes.len() + 128);
         text.extend_from_slice(bytes);
-        Self { text, list: found.iter().map(field).collect() }
+        let list = found.iter().map(field).collect();
+        Self { text, list, marks }
     }
 
     /// All names in lower case.
     pub(super) fn in_lower_case(mut self) -> Self {
         for field in &self.list {
-            self.text[field.name as usize..][..field.name_length as usize].make_ascii_lowercase();
+            lower(&mut self.text[field.name as usize..][..field.name_length as usize]);
         }
         self
     }
@@ -58,9 +63,17 @@ impl Fields {
         self.list.is_empty()
     }
 
+    /// Whether there may be one of this name. False: there is none.
+    pub fn may_have(&self, name: &str) -> bool {
+        self.marks & mark(name.as_bytes()) != 0
+    }
+
     /// The value of the first field of this name, in whatever case it is written.
     pub fn get(&self, name: impl AsRef<str>) -> Option<&[u8]> {
         let name = name.as_ref();
+        if !self.may_have(name) {
+            return None;
+        }
         self.list.iter().find(|field| self.is_named(field, name)).map(|field| self.value_of(field))
     }
 
@@ -76,7 +89,8 @@ impl Fields {
 
     /// The values of all fields of this name, in their order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.list.iter().filter(move |field| self.is_named(field, name)).map(|field| self.value_of(field))
+        let list = if self.may_have(name) { &self.list[..] } else { &[] };
+        list.iter().filter(move |field| self.is_named(field, name)).map(|field| self.value_of(field))
     }
 
     /// Names and values in their order.
@@ -104,6 +118,7 @@ impl Fields {
     /// One more, of valid characters.
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
         let at = self.text.len() as u32;
+        self.marks |= mark(name);
         self.text.extend_from_slice(name);
         self.text.extend_from_slice(value);
         let (name_length, value_length) = (name.len() as u32, value.len() as u32);
@@ -111,7 +126,7 @@ impl Fields {
     }
 
     pub(super) fn retain(&mut self, mut keeps: impl FnMut(&[u8], &[u8]) -> bool) {
-        let Self { text, list } = self;
+        let Self { text, list, .. } = self;
         list.retain(|field| keeps(part(text, field.name, field.name_length), part(text, field.value, field.value_length)));
     }
 
@@ -127,8 +142,9 @@ impl Fields {
         part(&self.text, field.value, field.value_length)
     }
 
+    #[inline(always)]
     fn is_named(&self, field: &Field, name: &str) -> bool {
-        field.name_length as usize == name.len() && self.name_of(field).eq_ignore_ascii_case(name.as_bytes())
+        field.name_length as usize == name.len() && is_same(self.name_of(field), name.as_bytes())
     }
 }
 
@@ -142,6 +158,54 @@ impl From<&HeaderMap> for Fields {
     }
 }
 
+/// Most are written as they are looked for.
+fn is_same(written: &[u8], name: &[u8]) -> bool {
+    written == name || written.eq_ignore_ascii_case(name)
+}
+
+/// One of 64 bits, by a name's length and its first letter in whatever case: no two that are often looked for, or there, share one.
+#[inline]
+fn mark(name: &[u8]) -> u64 {
+    let first = name.first().map_or(0, |first| u64::from(first | 0x20));
+    1 << ((name.len() as u64 + 17 * first) % 64)
+}
+
+/// Writes a name in lower case, eight bytes at a time: those of a name are ASCII, and to lower one twice changes nothing, so that
+/// the last eight may overlap those before.
+fn lower(name: &mut [u8]) {
+    let length = name.len();
+    if length < 4 {
+        return name.make_ascii_lowercase();
+    }
+    if length < 8 {
+        for from in [0, length - 4] {
+            if let Some(four) = name[from..].first_chunk_mut() {
+                *four = (lower_eight(u32::from_le_bytes(*four).into()) as u32).to_le_bytes();
+            }
+        }
+        return;
+    }
+    let mut at = 0;
+    while at < length {
+        let from = at.min(length - 8);
+        if let Some(eight) = name[from..].first_chunk_mut() {
+            *eight = lower_eight(u64::from_le_bytes(*eight)).to_le_bytes();
+        }
+        at += 8;
+    }
+}
+
+/// Sets the bit that makes a letter small in each byte of `A` to `Z`. No sum of a byte carries into the next, as none is beyond
+/// ASCII; one that is has its highest bit set, and stays.
+fn lower_eight(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGHS: u64 = ONES * 0x80;
+    let low = word & !HIGHS;
+    let from_a = low + ONES * (0x80 - b'A' as u64);
+    let beyond_z = low + ONES * (0x80 - b'Z' as u64 - 1);
+    word | (from_a & !beyond_z & !word & HIGHS) >> 2
+}
+
 /// A value as text: visible ASCII, spaces and tabs.
 pub fn text(value: &[u8]) -> Option<&str> {
     let is_text = value.iter().all(|byte| (b' '..0x7f).contains(byte) || *byte == b'\t');
@@ -150,4 +214,33 @@ pub fn text(value: &[u8]) -> Option<&str> {
 
 fn part(text: &[u8], at: u32, length: u32) -> &[u8] {
     &text[at as usize..][..length as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_lowered_as_one_byte_after_the_other_would_be() {
+        for length in 0..40usize {
+            for step in 1..=255u8 {
+                let bytes: Vec<u8> = (0..length).map(|at| (at as u8).wrapping_mul(step).wrapping_add(step)).collect();
+                let mut lowered = bytes.clone();
+                lower(&mut lowered);
+                assert_eq!(lowered, bytes.to_ascii_lowercase(), "{bytes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_found_whatever_their_length_also_when_they_were_put_in_later() {
+        let mut fields = Fields::default();
+        for length in 1..100 {
+            let (name, written) = ("n".repeat(length), "N".repeat(length));
+            assert!(!fields.contains(&name) && fields.all(&name).next().is_none());
+            fields.append(written.as_bytes(), b"v");
+            assert!(fields.may_have(&name) && fields.may_have(&written));
+            assert_eq!((fields.get(&name), fields.all(&name).count()), (Some(&b"v"[..]), 1), "{length}");
+        }
+    }
 }

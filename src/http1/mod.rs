@@ -15,4 +15,4 @@ pub use beginning::Beginning;
 pub use fields::{Fields, text};
 pub use framing::{Framing, Piece};
 pub use head::{Answer, Fault, Head, MOST_FIELDS, Read, answer};
-pub use request::{Coming, Plain, RequestHead, plain};
+pub use request::{Coming, Plain, RequestHead, Targets, plain};

@@ -1,6 +1,8 @@
 //! The head of a request.
 
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use bytes::Bytes;
 use http::{Method, Uri, Version, request};
@@ -32,10 +34,25 @@ impl From<request::Parts> for RequestHead {
 pub struct Plain {
     /// Its head.
     pub head: Box<RequestHead>,
-    /// Its body.
-    pub body: Bytes,
-    /// How many bytes it took.
-    pub length: usize,
+    /// Where its body is. Behind that is what comes next.
+    pub body: Range<usize>,
+}
+
+/// The target that was asked for last: most requests ask for the same, which then is neither checked nor copied anew.
+#[derive(Debug, Default)]
+pub struct Targets(RefCell<Option<Uri>>);
+
+impl Targets {
+    /// A target that begins with a slash.
+    fn read(&self, target: &str) -> Option<Uri> {
+        let mut last = self.0.borrow_mut();
+        // A path that is written like this one is read like it: of what is not a path, nothing is left in one.
+        if let Some(uri) = last.as_ref().filter(|uri| uri.path_and_query().is_some_and(|path| path.as_str() == target)) {
+            return Some(uri.clone());
+        }
+        let uri = Uri::from_maybe_shared(Bytes::copy_from_slice(target.as_bytes())).ok()?;
+        Some(last.insert(uri).clone())
+    }
 }
 
 /// What the bytes that have come begin with.
@@ -55,11 +72,11 @@ pub enum Coming {
 ///
 /// Nothing is decided here that hyper would decide otherwise: what this takes, hyper reads as the same request with the
 /// same bytes behind it, and of what could be read in two ways nothing is taken.
-pub fn plain(came: &Bytes, most_head: usize) -> Coming {
-    read(came, most_head).unwrap_or(Coming::Other)
+pub fn plain(came: &[u8], most_head: usize, targets: &Targets) -> Coming {
+    read(came, most_head, targets).unwrap_or(Coming::Other)
 }
 
-fn read(came: &Bytes, most_head: usize) -> Option<Coming> {
+fn read(came: &[u8], most_head: usize, targets: &Targets) -> Option<Coming> {
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let status = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut parsed, came, &mut fields).ok()?;
@@ -87,11 +104,11 @@ fn read(came: &Bytes, most_head: usize) -> Option<Coming> {
     if length > came.len() {
         return Some(Coming::Short(length));
     }
-    let uri = Uri::from_maybe_shared(came.slice_ref(target.as_bytes())).ok()?;
+    let uri = targets.read(target)?;
     let headers = Fields::copy(&came[..head], parsed.headers).in_lower_case();
-    let body = if length > head { came.slice(head..length) } else { Bytes::new() };
+    let body = head..length;
     let head = Box::new(RequestHead { method, uri, version: Version::HTTP_11, headers });
-    Some(Coming::Whole(Plain { head, body, length }))
+    Some(Coming::Whole(Plain { head, body }))
 }
 
 fn method(word: &str) -> Option<Method> {

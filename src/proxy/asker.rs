@@ -44,9 +44,9 @@ pub(super) struct Asker {
     /// The session, where its id opened.
     pub(super) session: Option<HeaderValue>,
     /// Where the page came from that asks, once that is known to be allowed.
-    pub(super) origin: Option<HeaderValue>,
+    pub(super) origin: Option<Box<HeaderValue>>,
     /// What it shares with its session's stream, where it was posted to a sealed URI.
-    pub(super) posted: Option<Posted>,
+    pub(super) posted: Option<Box<Posted>>,
     /// Whether it has been answered, and so counted.
     pub(super) is_settled: bool,
     /// When it began.
@@ -105,7 +105,7 @@ impl Asker {
 
     /// Whether nothing is left to book here: its requests wait on their session's stream, or did.
     pub(super) fn is_booked_elsewhere(&self) -> bool {
-        self.pending.is_empty() && self.posted.as_ref().is_some_and(Posted::is_claimed)
+        self.pending.is_empty() && self.posted.as_deref().is_some_and(Posted::is_claimed)
     }
 
     /// Where it is booked when it ends without an answer.

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Request;
@@ -33,6 +33,7 @@ use super::peer::Peer;
 use super::reader::{self, Taken};
 use super::rim::MOST_HEAD;
 use super::socket::{Raw, Watched};
+use super::stalls::{Order, Served};
 use super::vigil::{Heed, Post};
 use super::writer::{Unfinished, Writer};
 use super::{Stage, Worker, boxed, headers};
@@ -97,7 +98,19 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
 }
 
 /// A request on its way to an answer.
-type Serving<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
+enum Serving<'a> {
+    Whole(Served),
+    Taken(Pin<Box<dyn Future<Output = Answer> + 'a>>),
+}
+
+impl Serving<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
+        match self {
+            Self::Whole(served) => served.poll(context),
+            Self::Taken(serving) => serving.as_mut().poll(context),
+        }
+    }
+}
 
 /// A client, as its requests are served.
 pub(super) struct Connection {
@@ -136,20 +149,19 @@ impl Connection {
                     return;
                 }
             }
-            let mut coming = http1::plain(&line.early, MOST_HEAD);
+            let mut coming = http1::plain(&line.early, MOST_HEAD, &self.worker.targets);
             if let Coming::Short(length) = coming
                 && line.gather(&self.worker, &self.post, length).await
             {
-                coming = http1::plain(&line.early, MOST_HEAD);
+                coming = http1::plain(&line.early, MOST_HEAD, &self.worker.targets);
             }
             self.post.rest();
-            let (closes, serving): (_, Serving<'_>) = match coming {
-                Coming::Whole(Plain { head, body, length }) => {
-                    line.pass(length);
-                    (
-                        headers::says_close(&head.headers),
-                        boxed(|| self.worker.serve_whole(&self.peer, head, body, self.post.clone())),
-                    )
+            let (closes, serving) = match coming {
+                Coming::Whole(Plain { head, body }) => {
+                    let body = line.take(body);
+                    let closes = headers::says_close(&head.headers);
+                    let (worker, peer, post) = (self.worker.clone(), self.peer.clone(), self.post.clone());
+                    (closes, Serving::Whole(Served::begin(Order { worker, peer, head, body, post })))
                 }
                 Coming::Short(_) | Coming::Other => {
                     let Some(Taken { line: back, admitted, asker }) = boxed(|| reader::take(&self, line)).await else {
@@ -157,7 +169,8 @@ impl Connection {
                     };
                     line = back;
                     let closes = headers::says_close(&admitted.head().headers);
-                    (closes, boxed(|| self.worker.serve_taken(&self.peer, admitted, asker, self.post.clone())))
+                    let serving = boxed(|| self.worker.serve_taken(&self.peer, admitted, asker, self.post.clone()));
+                    (closes, Serving::Taken(serving))
                 }
             };
             if !self.answer(&mut line, serving, closes).await {
@@ -172,7 +185,7 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let worker = &self.worker;
-        let answer = poll_fn(|context| match serving.as_mut().poll(context) {
+        let answer = poll_fn(|context| match serving.poll(context) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
             Poll::Pending => line.poll_gone(worker, context).map(|()| None),
         })
@@ -221,9 +234,9 @@ impl Connection {
             async move {
                 let mut asker = Asker::default();
                 let (parts, body) = request.into_parts();
-                let admitted = worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await;
+                let mut admitted = worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await;
                 let post = Rc::new(worker.vigil.post());
-                let answer = boxed(|| worker.serve(&peer, admitted, (Some(exchange.clone()), post), &mut asker)).await;
+                let answer = boxed(|| worker.serve(&peer, admitted.as_mut(), (Some(exchange.clone()), post), &mut asker)).await;
                 let mut response = answer.into_response(&worker.wire, exchange);
                 // What ends a connection of HTTP/1 is for one stream here (RFC 9113, 8.2.2).
                 response.headers_mut().remove(http::header::CONNECTION);

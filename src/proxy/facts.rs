@@ -26,7 +26,7 @@ use crate::http1::{self, Fields, RequestHead};
 use crate::live::{EndpointView, EntryView, Pin, ServiceView, Turn};
 use crate::mcp::{Envelope, SessionPin, names};
 
-/// The facts that a decision goes by.
+/// The facts that a decision goes by. They are carried through the whole of a request: what is rare in them is elsewhere.
 pub(super) struct Facts {
     /// What it asks of the split.
     pub(super) asked: Asked,
@@ -55,11 +55,11 @@ pub(super) struct Facts {
     /// Whether it may open a session although nobody has read it, being longer than may be looked at.
     pub(super) unread: bool,
     /// What a GET without a session opens, should the server speak HTTP+SSE (2024-11-05).
-    pub(super) opens: Option<Opens>,
+    pub(super) opens: Option<Box<Opens>>,
     /// The server's own URI, where the request was posted to a sealed one.
-    pub(super) target: Option<Uri>,
+    pub(super) target: Option<Box<Uri>>,
     /// What it asks for that holds from then on, in its session.
-    pub(super) wish: Option<Wish>,
+    pub(super) wish: Option<Box<Wish>>,
     /// Whether it is `notifications/initialized`.
     pub(super) initializes: bool,
     /// What runs in its session while it does, where that is known here.
@@ -80,10 +80,11 @@ impl Facts {
         }
     }
 
-    fn unplaced(era: Option<Era>, repeatable: bool, unread: bool) -> Self {
+    /// Nothing is known yet.
+    pub(super) fn unknown() -> Self {
         Self {
             asked: Asked::Stable,
-            era,
+            era: None,
             asks_era: false,
             key: None,
             pin: None,
@@ -93,8 +94,8 @@ impl Facts {
             lists: false,
             turn: None,
             session: None,
-            repeatable,
-            unread: unread && era == Some(Era::Legacy),
+            repeatable: false,
+            unread: false,
             opens: None,
             target: None,
             wish: None,
@@ -104,7 +105,7 @@ impl Facts {
     }
 
     fn note_words(&mut self, envelope: Option<&Envelope<'_>>) {
-        self.wish = envelope.and_then(Wish::of);
+        self.wish = envelope.and_then(Wish::of).map(Box::new);
         self.initializes = envelope.is_some_and(|envelope| envelope.method.as_deref() == Some(names::INITIALIZED));
     }
 
@@ -140,50 +141,50 @@ impl Facts {
     }
 }
 
-/// Reads a request. What an error has to know is noted in `asker` before anything can go wrong.
+/// Reads a request into facts of which nothing is known yet: where they lie they stay. What an error has to know is noted in `asker` before anything can go wrong.
 pub(super) fn read(
     head: &RequestHead,
     body: &Peeked,
     service: &ServiceView,
     peer: &Peer,
     site: &Site,
-    asker: &mut Asker,
-) -> Result<Facts, ProxyError> {
+    (facts, asker): (&mut Facts, &mut Asker),
+) -> Result<(), ProxyError> {
     let envelope = body.whole().filter(|_| head.method == Method::POST).and_then(Envelope::read);
     let unread = matches!(body, Peeked::Running { over_limit: true, .. }) && !head.headers.contains(names::SESSION_ID);
     asker.learn(head, envelope.as_ref(), unread, matches!(body, Peeked::Running { .. }));
     if asker.era == Some(Era::Legacy) {
         service.tally.note_legacy();
     }
-    let repeatable = match &envelope {
+    facts.era = asker.era;
+    facts.unread = unread && asker.era == Some(Era::Legacy);
+    facts.repeatable = match &envelope {
         Some(envelope) => envelope.is_repeatable(),
         None => matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
     };
-    let mut facts = Facts::unplaced(asker.era, repeatable, unread);
     if let Some(token) = channel::token(&head.uri) {
         if matches!(head.method, Method::GET | Method::HEAD) {
             // A stream opened here would name the server's endpoint, and nobody looks for that here.
             return Err(ProxyError::Method("POST, OPTIONS"));
         }
-        channel::open(token, &head.uri, body.whole(), service, site, &mut facts, asker)?;
+        channel::open(token, &head.uri, body.whole(), service, site, facts, asker)?;
         facts.note_words(envelope.as_ref());
-        return Ok(facts);
+        return Ok(());
     }
-    if asker.era == Some(Era::Legacy) && asker.kind != Kind::Initialize && read_session(head, service, peer, site, &mut facts)? {
+    if asker.era == Some(Era::Legacy) && asker.kind != Kind::Initialize && read_session(head, service, peer, site, facts)? {
         asker.session.clone_from(&facts.session);
         asker.entry = facts.pin.as_ref().map(|pin| pin.entry);
         facts.note_words(envelope.as_ref());
-        return Ok(facts);
+        return Ok(());
     }
     if matches!(body, Peeked::Running { over_limit: true, .. }) {
         service.tally.unpeeked.fetch_add(1, Ordering::Relaxed);
     }
     if asker.kind == Kind::Listen && asker.era == Some(Era::Legacy) && accepts_events(&head.headers) {
         let path = head.uri.path().to_owned();
-        facts.opens = Some(Opens { path, target: headers::origin_form(&head.uri, &service.config) });
+        facts.opens = Some(Box::new(Opens { path, target: headers::origin_form(&head.uri, &service.config) }));
     }
-    place_newcomer(head, envelope.as_ref(), service, peer, site, asker, &mut facts)?;
-    Ok(facts)
+    place_newcomer(head, envelope.as_ref(), service, peer, site, asker, facts)
 }
 
 /// Who holds no session is placed by a tester's word, a key, or a birth.

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY};
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
@@ -28,6 +27,7 @@ use super::rim::{self, Permit, Room};
 use super::seat::{Search, Seat};
 use super::socket::Exchange;
 use super::source::Source;
+use super::stalls::Order;
 use super::stream::EventStream;
 use super::table::Case;
 use super::vigil::Post;
@@ -104,35 +104,39 @@ impl Worker {
         asker.service = Some(service.clone());
         asker.witness = Witness::begin(log, &service.config, &head.headers, begun);
         rim::guard(&head, &host, &service.config, peer)?;
-        asker.origin = head.headers.get(ORIGIN).and_then(|origin| HeaderValue::from_bytes(origin).ok());
+        asker.origin = head.headers.get(ORIGIN).and_then(|origin| HeaderValue::from_bytes(origin).ok()).map(Box::new);
         let body = room.look(&head, came, &service, pause, self.site.sessions.have_moved()).await?;
         drop(host);
         Ok(Admitted { head, body, service, room, pause })
     }
 
     /// Answers a request that came whole, whatever happens.
-    pub(super) async fn serve_whole(&self, peer: &Peer, head: Box<RequestHead>, body: Bytes, post: Rc<Post>) -> Answer {
+    pub(super) async fn serve_whole(order: Order) -> Answer {
+        let Order { worker, peer, head, body, post } = order;
         let mut asker = Asker::default();
-        let admitted = self.admit(peer, head, Came::Whole(body), &mut asker).await;
-        self.serve(peer, admitted, (None, post), &mut asker).await
+        let mut admitted = worker.admit(&peer, head, Came::Whole(body), &mut asker).await;
+        worker.serve(&peer, admitted.as_mut(), (None, post), &mut asker).await
     }
 
     /// The same, of one that was looked at before.
-    pub(super) async fn serve_taken(&self, peer: &Peer, admitted: Admitted, mut asker: Box<Asker>, post: Rc<Post>) -> Answer {
-        self.serve(peer, Ok(admitted), (None, post), &mut asker).await
+    pub(super) async fn serve_taken(&self, peer: &Peer, mut admitted: Admitted, mut asker: Box<Asker>, post: Rc<Post>) -> Answer {
+        self.serve(peer, Ok(&mut admitted), (None, post), &mut asker).await
     }
 
     /// Answers a request, whatever happens.
     pub(super) async fn serve(
         &self,
         peer: &Peer,
-        admitted: Result<Admitted, ProxyError>,
+        admitted: Result<&mut Admitted, &mut ProxyError>,
         (exchange, post): (Option<Rc<Exchange>>, Rc<Post>),
         asker: &mut Asker,
     ) -> Answer {
         let answer = match admitted {
             Ok(admitted) => self.forward(peer, admitted, exchange, post, asker).await,
-            Err(error) => Err(error),
+            Err(error) => {
+                asker.is_settled = true;
+                return self.refuse(error, asker);
+            }
         };
         asker.is_settled = true;
         answer.unwrap_or_else(|error| self.refuse(&error, asker))
@@ -141,21 +145,21 @@ impl Worker {
     async fn forward(
         &self,
         peer: &Peer,
-        admitted: Admitted,
+        admitted: &mut Admitted,
         exchange: Option<Rc<Exchange>>,
         post: Rc<Post>,
         asker: &mut Asker,
     ) -> Result<Answer, ProxyError> {
-        let mut admitted = admitted;
         let body = std::mem::take(&mut admitted.body);
         let permit = admitted.room.permit();
-        let Admitted { head, service, pause, .. } = &admitted;
-        let mut facts = facts::read(head, &body, service, peer, &self.site, asker)?;
+        let Admitted { head, service, pause, .. } = &*admitted;
+        let mut facts = Facts::unknown();
+        facts::read(head, &body, service, peer, &self.site, (&mut facts, asker))?;
         if service.is_watched() {
             asker.client = Some(keys::client(&facts, head, peer, &self.site));
         }
         let target = facts.target.clone();
-        let mut outgoing = Outgoing::new(head, &service.config, peer, &self.site.via, target.as_ref(), asker.is_mcp())?;
+        let mut outgoing = Outgoing::new(head, &service.config, peer, &self.site.via, target.as_deref(), asker.is_mcp())?;
         if let Some(posted) = &mut asker.posted {
             let trace = asker.witness.as_ref().and_then(|witness| witness.trace());
             posted.claim(&mut asker.pending, asker.begun.unwrap_or_else(Instant::now), trace);
@@ -189,7 +193,7 @@ impl Worker {
 
     /// To the server that has its session, or to wherever its facts say.
     async fn deliver(&self, delivery: &mut Delivery<'_, '_>) -> Result<Delivered, ProxyError> {
-        if let Some((channel, session)) = delivery.asker.posted.as_ref().and_then(Posted::moving) {
+        if let Some((channel, session)) = delivery.asker.posted.as_deref().and_then(Posted::moving) {
             return boxed(|| self.deliver_posted(&session, &channel, delivery)).await;
         }
         match self.resident(delivery) {
@@ -264,14 +268,16 @@ impl Worker {
         if head.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::BadAnswer("101, which nobody asked for".to_owned()));
         }
-        seat.tally().note_first_byte(asker.elapsed());
+        let came = asker.elapsed();
+        seat.tally().note_first_byte(came);
+        let at_once = source.is_here().then_some(came);
         headers::clean_answer(&mut head);
         let outcome = self.seal_session(facts, &seat, &mut head, asker.kind, (essentials, outgoing))?;
         let stream = is_event_stream(&head).then(|| event_stream(&mut head, &seat, facts, post, asker.case()));
         let clamp = lists::clamp(facts.lists, &head, &seat.service);
         let opens = facts.opens.as_ref().filter(|_| stream.is_some());
         let downstream = opens.map(|opens| Downstream::begin(self, opens, (&seat, &head), outgoing)).transpose()?.flatten();
-        let mut ledger = self.ledger(facts, &seat, &head, outcome, stream.as_ref().map(EventStream::kind), asker);
+        let mut ledger = self.ledger(facts, &seat, &head, (outcome, at_once), stream.as_ref().map(EventStream::kind), asker);
         let patience = seat.service.config.traffic.first_byte_timeout;
         let (source, ticket) = match stay {
             None => (source, Some(seat.ticket)),
@@ -298,7 +304,7 @@ impl Worker {
         facts: &Facts,
         seat: &Seat,
         head: &Head,
-        outcome: Outcome,
+        (outcome, at_once): (Outcome, Option<Duration>),
         stream: Option<StreamKind>,
         asker: &mut Asker,
     ) -> Ledger {
@@ -306,13 +312,14 @@ impl Worker {
             posted.settle(head.status(), &mut asker.pending);
         }
         let session = facts.session.as_ref().filter(|_| facts.target.is_none());
-        let thread = stream.zip(session).map(|(kind, session)| Thread::of(&self.site, session, kind));
+        let thread = stream.zip(session).map(|(kind, session)| Box::new(Thread::of(&self.site, session, kind)));
         let witness = asker.witness.take().map(|witness| witness.answered(head.status()));
         let opening = Opening {
             tally: seat.tally().clone(),
             endpoint: seat.ticket.endpoint().clone(),
             client: asker.client,
             begun: asker.begun.unwrap_or_else(Instant::now),
+            at_once,
             era: asker.era,
             is_booked_elsewhere: asker.is_booked_elsewhere(),
             pending: std::mem::take(&mut asker.pending),
@@ -327,7 +334,7 @@ impl Worker {
         Ledger::new(opening, head)
     }
 
-    fn scribe(&self, facts: &Facts, seat: &Seat, gives: Gives, head: &Head) -> Option<Scribe> {
+    fn scribe(&self, facts: &Facts, seat: &Seat, gives: Gives, head: &Head) -> Option<Box<Scribe>> {
         let key = facts.key.filter(|_| facts.era == Some(Era::Modern))?;
         let service = &seat.service;
         let pin = service.entries[seat.entry].pin(seat.entry, seat.ticket.endpoint());
@@ -335,7 +342,7 @@ impl Worker {
         // What a version lists that is leaving is of no use any more.
         let turn = facts.turn.filter(|_| self.site.reads_answers && service.entries[seat.entry].made(&pin));
         let learner = turn.and_then(|turn| Learner::new(head, service, pin, key, turn));
-        Some(Scribe { site: self.site.clone(), pins: service.pins.clone(), key, pin, gives, lease, learner })
+        Some(Box::new(Scribe { site: self.site.clone(), pins: service.pins.clone(), key, pin, gives, lease, learner }))
     }
 
     /// The proxy's own answer, counted and logged.
@@ -352,7 +359,7 @@ impl Worker {
         };
         // A page that may not read the answer takes it for a broken network, and gives up.
         if let Some(origin) = asker.origin.take() {
-            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, *origin);
             response.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
         }
         match asker.witness.take() {

@@ -27,7 +27,7 @@ pub(super) struct Outgoing<'a> {
     named: Vec<Vec<u8>>,
     /// What is asked for instead of the request's own target; and since its session has moved.
     target: Option<&'a Uri>,
-    aimed: Option<Uri>,
+    aimed: Option<Box<Uri>>,
     /// The authority of an absolute target, which replaces the Host field (RFC 9112, 3.2.2), also where it would
     /// be passed on.
     authority: Option<&'a str>,
@@ -129,7 +129,7 @@ impl<'a> Outgoing<'a> {
 
     /// The target is asked for instead, from now on.
     pub(super) fn aim(&mut self, target: Uri) {
-        self.aimed = Some(target);
+        self.aimed = Some(Box::new(target));
     }
 
     /// What a stream is resumed by, from now on.
@@ -153,7 +153,7 @@ impl<'a> Outgoing<'a> {
 
     /// The target that an endpoint is asked for: path and query, without the prefix where that is stripped.
     pub(super) fn target(&self) -> (&'static str, &str) {
-        match self.aimed.as_ref().or(self.target) {
+        match self.aimed.as_deref().or(self.target) {
             Some(target) => ("", path_and_query(target)),
             None => stripped(&self.head.uri, self.service),
         }

@@ -2,6 +2,7 @@
 //! the blame where it belongs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
@@ -28,15 +29,16 @@ pub(super) struct Ledger {
     /// a restart every session is, and the endpoint is well.
     is_failure: bool,
     begun: Instant,
+    at_once: Option<Duration>,
     pending: Requests,
     waited_for: usize,
     by_status: Outcome,
     scan: Scan,
     ending: Ending,
-    scribe: Option<Scribe>,
+    scribe: Option<Box<Scribe>>,
     is_subscription: bool,
     stream: Option<StreamKind>,
-    thread: Option<Thread>,
+    thread: Option<Box<Thread>>,
     is_modern: bool,
     witness: Option<Box<Witness>>,
     is_booked_elsewhere: bool,
@@ -51,6 +53,8 @@ pub(super) struct Opening {
     /// Whose it is, where somebody watches the entry.
     pub(super) client: Option<Client>,
     pub(super) begun: Instant,
+    /// After how long it came, where all of it came with its head: the clock is read once.
+    pub(super) at_once: Option<Duration>,
     /// None where it is not MCP.
     pub(super) era: Option<Era>,
     /// Whether its requests are booked where their answers come (HTTP+SSE).
@@ -59,13 +63,13 @@ pub(super) struct Opening {
     /// What the status says.
     pub(super) outcome: Outcome,
     /// Who notes the words in it, in the modern era.
-    pub(super) scribe: Option<Scribe>,
+    pub(super) scribe: Option<Box<Scribe>>,
     /// Whether it is a `subscriptions/listen`: one that ends without a result is opened again.
     pub(super) is_subscription: bool,
     /// What kind of event stream the answer is, where it is one.
     pub(super) stream: Option<StreamKind>,
     /// The session that may take its calls up again.
-    pub(super) thread: Option<Thread>,
+    pub(super) thread: Option<Box<Thread>>,
     /// Who logs what is booked.
     pub(super) witness: Option<Box<Witness>>,
     /// Whether the answer is read; if not, the status says it all.
@@ -99,27 +103,25 @@ impl Ledger {
     /// Begins with the head of the answer.
     pub(super) fn new(opening: Opening, head: &Head) -> Self {
         let Opening { tally, endpoint, begun, era, pending, outcome, scribe, is_subscription, .. } = opening;
-        let Opening { client, is_booked_elsewhere, stream, thread, witness, reads_answers, .. } = opening;
-        let waited_for = pending.len();
-        let scan = if reads_answers { Scan::of(head, outcome) } else { Scan::Status };
+        let Opening { at_once, client, is_booked_elsewhere, stream, thread, witness, reads_answers, .. } = opening;
         let is_failure = era.is_some() && head.status().is_server_error() && head.status() != StatusCode::NOT_IMPLEMENTED;
-        let (is_modern, by_status, ending) = (era == Some(Era::Modern), outcome, Ending::Running);
         Self {
             tally,
             endpoint,
             client,
             is_failure,
             begun,
+            at_once,
+            waited_for: pending.len(),
             pending,
-            waited_for,
-            by_status,
-            scan,
-            ending,
+            by_status: outcome,
+            scan: if reads_answers { Scan::of(head, outcome) } else { Scan::Status },
+            ending: Ending::Running,
             scribe,
             is_subscription,
             stream,
             thread,
-            is_modern,
+            is_modern: era == Some(Era::Modern),
             witness,
             is_booked_elsewhere,
             channel: None,
@@ -181,11 +183,13 @@ impl Ledger {
 
     /// Bytes of the answer pass.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        let Self { tally, endpoint, client, begun, pending, scribe, waited_for, channel, thread, witness, lodging, .. } = self;
+        let (begun, at_once) = (self.begun, self.at_once);
+        let Self { tally, endpoint, client, pending, scribe, waited_for, channel, thread, witness, lodging, .. } = self;
         let books = Books { tally, endpoint: Some(endpoint), witness: witness.as_deref(), client: *client };
         if let Some(scribe) = scribe {
             scribe.pass(bytes);
         }
+        let elapsed = || at_once.unwrap_or_else(|| begun.elapsed());
         let mut book = |message: Message| {
             if let Some(scribe) = scribe {
                 scribe.note(&message);
@@ -197,7 +201,7 @@ impl Ledger {
             match (&*channel, resumed) {
                 (Some(channel), _) => channel.book(books, &message),
                 (None, Some(thread)) => thread.book(books, &message),
-                (None, None) => book(books, *begun, *waited_for, pending, &message),
+                (None, None) => book(books, elapsed, *waited_for, pending, &message),
             }
         };
         match &mut self.scan {
@@ -243,13 +247,13 @@ impl Ledger {
     /// Whether answers are to come on it to what was asked elsewhere.
     pub(super) fn answers_others(&self) -> bool {
         self.channel.as_ref().is_some_and(|channel| channel.has_due())
-            || self.thread.as_ref().is_some_and(Thread::has_calls)
+            || self.thread.as_deref().is_some_and(Thread::has_calls)
             || self.lodging.as_ref().is_some_and(Lodging::resumes)
     }
 
     /// Those that will not come, of calls that began on another stream.
     pub(super) fn give_up_calls(&self) -> Vec<Call> {
-        self.thread.as_ref().filter(|_| self.only_listens()).map(Thread::give_up).unwrap_or_default()
+        self.thread.as_ref().filter(|_| self.only_listens()).map(|thread| thread.give_up()).unwrap_or_default()
     }
 
     /// Whether nobody waits for anything on it: all such streams break when a server is started anew, which is
@@ -358,7 +362,7 @@ impl Scan {
 
 /// Books one message. Where nothing was asked, it is a stream that is resumed, and each answer counts; else
 /// those count that were asked for.
-fn book(books: Books<'_>, begun: Instant, asked: usize, pending: &mut Requests, message: &Message) {
+fn book(books: Books<'_>, elapsed: impl Fn() -> Duration, asked: usize, pending: &mut Requests, message: &Message) {
     if !message.is_answer() {
         return;
     }
@@ -369,8 +373,8 @@ fn book(books: Books<'_>, begun: Instant, asked: usize, pending: &mut Requests, 
         return;
     }
     match answered {
-        Some(request) => books.note_answer(request.tool(), message.outcome(), begun.elapsed()),
-        None => books.note(None, message.outcome(), begun.elapsed()),
+        Some(request) => books.note_answer(request.tool(), message.outcome(), elapsed()),
+        None => books.note(None, message.outcome(), elapsed()),
     }
 }
 
@@ -378,10 +382,7 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         let left = self.channel.as_ref().map(|channel| channel.close()).unwrap_or_default();
         let has_request = self.waited_for > 0;
-        let outcome = match has_request {
-            true => self.unanswered().filter(|_| !self.pending.is_empty()),
-            false => self.as_a_whole(),
-        };
+        let outcome = if has_request { self.unanswered().filter(|_| !self.pending.is_empty()) } else { self.as_a_whole() };
         self.note_health(outcome, !left.is_empty());
         if let (Some(kind), Ending::Broken) = (self.stream, self.ending) {
             self.tally.note_broken(kind);

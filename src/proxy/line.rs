@@ -1,6 +1,7 @@
 //! A client's connection of HTTP/1.1 between two requests, and beside one: bytes that came early.
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -68,6 +69,18 @@ impl<S> Line<S> {
         if self.early.is_empty() {
             self.early = Bytes::new();
         }
+    }
+
+    /// A part of what came early, which then is done with up to the part's end. Where nothing follows, nothing is shared.
+    pub(super) fn take(&mut self, part: Range<usize>) -> Bytes {
+        if part.end < self.early.len() || part.is_empty() {
+            let taken = if part.is_empty() { Bytes::new() } else { self.early.slice(part.clone()) };
+            self.pass(part.end);
+            return taken;
+        }
+        let mut taken = std::mem::take(&mut self.early);
+        taken.advance(part.start);
+        taken
     }
 
     /// The connection with what has come.

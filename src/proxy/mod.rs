@@ -23,6 +23,7 @@ use http::{HeaderValue, Version};
 use tokio::sync::watch;
 
 use crate::config::{Config, Limits, Log, Shutdown};
+use crate::http1::Targets;
 use crate::live::{LocalReader, Reader};
 use crate::mcp::SealKeys;
 use crate::telemetry::clock::Clock;
@@ -58,6 +59,7 @@ mod seat;
 mod session;
 mod socket;
 mod source;
+mod stalls;
 mod stream;
 mod table;
 mod upload;
@@ -70,6 +72,7 @@ pub use interrupted::Interrupted;
 pub use listen::{Door, Front, Load};
 pub use rehome::Sessions;
 
+use stalls::Stalls;
 use upload::Upload;
 use vigil::Vigil;
 use writer::Dates;
@@ -203,6 +206,8 @@ struct Worker {
     uploads: Rc<Uploads<Box<Upload>>>,
     vigil: Rc<Vigil>,
     dates: Dates,
+    targets: Targets,
+    stalls: Stalls,
     turn: Cell<u64>,
     /// For handshakes of its clients.
     places: Places,
@@ -228,6 +233,8 @@ impl Worker {
             uploads,
             vigil,
             dates: Dates::default(),
+            targets: Targets::default(),
+            stalls: Stalls::default(),
             turn: Cell::new(0),
             places: Places::new(MOST_HANDSHAKES),
             own: own.clone(),

@@ -73,18 +73,12 @@ const MOVED: usize = 4 << 20;
 /// Looks at a body. `has_moved`: some session has been moved in this process.
 pub(super) async fn look(
     head: &RequestHead,
-    came: Came,
+    body: Incoming,
     service: &ServiceView,
     pause: Duration,
     has_moved: bool,
 ) -> Result<Peeked, ProxyError> {
-    let limit = service.config.traffic.peek_limit;
-    let is_in_session = has_moved && head.headers.contains(names::SESSION_ID);
-    let limit = if is_in_session { limit.max(MOVED) } else { limit };
-    let body = match came {
-        Came::Running(body) => body,
-        Came::Whole(bytes) => return Ok(look_at(head, bytes, limit)),
-    };
+    let (limit, is_in_session) = limit(head, service, has_moved);
     if body.is_end_stream() {
         return Ok(Peeked::Whole(Bytes::new()));
     }
@@ -107,16 +101,12 @@ pub(super) async fn look(
 /// is for all of it.
 pub(super) async fn look_to_refuse(
     head: &RequestHead,
-    came: Came,
+    body: Incoming,
     service: &ServiceView,
     pause: Duration,
     within: Duration,
 ) -> Result<Peeked, ProxyError> {
     let limit = service.config.traffic.peek_limit;
-    let body = match came {
-        Came::Running(body) => body,
-        Came::Whole(bytes) => return Ok(look_at(head, bytes, limit)),
-    };
     let is_json = head.method == Method::POST && is_json(head);
     let is_long = body.size_hint().exact().is_some_and(|length| length > limit as u64);
     if body.is_end_stream() {
@@ -130,12 +120,20 @@ pub(super) async fn look_to_refuse(
 }
 
 /// A body that is here: looked at, or left unread, as if it were still coming.
-fn look_at(head: &RequestHead, bytes: Bytes, limit: usize) -> Peeked {
+pub(super) fn look_at(head: &RequestHead, bytes: Bytes, service: &ServiceView, has_moved: bool) -> Peeked {
+    let (limit, _) = limit(head, service, has_moved);
     let is_json = head.method == Method::POST && is_json(head);
     if bytes.is_empty() || (is_json && bytes.len() <= limit) {
         return Peeked::Whole(bytes);
     }
     Peeked::Running { prefix: bytes, rest: None, over_limit: is_json }
+}
+
+/// What is looked at, and whether that is more as it is of a session, when sessions have been moved.
+fn limit(head: &RequestHead, service: &ServiceView, has_moved: bool) -> (usize, bool) {
+    let limit = service.config.traffic.peek_limit;
+    let is_in_session = has_moved && head.headers.contains(names::SESSION_ID);
+    (if is_in_session { limit.max(MOVED) } else { limit }, is_in_session)
 }
 
 /// Whether the headers say all that a decision needs (2026-07-28): no word is to be looked for that only
@@ -147,6 +145,9 @@ fn says_enough(head: &RequestHead, service: &ServiceView) -> bool {
 
 fn is_json(head: &RequestHead) -> bool {
     head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        if kind == b"application/json" {
+            return true;
+        }
         let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default();
         essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
     })

@@ -139,7 +139,7 @@ fn service(
         async move {
             let mut asker = Box::<Asker>::default();
             let (parts, body) = request.into_parts();
-            let admitted = match worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await {
+            let mut admitted = match worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await {
                 Ok(admitted) if can_be_taken(&admitted) && !watched.is_behind() => {
                     *slot.borrow_mut() = Some((admitted, asker));
                     return std::future::pending().await;
@@ -147,7 +147,7 @@ fn service(
                 other => other,
             };
             let post = Rc::new(worker.vigil.post());
-            let answer = boxed(|| worker.serve(&peer, admitted, (Some(exchange.clone()), post), &mut asker)).await;
+            let answer = boxed(|| worker.serve(&peer, admitted.as_mut(), (Some(exchange.clone()), post), &mut asker)).await;
             Ok::<_, Infallible>(answer.into_response(&worker.wire, exchange))
         }
     })

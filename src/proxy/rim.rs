@@ -14,7 +14,7 @@ use super::asker::{Asker, Kind};
 use super::error::{self, ProxyError};
 use super::peek::{self, Came, Peeked};
 use super::peer::Peer;
-use super::{Site, Worker, headers};
+use super::{Site, Worker, boxed, headers};
 use crate::domain::Blame;
 use crate::http1::{self, Fields, RequestHead};
 use crate::live::ServiceView;
@@ -69,9 +69,14 @@ impl Room {
         pause: Duration,
         has_moved: bool,
     ) -> Result<Peeked, ProxyError> {
-        match self {
-            Self::Free(_) => peek::look(head, came, service, pause, has_moved).await,
-            Self::Full { .. } => peek::look_to_refuse(head, came, service, pause, REFUSING).await,
+        let has_moved = has_moved && matches!(self, Self::Free(_));
+        match (came, self) {
+            (Came::Whole(bytes), _) => Ok(peek::look_at(head, bytes, service, has_moved)),
+            // In a box: a request that came whole needs no room for what reads another.
+            (Came::Running(body), Self::Free(_)) => boxed(|| peek::look(head, body, service, pause, has_moved)).await,
+            (Came::Running(body), Self::Full { .. }) => {
+                boxed(|| peek::look_to_refuse(head, body, service, pause, REFUSING)).await
+            }
         }
     }
 
@@ -221,17 +226,18 @@ fn host<'a>(head: &'a RequestHead, field: Option<&'a [u8]>) -> Result<Cow<'a, st
 }
 
 fn of_field(field: &[u8]) -> Option<Cow<'_, str>> {
-    let text = http1::text(field)?;
     // A plain name or IPv4 address, with a port or without, is what nearly everybody sends: read at a glance.
-    let (name, port) = text.split_once(':').unwrap_or((text, "0"));
-    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
-    if !name.is_empty()
-        && name.bytes().all(is_plain)
-        && (1..=5).contains(&port.len())
-        && port.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        return Some(Cow::Borrowed(name));
+    let is_plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    let (name, rest) = field.split_at(field.iter().position(|byte| !is_plain(byte)).unwrap_or(field.len()));
+    let is_port = match rest {
+        [] => true,
+        [b':', port @ ..] => (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if is_port && !name.is_empty() {
+        return str::from_utf8(name).ok().map(Cow::Borrowed);
     }
+    let text = http1::text(field)?;
     let authority: http::uri::Authority = text.parse().ok()?;
     let valid = !text.contains('@');
     valid.then(|| Cow::Owned(authority.host().to_ascii_lowercase()))

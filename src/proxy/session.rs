@@ -105,7 +105,10 @@ impl Worker {
         } else if !facts.is_left() {
             // Of one that was moved meanwhile, it is counted where it lives now.
             let born = facts.pin.as_ref().map_or(seat.service.revision, |pin| pin.revision);
-            sessions.seen(id, seat.ticket.endpoint().id, born, self.site.clock.now().since(Moment::default()));
+            let client = facts.lodged.as_ref().map_or_else(|| Client::of_session(id), |(session, _)| session.client());
+            // To the second: the last look at the clock is near enough.
+            let now = self.site.clock.at(self.vigil.now()).since(Moment::default());
+            sessions.saw(client, seat.ticket.endpoint().id, born, now);
         }
         if is_lost { Outcome::Failed(Blame::Entry) } else { Outcome::of_status(status.as_u16()) }
     }

@@ -14,7 +14,7 @@ use crate::upstream::{Cause, Flow, Lease};
 /// Where an answer comes from.
 pub(super) enum Source {
     /// A request that was sent whole.
-    Wire(Flow),
+    Wire(Box<Flow>),
     /// One whose upload may still go on.
     Upload { incoming: Incoming, lease: Option<Lease<Box<Upload>>> },
     /// What has been read already, and what follows.
@@ -30,6 +30,11 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// Whether all of it came with its head.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self, Self::Wire(flow) if flow.is_here())
+    }
+
     /// The next part; nothing at the end.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
         if let Self::Early { bytes, rest } = self {

@@ -19,6 +19,11 @@ impl Clock {
         since_epoch().saturating_sub(self.0.elapsed())
     }
 
+    /// What it shows at another moment.
+    pub fn at(&self, instant: tokio::time::Instant) -> Moment {
+        Moment::after_start(instant.saturating_duration_since(self.0))
+    }
+
     /// Now.
     pub fn now(&self) -> Moment {
         Moment::after_start(self.0.elapsed())

@@ -19,9 +19,9 @@ pub struct Roster {
 
 type Shard = HashMap<u64, Seen, BuildHasherDefault<Uniform>>;
 
-/// Takes a number for its own hash: it is one.
+/// Takes a number for its own hash: it is one, or one that nobody chooses.
 #[derive(Debug, Default)]
-struct Uniform(u64);
+pub(super) struct Uniform(u64);
 
 impl Hasher for Uniform {
     fn finish(&self) -> u64 {
@@ -72,7 +72,12 @@ impl Roster {
     /// A session that was born under this revision was used at the endpoint of this id, by the id that its client holds; `now` is
     /// the time since the start. One that was ended meanwhile stays so.
     pub fn seen(&self, id: &[u8], endpoint: u64, born: u64, now: Duration) {
-        let id = hash(id);
+        self.saw(Client::of_session(id), endpoint, born, now);
+    }
+
+    /// The same of one that is known already.
+    pub fn saw(&self, client: Client, endpoint: u64, born: u64, now: Duration) {
+        let id = client.hash();
         let (last, endpoint, born) = (seconds(now), short(endpoint), short(born));
         let mut shard = self.shard(id);
         match shard.get_mut(&id) {

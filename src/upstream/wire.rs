@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::ops::Range;
 use std::pin::{Pin, pin};
@@ -21,6 +22,7 @@ use tokio::task::unconstrained;
 use super::connect;
 use super::desk::Desk;
 use super::endpoint::Endpoint;
+use super::roster::Uniform;
 use super::socket::is_hang_up;
 use super::trouble::{Cause, Trouble};
 use crate::http1::{Answer, Beginning, Fault, Framing, Head};
@@ -36,7 +38,7 @@ const MOST_PARKED: usize = 256;
 /// The connections of one worker, and its buffers.
 #[derive(Default)]
 pub struct Wire {
-    parked: RefCell<HashMap<u64, Vec<Parked>>>,
+    parked: RefCell<HashMap<u64, Vec<Parked>, BuildHasherDefault<Uniform>>>,
     sweeps: Cell<u64>,
     desk: Desk,
 }
@@ -51,8 +53,8 @@ struct Parked {
 pub struct Reply {
     /// Status and fields.
     pub head: Box<Head>,
-    /// The body.
-    pub flow: Flow,
+    /// The body; by a pointer, since replies change hands often.
+    pub flow: Box<Flow>,
 }
 
 /// The body of an answer, and the connection that it comes over. Dropped before the end it closes the connection at
@@ -140,7 +142,8 @@ impl Wire {
                 Ok((stream, answer, early, rest)) => {
                     let Answer { head, framing, persists, .. } = answer;
                     let (wire, endpoint, stream) = (self.clone(), endpoint.id, Some(stream));
-                    return Ok(Reply { head, flow: Flow { wire, endpoint, stream, framing, persists, early, rest } });
+                    let flow = Box::new(Flow { wire, endpoint, stream, framing, persists, early, rest });
+                    return Ok(Reply { head, flow });
                 }
                 Err(Trouble::Unsent(_)) if reused => {}
                 Err(trouble) => return Err(trouble),
@@ -315,6 +318,11 @@ impl Flow {
     /// Whether the body is through.
     pub fn is_done(&self) -> bool {
         self.framing.is_done()
+    }
+
+    /// Whether the rest of it has been read with the head.
+    pub fn is_here(&self) -> bool {
+        self.framing.length().is_some_and(|length| length <= self.early.len() as u64)
     }
 
     /// How long it still is, where that is said.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use dualgate::http1::{Coming, Plain, plain};
+use dualgate::http1::{Coming, Plain, Targets, plain};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -43,8 +43,9 @@ fn grouped<'a>(all: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<(String, 
 /// All that is taken, one after the other, up to what is left to hyper or closes the connection.
 fn ours(bytes: &[u8]) -> Vec<Asked> {
     let (mut rest, mut all) = (Bytes::copy_from_slice(bytes), Vec::new());
-    while let Coming::Whole(Plain { head, body, length }) = plain(&rest, MOST_HEAD) {
-        assert!(length <= rest.len() && rest[..length].ends_with(&body));
+    let targets = Targets::default();
+    while let Coming::Whole(Plain { head, body }) = plain(&rest, MOST_HEAD, &targets) {
+        let (length, body) = (body.end, rest.slice(body));
         let closes =
             head.headers.all("connection").any(|value| value.to_ascii_lowercase().windows(5).any(|word| word == b"close"));
         let line = format!("{} {} {:?}", head.method, head.uri, head.version);

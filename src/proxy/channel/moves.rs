@@ -25,7 +25,7 @@ pub(in crate::proxy) struct Sent {
     pub(in crate::proxy) tally: Arc<EntryTally>,
     pub(in crate::proxy) endpoint: Option<Arc<Endpoint>>,
     /// What holds from then on, once it is granted; and how much may be remembered of that, in bytes.
-    pub(in crate::proxy) wish: Option<Wish>,
+    pub(in crate::proxy) wish: Option<Box<Wish>>,
     pub(in crate::proxy) most: usize,
 }
 
@@ -48,7 +48,7 @@ impl Due {
         if let Some(sent) = &mut self.sent
             && let Some(wish) = sent.wish.take().filter(|_| has_result)
         {
-            sent.stay.session().grant(sent.most, wish);
+            sent.stay.session().grant(sent.most, *wish);
         }
     }
 

@@ -57,7 +57,7 @@ pub(in crate::proxy) fn open(
     let session = HeaderValue::from_str(token).map_err(|_| unknown())?;
     let others: Vec<&str> = parameters(uri).filter(|one| own(one).is_none()).collect();
     let posted = Posted { channel: site.channels.find(token), others: others.join("&").into(), ..Posted::default() };
-    facts.target = Some(posted.target(pin.upstream.as_deref().unwrap_or("/")).ok_or_else(unknown)?);
+    facts.target = Some(Box::new(posted.target(pin.upstream.as_deref().unwrap_or("/")).ok_or_else(unknown)?));
     facts.asked = Asked::Pinned(pin.entry);
     facts.unread = false;
     facts.session = Some(session.clone());
@@ -68,7 +68,7 @@ pub(in crate::proxy) fn open(
         let endpoint = view.named(&pin.endpoint).map(|named| &*named.endpoint);
         posted.cancel(id, Books { tally: view.tally_at(endpoint), endpoint, witness: None, client: None });
     }
-    asker.posted = Some(posted);
+    asker.posted = Some(Box::new(posted));
     facts.pin = Some(pin);
     Ok(())
 }

@@ -140,7 +140,7 @@ enum Read {
 }
 
 /// Reads an answer to its end, or until something is found in it.
-async fn read(mut flow: Flow, look: impl Fn(&[u8]) -> Option<String>) -> Read {
+async fn read(mut flow: Box<Flow>, look: impl Fn(&[u8]) -> Option<String>) -> Read {
     let (mut text, mut buffer) = (Vec::new(), vec![0; 8 << 10]);
     loop {
         match poll_fn(|context| flow.poll(context, &mut buffer)).await {

@@ -164,10 +164,10 @@ impl Worker {
             Routed::To(route) => route,
             Routed::Said(answer) => return Ok(Tried::Done(Delivered::Said(answer))),
             // Its client has ended it, and says something all the same: the server will know what that is.
-            Routed::Nowhere => return self.deliver_bound(delivery).await.map(Tried::Done),
+            Routed::Nowhere => return boxed(|| self.deliver_bound(delivery)).await.map(Tried::Done),
         };
         if let Some(place) = &route.place {
-            (delivery.facts.asked, delivery.facts.pin) = (Asked::Pinned(place.entry), Some(place.clone()));
+            (delivery.facts.asked, delivery.facts.pin) = (Asked::Pinned(place.entry), Some((**place).clone()));
             delivery.asker.entry = Some(place.entry);
         }
         delivery.facts.lodged = Some((resident.clone(), route.stay.epoch()));

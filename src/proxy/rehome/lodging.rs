@@ -28,7 +28,7 @@ pub(in crate::proxy) struct Lodging {
     /// What runs, to the end of the answer.
     pub(in crate::proxy) stay: Stay,
     /// What holds from then on, once it is granted.
-    wish: Option<Wish>,
+    wish: Option<Box<Wish>>,
     most: usize,
     /// It is the answer to a call that was begun on another stream, and has not come yet.
     resumes: bool,
@@ -120,7 +120,7 @@ impl Lodging {
             && let Some(wish) = self.wish.take()
             && message.has_result
         {
-            self.stay.session().remember(self.most, |memory| memory.grant(wish));
+            self.stay.session().remember(self.most, |memory| memory.grant(*wish));
         }
     }
 }

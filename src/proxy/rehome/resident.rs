@@ -112,7 +112,7 @@ impl Session {
     }
 
     /// As which it is counted.
-    pub(super) fn client(&self) -> Client {
+    pub(in crate::proxy) fn client(&self) -> Client {
         self.client
     }
 

@@ -43,7 +43,7 @@ pub(super) enum Routed {
 pub(super) struct Route {
     pub(super) stay: Stay,
     /// Where that is; none: where its id says.
-    pub(super) place: Option<SessionPin>,
+    pub(super) place: Option<Box<SessionPin>>,
     /// It belongs to this binding, and means nothing to another.
     pub(super) is_bound: bool,
 }
@@ -51,12 +51,12 @@ pub(super) struct Route {
 impl Route {
     fn current(session: &Arc<Session>) -> Routed {
         let found = session.check_in();
-        found.map_or(Routed::Nowhere, |(stay, place)| Routed::To(Self { stay, place: Some(place), is_bound: false }))
+        found.map_or(Routed::Nowhere, |(stay, place)| Routed::To(Self { stay, place: Some(Box::new(place)), is_bound: false }))
     }
 
     /// On this binding alone.
     fn at(session: &Arc<Session>, epoch: u32) -> Option<Self> {
-        session.check_in_at(epoch).map(|(stay, place)| Self { stay, place: Some(place), is_bound: true })
+        session.check_in_at(epoch).map(|(stay, place)| Self { stay, place: Some(Box::new(place)), is_bound: true })
     }
 }
 

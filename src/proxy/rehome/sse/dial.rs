@@ -41,7 +41,7 @@ pub(in crate::proxy::rehome) struct Dial {
 struct Line {
     voice: Voice,
     uri: String,
-    flow: Flow,
+    flow: Box<Flow>,
     /// Read, and not looked at.
     held: Vec<u8>,
     /// Looked at, and the client's.

@@ -41,7 +41,9 @@ impl Worker {
                 Routed::Said(answer) => return Ok(Delivered::Said(answer)),
                 Routed::Nowhere => return self.deliver_bound(delivery).await,
             };
-            let Some(place) = place.or_else(|| delivery.facts.pin.clone()) else { return Err(ProxyError::SessionLost) };
+            let Some(place) = place.map(|place| *place).or_else(|| delivery.facts.pin.clone()) else {
+                return Err(ProxyError::SessionLost);
+            };
             let epoch = stay.epoch();
             if !is_bound && !channel.answers_at(epoch) {
                 drop(stay);
@@ -133,7 +135,7 @@ fn point_at(place: &SessionPin, delivery: &mut Delivery<'_, '_>) -> Result<(), P
     }
     let uri = delivery.asker.posted.as_ref().and_then(|posted| posted.target(place.upstream.as_deref()?));
     let uri = uri.ok_or(ProxyError::Form("the target is not valid"))?;
-    delivery.facts.target = Some(uri.clone());
+    delivery.facts.target = Some(Box::new(uri.clone()));
     delivery.outgoing.aim(uri);
     (delivery.facts.asked, delivery.facts.pin) = (Asked::Pinned(place.entry), Some(place.clone()));
     delivery.asker.entry = Some(place.entry);
