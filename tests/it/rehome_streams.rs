@@ -62,3 +62,22 @@ async fn a_session_whose_stream_was_refused_a_place_is_not_refused_again_at_its_
     read_until(&mut stream, "one").await;
     assert_eq!(messages(&v2, "initialize").len(), 1);
 }
+
+#[tokio::test]
+async fn a_planned_move_waits_until_its_stream_is_opened_there() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    v2.listen_with(503);
+    app.evict(leaving(LONG), "0:100").await;
+    is_asked_for_a_stream(&v2, 2).await;
+    assert_eq!(session.who().await, "v1", "it is well where it is");
+    v1.say(b"data: {\"from\":\"one\"}\n\n");
+    read_until(&mut stream, "one").await;
+    eventually("what was opened in vain is ended", async || methods(&v2).contains(&"DELETE".to_owned()).then_some(())).await;
+    v2.listen_with(0);
+    eventually("it has moved", async || (session.who().await == "v2").then_some(())).await;
+    v2.say(b"data: {\"from\":\"two\"}\n\n");
+    let read = read_until(&mut stream, "two").await;
+    assert_eq!(read.matches("\"two\"").count(), 1, "{read}");
+}

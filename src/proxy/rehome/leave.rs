@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::deliver::Delivery;
-use super::mover::{NotMoved, Why};
+use super::mover::{NotMoved, Wanted, Why};
 use super::resident::Session;
 use super::stay::Stay;
 use crate::domain::{Departure, Eviction};
@@ -81,5 +81,14 @@ impl Worker {
             }
             Err(_) => Ok(false),
         }
+    }
+}
+
+impl Wanted {
+    /// Whether the session rather stays than goes on without its stream: it has a server, and is not ended for staying.
+    pub(super) fn may_wait_for_a_stream(&self, service: &ServiceView) -> bool {
+        let ends = |eviction: Eviction| !matches!(eviction.how, Departure::Moves { or_ends: false, .. });
+        let is_ended = service.evictions[self.from.entry].is_some_and(ends);
+        matches!(self.why, Why::Leaves { forced: false, .. }) && !is_ended
     }
 }

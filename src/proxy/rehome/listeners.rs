@@ -19,6 +19,8 @@ pub(super) struct Listener {
     pub(super) at: Epoch,
     /// Nothing comes from there, but would if that were asked for.
     pub(super) is_mute: bool,
+    /// Where it is just being asked for, or was in vain.
+    asked: Option<Epoch>,
 }
 
 impl Session {
@@ -26,7 +28,7 @@ impl Session {
     pub(super) fn listen(&self, at: Epoch) -> u32 {
         let mut state = self.state();
         let number = state.listeners.iter().map(|one| one.number + 1).max().unwrap_or(0);
-        state.listeners.push(Listener { number, waker: None, at, is_mute: false });
+        state.listeners.push(Listener { number, waker: None, at, is_mute: false, asked: None });
         number
     }
 
@@ -46,6 +48,7 @@ impl Session {
     pub(super) fn listens_at(&self, number: u32, at: Epoch, is_mute: bool) {
         if let Some(one) = self.state().listeners.iter_mut().find(|one| one.number == number) {
             (one.at, one.is_mute) = (at, is_mute);
+            one.asked.take_if(|_| !is_mute);
         }
         self.changed.notify_waiters();
     }
@@ -60,12 +63,18 @@ impl Session {
         let is_newest = listeners.last().is_some_and(|one| one.number == number);
         let one = listeners.iter_mut().find(|one| one.number == number)?;
         if one.at != wanted.epoch || (one.is_mute && is_newest && !pauses) {
+            one.asked = is_newest.then_some(wanted.epoch);
             return Some((wanted.clone(), is_newest));
         }
         if !one.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             one.waker = Some(waker.clone());
         }
         None
+    }
+
+    /// Whether a server was asked for a stream, and has not answered, or not yet, with one or with that it has none.
+    pub(super) fn is_denied_a_stream_at(&self, epoch: Epoch) -> bool {
+        self.state().listeners.iter().any(|one| one.asked == Some(epoch))
     }
 
     /// Another number: there is something for its streams to look at.

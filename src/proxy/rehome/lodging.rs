@@ -61,7 +61,9 @@ impl Worker {
             if stay.session().can_move() {
                 stream.can_move(seat.ticket.endpoint());
             }
-            let splice = Splice::begin(own, &stay, place, outgoing.letterhead(), source, seat.ticket);
+            let view = seat.service.entries[place.entry].named(&place.endpoint);
+            let home = view.map(|view| (view.endpoint.clone(), view.tally.clone()));
+            let splice = Splice::begin(own, &stay, place, outgoing.letterhead(), (source, home, seat.ticket));
             return (Source::Spliced(Box::new(splice)), None);
         }
         let epoch = stay.epoch();

@@ -334,6 +334,10 @@ impl Worker {
         if tokio::time::timeout(STREAMS_WITHIN, opened).await.is_err() {
             tracing::debug!(endpoint = target.endpoint.name, "a session is moved before its stream, whose client reads slowly");
         }
+        if wanted.may_wait_for_a_stream(service) && session.is_denied_a_stream_at(epoch) {
+            moving.abandon(true);
+            return Err(NotMoved::NobodyThere(format!("{}: its GET stream is not opened there", target.endpoint.name)));
+        }
         made.place = None;
         if !moving.finish(epoch, place, wanted.why == Why::Lost) {
             return Err(NotMoved::Over);

@@ -102,13 +102,12 @@ impl Splice {
         stay: &Stay,
         place: &SessionPin,
         letterhead: Letterhead,
-        source: Source,
-        ticket: Ticket,
+        (source, home, ticket): (Source, Option<(Arc<Endpoint>, Arc<EntryTally>)>, Ticket),
     ) -> Self {
         let (session, at) = (stay.session().clone(), Binding { epoch: stay.epoch(), place: place.clone() });
         let letterhead = session.write_with(letterhead);
         let number = session.listen(at.epoch);
-        let current = Feed::new(at, source, None, Some(ticket));
+        let current = Feed::new(at, source, home, Some(ticket));
         let (before, words) = (Vec::new(), Vec::new());
         let (opening, moving, end, speaking, news) = (None, None, None, None, None);
         Self {
