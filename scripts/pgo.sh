@@ -29,14 +29,9 @@ profdata() {
     done
 }
 
-# A half of a megabyte of relocations in 20 KiB, which every start goes through; a loader that knows them not (glibc before 2.36)
-# would not start what is built, and such a one is not built for.
-packed() {
-    local libc
-    libc=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed -n 's/^glibc //p')
-    [ -n "$libc" ] && [ "$(printf '%s\n' 2.36 "$libc" | sort -V | head -1)" = 2.36 ] && echo "-Clink-arg=-Wl,-z,pack-relative-relocs"
-    return 0
-}
+# PACK=1: half a megabyte of relocations in 20 KiB, which every start goes through. Loaders before glibc 2.36 refuse such a binary,
+# wherever it was built.
+packed() { [ "${PACK:-}" != 1 ] || echo "-Clink-arg=-Wl,-z,pack-relative-relocs"; }
 
 # With --target the flags are not those of build scripts and macros, which nobody wants counted.
 build() { cargo build --release --locked --bin dualgate --target "$host" --target-dir "$1"; }

@@ -108,7 +108,7 @@ impl Worker {
             let client = facts.lodged.as_ref().map_or_else(|| Client::of_session(id), |(session, _)| session.client());
             // To the second: the last look at the clock is near enough.
             let now = self.site.clock.at(self.vigil.now()).since(Moment::default());
-            sessions.saw(client, seat.ticket.endpoint().id, born, now);
+            sessions.saw(client, seat.ticket.endpoint().id, born, now, || self.site.clock.now().since(Moment::default()));
         }
         if is_lost { Outcome::Failed(Blame::Entry) } else { Outcome::of_status(status.as_u16()) }
     }

@@ -72,11 +72,11 @@ impl Roster {
     /// A session that was born under this revision was used at the endpoint of this id, by the id that its client holds; `now` is
     /// the time since the start. One that was ended meanwhile stays so.
     pub fn seen(&self, id: &[u8], endpoint: u64, born: u64, now: Duration) {
-        self.saw(Client::of_session(id), endpoint, born, now);
+        self.saw(Client::of_session(id), endpoint, born, now, || now);
     }
 
-    /// The same of one that is known already.
-    pub fn saw(&self, client: Client, endpoint: u64, born: u64, now: Duration) {
+    /// The same, by a clock that is near enough for one that is known; whether another one has been ended says the exact time.
+    pub fn saw(&self, client: Client, endpoint: u64, born: u64, now: Duration, exact: impl FnOnce() -> Duration) {
         let id = client.hash();
         let (last, endpoint, born) = (seconds(now), short(endpoint), short(born));
         let mut shard = self.shard(id);
@@ -85,7 +85,8 @@ impl Roster {
             None => {
                 let seen = Seen { first: last, last, endpoint, born };
                 let eviction = *lock(&self.eviction);
-                if shard.len() < MOST / SHARDS && !eviction.is_some_and(|eviction| seen.has_ended(id, eviction, now)) {
+                let exact = eviction.map(|_| exact()).unwrap_or_default();
+                if shard.len() < MOST / SHARDS && !eviction.is_some_and(|eviction| seen.has_ended(id, eviction, exact)) {
                     shard.insert(id, seen);
                 }
             }
@@ -238,6 +239,8 @@ mod tests {
         assert!((90..166).contains(&half), "{half}");
         // An answer that was on its way.
         (0..=255u8).for_each(|id| roster.seen(&[id], 1, 3, at(60)));
+        // And one that a clock has seen which goes slow.
+        (0..=255u8).for_each(|id| roster.saw(Client::of_session(&[id]), 1, 3, at(10), || at(60)));
         assert_eq!(roster.count() as u64, 266 - half);
         assert_eq!(half + roster.evict(eviction, at(110)), 256);
         assert_eq!(roster.count(), 10, "who was born later stays");
