@@ -116,6 +116,7 @@ impl Widening {
             };
         };
         match keyword {
+            "$ref" => is_alike(said, to) && !counts(said),
             "type" => each_in(said, |one| has_type(to, one)),
             "enum" => each_in(said, |one| is_in(to, one)),
             // Fewer demands.
@@ -146,7 +147,11 @@ impl Widening {
     /// A property that is new is sent by no client, as none knows of it; but for names that are free.
     fn are_new(&self, known: &Map<String, Value>, to: &Map<String, Value>, from: &Map<String, Value>, depth: usize) -> bool {
         let free = from.get("additionalProperties").filter(|more| !matches!(more, Value::Bool(false)));
-        let mut new = to.iter().filter(|(name, _)| !known.contains_key(*name));
+        let mut new = to.iter().filter(|(name, _)| !known.contains_key(*name)).peekable();
+        if new.peek().is_some() && from.contains_key("patternProperties") {
+            // A pattern may have allowed that very name.
+            return false;
+        }
         free.is_none_or(|free| new.all(|(_, schema)| self.holds(free, schema, depth)))
     }
 
@@ -194,6 +199,12 @@ fn any_in(said: &Value, holds: impl FnMut(&Value) -> bool) -> bool {
 
 fn is_in(all: &Value, one: &Value) -> bool {
     any_in(all, |other| is_alike(one, other))
+}
+
+/// Whether a reference goes by a place in a list, where another may stand now.
+fn counts(reference: &Value) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    reference.as_str().is_none_or(|reference| reference.split('/').any(is_number))
 }
 
 fn is_less(one: &Value, other: &Value) -> bool {
@@ -288,6 +299,19 @@ mod tests {
             &old,
             &json!({"additionalProperties": {"type": "string"}, "properties": {"x": {"type": "string"}}})
         ));
+    }
+
+    #[test]
+    fn what_may_mean_another_thing_by_now_has_to_be_the_same() {
+        let by_pattern = |properties| json!({"patternProperties": {"^x": {"type": "string"}}, "properties": properties});
+        assert!(!takes_arguments(&by_pattern(json!({})), &by_pattern(json!({"x1": {"type": "integer"}}))));
+        let by_place = |first: &str| json!({"properties": {"a": {"anyOf": [{"type": first}, {"type": "null"}]}, "b": {"$ref": "#/properties/a/anyOf/0"}}, "title": first});
+        assert!(
+            takes_arguments(&by_place("string"), &by_place("string"))
+                && !takes_arguments(&by_place("integer"), &by_place("number"))
+        );
+        let named = |kind: &str| json!({"$defs": {"A": {"type": kind}}, "properties": {"a": {"$ref": "#/$defs/A"}}});
+        assert!(takes_arguments(&named("integer"), &named("number")) && !takes_arguments(&named("number"), &named("integer")));
     }
 
     #[test]

@@ -222,6 +222,8 @@ impl Worker {
             return match lost {
                 // It was opened there a moment ago. What its client is told must not be the end of it.
                 Lost::Unknown(..) if has_moved => Err(ProxyError::Unreachable("its new server does not know it".to_owned())),
+                // It lives elsewhere.
+                Lost::Unknown(..) if is_bound => Err(ProxyError::Unreachable("its server before does not know it".to_owned())),
                 lost => lost.told(stay),
             };
         }
@@ -283,6 +285,7 @@ impl Worker {
         let mut recipe = recipe?;
         // It says so itself.
         recipe.is_initialized &= !delivery.facts.initializes;
+        recipe.initializes = delivery.facts.initializes;
         Some(Wanted { seen: stay.epoch(), from, why, has_spoken, letterhead, recipe, dial: None })
     }
 

@@ -52,8 +52,10 @@ pub(super) enum Gave {
     Stream(Source, Ticket),
     /// It has none to give.
     Nothing,
-    /// It may give one yet: it had no answer, or one that says so, or was not asked.
+    /// It may give one yet: it says so, or was not asked.
     NotNow,
+    /// It did not answer, or does not know the session.
+    Gone,
 }
 
 impl Feed {
@@ -69,7 +71,8 @@ impl Feed {
 
     /// The endpoint that it comes from.
     pub(super) fn endpoint(&self) -> Option<u64> {
-        self._ticket.as_ref().map(|ticket| ticket.endpoint().id)
+        let known = self.home.as_ref().map(|(endpoint, _)| endpoint.id);
+        known.or_else(|| self._ticket.as_ref().map(|ticket| ticket.endpoint().id))
     }
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
@@ -116,10 +119,10 @@ pub(super) async fn open(
         let Some(ticket) = Ticket::take(&endpoint) else { return Gave::NotNow };
         match voice.listen(within, None).await {
             Ok(Reply { head, flow }) => Gave::of(&head, Source::Wire(flow), ticket),
-            Err(_) => Gave::NotNow,
+            Err(_) => Gave::Gone,
         }
     };
-    let gave = tokio::time::timeout(OPEN_WITHIN, asked).await.unwrap_or(Gave::NotNow);
+    let gave = tokio::time::timeout(OPEN_WITHIN, asked).await.unwrap_or(Gave::Gone);
     Some(Opened { endpoint, tally, gave })
 }
 
@@ -129,6 +132,10 @@ impl Gave {
     fn of(head: &Head, source: Source, ticket: Ticket) -> Self {
         match head.status() {
             StatusCode::OK if is_event_stream(head) && !is_encoded(head) => Self::Stream(source, ticket),
+            // By either it may mean something else: it is asked (2025-03-26, session management, rules 3 and 4).
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Self::Gone,
+            // Another request may bring a credential that is taken.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::NotNow,
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
                 Self::NotNow
             }

@@ -6,11 +6,12 @@ use tokio::time::Instant;
 
 use super::deliver::Delivery;
 use super::mover::{NotMoved, Wanted, Why};
+use super::replay::Recipe;
 use super::resident::Session;
 use super::stay::Stay;
 use crate::domain::{Departure, Eviction};
 use crate::live::ServiceView;
-use crate::mcp::SessionPin;
+use crate::mcp::{SessionPin, StandsFor};
 use crate::proxy::Worker;
 use crate::proxy::asker::Kind;
 use crate::proxy::error::ProxyError;
@@ -81,6 +82,21 @@ impl Worker {
             }
             Err(_) => Ok(false),
         }
+    }
+}
+
+impl Worker {
+    /// A session has moved, while its client spoke to the server before: what that has granted is asked of the new one, too.
+    pub(super) fn catch_up(&self, session: &Arc<Session>, before: &Recipe) {
+        let now = session.state().memory.as_ref().and_then(|memory| Recipe::of(memory));
+        let missed = now.map(|now| before.missed(&now)).unwrap_or_default();
+        missed.into_iter().for_each(|body| self.say_where_it_lives(session, body));
+    }
+
+    /// Says something in a session that has an answer which nobody waits for. On HTTP+SSE its client would see that.
+    pub(super) fn say_where_it_lives(&self, session: &Arc<Session>, body: String) {
+        let place = session.place_of(None).filter(|place| place.stands_for == StandsFor::SessionId);
+        place.into_iter().for_each(|place| self.site.sessions.errands.tell(session.clone(), place, body.clone().into()));
     }
 }
 

@@ -122,6 +122,11 @@ impl Lodging {
             && let Some(wish) = self.wish.take()
             && message.has_result
         {
+            if self.is_left()
+                && let Some(worker) = self.worker.upgrade()
+            {
+                worker.say_where_it_lives(self.stay.session(), wish.request());
+            }
             self.stay.session().remember(self.most, |memory| memory.grant(*wish));
         }
     }

@@ -342,6 +342,7 @@ impl Worker {
         if !moving.finish(epoch, place, wanted.why == Why::Lost) {
             return Err(NotMoved::Over);
         }
+        self.catch_up(session, &wanted.recipe);
         let from = &service.entries[wanted.from.entry];
         let before = from.named(&wanted.from.endpoint).map(|view| &*view.endpoint);
         from.tally_at(before).sessions().left(session.client());

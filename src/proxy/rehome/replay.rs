@@ -9,7 +9,7 @@ use http::StatusCode;
 use thiserror::Error;
 
 use super::ask::{Said, Voice, Within};
-use super::memory::Memory;
+use super::memory::{Memory, Wish};
 use crate::http1::Head;
 use crate::mcp::essentials::{Essentials, Mismatch};
 use crate::mcp::names;
@@ -28,6 +28,8 @@ const SUBSCRIBE: &str = "\"dualgate-subscribe\"";
 const PING: &str = "\"dualgate-ping\"";
 pub(super) const LIST: &str = "\"dualgate-list\"";
 
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
 /// Pages of a list that are read.
 const MOST_PAGES: usize = 100;
 
@@ -37,6 +39,10 @@ pub(super) struct Recipe {
     pub(super) essentials: Arc<Essentials>,
     /// Whether its client has said `notifications/initialized`.
     pub(super) is_initialized: bool,
+    /// It is just saying that.
+    pub(super) initializes: bool,
+    /// Counts what was granted.
+    granted: u32,
     level: Option<Box<str>>,
     subscriptions: Vec<Box<str>>,
 }
@@ -69,17 +75,45 @@ impl Recipe {
     pub(super) fn of(memory: &Memory) -> Option<Self> {
         let essentials = memory.essentials.clone().filter(|_| memory.suffices())?;
         let subscriptions = memory.subscriptions.iter().map(|(_, params)| params.clone()).collect();
-        Some(Self { essentials, is_initialized: memory.is_initialized, level: memory.level.clone(), subscriptions })
+        let (is_initialized, granted) = (memory.is_initialized, memory.granted);
+        Some(Self { essentials, is_initialized, initializes: false, granted, level: memory.level.clone(), subscriptions })
+    }
+
+    /// What its client has said meanwhile, to the server that it has left: all of it is said once more. By it `now` is known.
+    pub(super) fn missed(&self, now: &Self) -> Vec<String> {
+        let mut missed = Vec::new();
+        if now.is_initialized && !self.is_initialized && !self.initializes {
+            missed.push(INITIALIZED.to_owned());
+        }
+        if now.granted != self.granted {
+            missed.extend(now.wishes().map(|(.., body)| body));
+            let gone = self.subscriptions.iter().filter(|params| !now.subscriptions.contains(params));
+            missed.extend(gone.map(|params| request(SUBSCRIBE, names::UNSUBSCRIBE, params)));
+        }
+        missed
     }
 
     /// What its client asked for that holds: the method, and the id and body of a request for it.
     pub(super) fn wishes(&self) -> impl Iterator<Item = (&'static str, &'static str, String)> {
         let wishes = self.level.iter().map(|params| (names::SET_LEVEL, LEVEL, params));
         let wishes = wishes.chain(self.subscriptions.iter().map(|params| (names::SUBSCRIBE, SUBSCRIBE, params)));
-        wishes.map(|(method, id, params)| {
-            (method, id, format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#))
-        })
+        wishes.map(|(method, id, params)| (method, id, request(id, method, params)))
     }
+}
+
+impl Wish {
+    /// The request for it, in the proxy's own words.
+    pub(super) fn request(&self) -> String {
+        match self {
+            Self::Level(params) => request(LEVEL, names::SET_LEVEL, params),
+            Self::Subscribe(_, params) => request(SUBSCRIBE, names::SUBSCRIBE, params),
+            Self::Unsubscribe(uri) => request(SUBSCRIBE, names::UNSUBSCRIBE, &serde_json::json!({ "uri": uri }).to_string()),
+        }
+    }
+}
+
+fn request(id: &str, method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
 }
 
 /// Opens the session there. The server's id; nothing where it gives none out. What was begun and cannot be used is ended.
@@ -133,7 +167,7 @@ async fn shake_hands(voice: &Voice, recipe: &Recipe, begun: &OnceCell<String>) -
 /// What the client has said since its handshake, and holds.
 async fn settle(voice: &Voice, recipe: &Recipe, within: Within<'_>) -> Result<(), Refusal> {
     if recipe.is_initialized {
-        let status = voice.tell(within, br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await?;
+        let status = voice.tell(within, INITIALIZED.as_bytes()).await?;
         if !status.is_success() {
             return Err(Refusal::NobodyThere(format!("answers notifications/initialized with {status}")));
         }

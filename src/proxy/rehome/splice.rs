@@ -57,8 +57,8 @@ pub(in crate::proxy) struct Splice {
     again: Option<Pin<Box<Sleep>>>,
     patience: Duration,
     moving: Option<(Why, Search)>,
-    /// How the server has ended it, as long as it is not known what that means.
-    end: Option<Result<(), Cause>>,
+    /// How the server of a binding has ended it, as long as it is not known what that means.
+    end: Option<(Epoch, Result<(), Cause>)>,
     /// One of them is in the middle of an event: nobody else may speak then.
     speaking: Option<Epoch>,
     words: Vec<u8>,
@@ -108,8 +108,7 @@ impl Splice {
         let letterhead = session.write_with(letterhead);
         let number = session.listen(at.epoch);
         let current = Feed::new(at, source, home, Some(ticket));
-        let (before, words) = (Vec::new(), Vec::new());
-        let (opening, moving, end, speaking, news) = (None, None, None, None, None);
+        let (before, words, moving, end, speaking, news) = (Vec::new(), Vec::new(), None, None, None, None);
         Self {
             worker,
             session,
@@ -117,7 +116,7 @@ impl Splice {
             number,
             current,
             before,
-            opening,
+            opening: None,
             again: None,
             patience: FIRST_PAUSE,
             moving,
@@ -144,18 +143,19 @@ impl Splice {
             let ended = ready!(moving.as_mut().poll(context));
             let why = *why;
             self.moving = None;
+            // Of a binding where the session does not live, that means nothing any more.
+            self.end.take_if(|(epoch, _)| !self.session.is_current(*epoch));
             match (ended, why) {
-                (Ended::Moved, _) => self.end = None,
-                (Ended::Stays | Ended::Later, Why::Leaves { .. }) => {
+                (Ended::Moved | Ended::Stays | Ended::Later, Why::Leaves { .. }) | (Ended::Moved, Why::Lost) => {
                     self.stays |= matches!(ended, Ended::Stays);
-                    // Its server has gone meanwhile.
+                    // Its server has ended it meanwhile: the one before, or the new one at once.
                     if self.end.is_some() {
-                        self.moving = Some((Why::Lost, Box::pin(self.find_place(Why::Lost, true))));
+                        self.look_for_another();
                     }
                 }
                 (Ended::Alone | Ended::Stays | Ended::Later, _) => match self.end.take() {
-                    Some(Err(cause)) => return Poll::Ready(Some(Err(cause))),
-                    Some(Ok(())) => return Poll::Ready(None),
+                    Some((_, Err(cause))) => return Poll::Ready(Some(Err(cause))),
+                    Some((_, Ok(()))) => return Poll::Ready(None),
                     // It was said to be silent, and goes on.
                     None => {}
                 },
@@ -207,7 +207,7 @@ impl Splice {
                 self.tell_home();
                 continue;
             }
-            let (worker, session, letterhead) = (self.worker.clone(), self.session.clone(), self.letterhead.clone());
+            let (worker, session, letterhead) = (self.worker.clone(), self.session.clone(), self.latest_letterhead());
             let place = wanted.place.clone();
             let opening = Box::pin(async move { open(&worker, &session, &letterhead, &place, asks).await });
             self.opening = Some((wanted, asks, opening));
@@ -221,17 +221,20 @@ impl Splice {
             Some(Opened { endpoint, tally, gave }) => (Some((endpoint, tally)), gave),
             None => (None, Gave::Nothing),
         };
-        let is_mute = matches!(gave, Gave::NotNow);
+        let (is_mute, is_gone) = (matches!(gave, Gave::NotNow | Gave::Gone), matches!(gave, Gave::Gone));
         self.session.listens_at(self.number, at.epoch, is_mute);
         self.stays &= !is_another;
         self.wait_to_ask_again(is_mute && asked, is_another);
         let (before, after) = (self.current.at.place.entry, at.place.entry);
         let (source, ticket) = match gave {
             Gave::Stream(source, ticket) => (source, Some(ticket)),
-            Gave::Nothing | Gave::NotNow => (Source::None, None),
+            Gave::Nothing | Gave::NotNow | Gave::Gone => (Source::None, None),
         };
         let left = std::mem::replace(&mut self.current, Feed { is_mute, ..Feed::new(at, source, home, ticket) });
         self.tell_home();
+        if is_gone && self.moving.is_none() && self.session.is_current(self.current.at.epoch) && self.session.can_move() {
+            self.look_for_another();
+        }
         if before != after && !self.worker.site.sessions.verdicts.agree(left.endpoint(), self.current.endpoint()) {
             self.words.extend_from_slice(LISTS_CHANGED);
         }
@@ -295,6 +298,9 @@ impl Splice {
                     let was_speaking = self.speaking.take_if(|epoch| *epoch == feed.at.epoch).is_some();
                     if is_current {
                         self.has_ended(ended.transpose().map(|_| ()));
+                    } else {
+                        // Should the session stay there after all, it is opened again.
+                        feed.is_mute = true;
                     }
                     if was_speaking {
                         return Poll::Ready(Piece::Apart(Bytes::from_static(words)));
@@ -319,16 +325,27 @@ impl Splice {
 
     /// Its server has ended the stream: it may be gone, or have meant to.
     fn has_ended(&mut self, end: Result<(), Cause>) {
-        self.end = Some(end);
+        self.end = Some((self.current.at.epoch, end));
         if self.moving.is_none() {
-            self.moving = Some((Why::Lost, Box::pin(self.find_place(Why::Lost, true))));
+            self.look_for_another();
         }
+    }
+
+    /// Looks for another server, unless its own turns out to be well.
+    fn look_for_another(&mut self) {
+        self.moving = Some((Why::Lost, Box::pin(self.find_place(Why::Lost, true))));
+    }
+
+    /// How its client has spoken last: its credential may be another one by now.
+    fn latest_letterhead(&self) -> Arc<Letterhead> {
+        let state = self.session.state();
+        state.memory.as_ref().and_then(|memory| memory.letterhead.clone()).unwrap_or_else(|| self.letterhead.clone())
     }
 
     /// Moves the session; where its server is gone, for as long as it takes.
     fn find_place(&self, why: Why, may_be_well: bool) -> impl Future<Output = Ended> + 'static {
         let (worker, session, letterhead, at) =
-            (self.worker.clone(), self.session.clone(), self.letterhead.clone(), self.current.at.clone());
+            (self.worker.clone(), self.session.clone(), self.latest_letterhead(), self.current.at.clone());
         async move {
             let mut pause = FIRST_PAUSE;
             let mut must_ask = may_be_well;
