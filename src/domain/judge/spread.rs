@@ -219,6 +219,16 @@ mod tests {
     }
 
     #[test]
+    fn one_great_score_makes_no_certainty_of_the_small_ones_beside_it() {
+        // Of eleven busy ones the one with by far the most, and of 65 quiet ones five with one: nothing unusual, each.
+        let own = || [(2_000, 200_000)].into_iter().chain((0..5).map(|_| (7, 1)));
+        let stable = || (0..10).map(|_| (2_000, 0)).chain((0..60).map(|n| (7, u32::from(n < 20))));
+        let draw = Draw::new(&callers(0, own()), &callers(9_999, stable()), |caller| f64::from(caller.faults));
+        let chance = draw.chance();
+        assert!((1e-5..0.1).contains(&chance), "{chance}");
+    }
+
+    #[test]
     fn errors_of_many_clients_are_clear() {
         let stable = callers(100, (0..300).map(|n| (1 + n % 30, u32::from(n % 10 == 0))));
         let Spread { chance, favour } = Spread::new(&callers(0, (0..30).map(|n| (1 + n, 1))), &stable);
