@@ -1,5 +1,7 @@
 //! The GET streams of a session that moves.
 
+use serde_json::json;
+
 use crate::support::moves::{LONG, dual_app as app, kill, leaving, messages, methods, read_until};
 use crate::support::{Client, Fake, eventually};
 
@@ -80,4 +82,55 @@ async fn a_planned_move_waits_until_its_stream_is_opened_there() {
     v2.say(b"data: {\"from\":\"two\"}\n\n");
     let read = read_until(&mut stream, "two").await;
     assert_eq!(read.matches("\"two\"").count(), 1, "{read}");
+}
+
+#[tokio::test]
+async fn a_client_that_only_listens_is_moved_though_the_new_server_dies_as_its_stream_is_opened() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    v2.hold("GET");
+    kill(&v1).await;
+    v2.holds("GET", 1).await;
+    let v1 = v1.restart().await;
+    kill(&v2).await;
+    is_asked_for_a_stream(&v1, 1).await;
+    v1.say(b"data: {\"from\":\"one\"}\n\n");
+    read_until(&mut stream, "one").await;
+    assert_eq!(session.who().await, "v1");
+}
+
+#[tokio::test]
+async fn a_stream_that_the_new_server_ends_at_once_ends_for_its_client_which_opens_it_again() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let mut stream = session.listen().await;
+    v2.listen_with(200);
+    app.evict(leaving(LONG), "0:100").await;
+    let end =
+        tokio::time::timeout(std::time::Duration::from_secs(20), async { while stream.chunk().await.unwrap().is_some() {} });
+    end.await.expect("it does not stay open with nobody behind it");
+    assert_eq!(session.who().await, "v2");
+    v2.listen_with(0);
+    let mut stream = session.listen().await;
+    v2.say(b"data: {\"from\":\"two\"}\n\n");
+    read_until(&mut stream, "two").await;
+    eventually("what was left is ended", async || methods(&v1).contains(&"DELETE".to_owned()).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_the_old_server_grants_during_a_move_is_asked_of_the_new_one() {
+    let (v1, v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let _stream = session.listen().await;
+    v2.hold("GET");
+    app.evict(leaving(LONG), "0:100").await;
+    v2.holds("GET", 1).await;
+    let subscribe = json!({ "jsonrpc": "2.0", "id": 8, "method": "resources/subscribe", "params": { "uri": "a:8" } });
+    session.post(&subscribe).await.bytes().await.unwrap();
+    assert_eq!(messages(&v1, "resources/subscribe").len(), 1, "no request waits for the move");
+    v2.let_go("GET");
+    let asked = async || messages(&v2, "resources/subscribe").first().map(|asked| asked["params"]["uri"].clone());
+    assert_eq!(eventually("the new server is asked", asked).await, "a:8");
+    assert_eq!(session.who().await, "v2");
 }

@@ -269,7 +269,7 @@ impl Fake {
         self.state.hung.store(true, Ordering::SeqCst);
     }
 
-    /// Gives no GET stream, but this answer; 0 for a stream again.
+    /// Gives no GET stream, but this answer, with 200 a stream that has ended; 0 for one that goes on again.
     pub fn listen_with(&self, status: u16) {
         self.state.listen_with.store(status, Ordering::SeqCst);
     }
@@ -384,7 +384,11 @@ async fn done(state: &Arc<State>, head: http::request::Parts, seen: Seen, messag
     }
     let listen_with = state.listen_with.load(Ordering::SeqCst);
     if head.method == Method::GET && listen_with != 0 {
-        return text(StatusCode::from_u16(listen_with).unwrap(), "");
+        let mut answer = text(StatusCode::from_u16(listen_with).unwrap(), "");
+        if answer.status() == StatusCode::OK {
+            answer.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+        }
+        return answer;
     }
     if message["method"] == "initialize" && !is_check(&seen) && state.no_births.load(Ordering::SeqCst) {
         return text(StatusCode::BAD_REQUEST, "no");
