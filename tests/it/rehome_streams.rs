@@ -134,3 +134,20 @@ async fn what_the_old_server_grants_during_a_move_is_asked_of_the_new_one() {
     assert_eq!(eventually("the new server is asked", asked).await, "a:8");
     assert_eq!(session.who().await, "v2");
 }
+
+#[tokio::test]
+async fn an_event_id_of_a_binding_that_another_replica_has_made_is_shown_to_no_server() {
+    let (v1, _v2, app) = app().await;
+    let session = Client::new(&app).open().await;
+    let resume = async |last: &str| {
+        let client = session.client.with("mcp-session-id", &session.id).with("last-event-id", last);
+        client.request("GET").header("accept", "text/event-stream").send().await.unwrap()
+    };
+    assert_eq!(resume("77.pMA~42").await.status(), 405, "its call is where nobody can find it");
+    assert_eq!(asked_for_a_stream(&v1), 0);
+    assert_eq!(resume("77.g~42").await.status(), 200);
+    let shown = || v1.seen().into_iter().rev().find(|seen| seen.method == "GET").unwrap().headers.get("last-event-id").cloned();
+    assert_eq!(shown(), None, "a fresh stream");
+    let _own = resume("42").await;
+    assert_eq!(shown().unwrap(), "42", "what is the server's own passes");
+}

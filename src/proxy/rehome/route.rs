@@ -64,13 +64,26 @@ impl Worker {
     /// Finds the binding.
     pub(super) fn binding(&self, session: &Arc<Session>, delivery: &mut Delivery<'_, '_>) -> Routed {
         if let Some(stay) = session.check_in_at_birth() {
-            return Routed::To(Route { stay, place: None, is_bound: false });
+            return self.at_birth(stay, delivery);
         }
         match delivery.asker.kind {
             Kind::Message => self.message(session, delivery),
             Kind::Listen => self.resumption(session, delivery),
             _ => Route::current(session),
         }
+    }
+
+    /// Where its id says, as far as is known here. A tag of a later binding is of another process, which has moved it: that
+    /// binding cannot be found from here, and no server knows the id.
+    fn at_birth(&self, stay: Stay, delivery: &mut Delivery<'_, '_>) -> Routed {
+        if delivery.asker.kind == Kind::Listen {
+            match delivery.outgoing.header("last-event-id").and_then(EventTag::read).map(|(tag, _)| tag.stream) {
+                Some(Stream::Get) => delivery.outgoing.resume(Resume::Fresh),
+                Some(Stream::Post(_)) => return Routed::Said(not_to_be_resumed()),
+                None => {}
+            }
+        }
+        Routed::To(Route { stay, place: None, is_bound: false })
     }
 
     fn message(&self, session: &Arc<Session>, delivery: &mut Delivery<'_, '_>) -> Routed {
