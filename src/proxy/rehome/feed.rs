@@ -27,6 +27,9 @@ use crate::upstream::{Endpoint, EntryTally, Reply, Ticket};
 /// The new stream is opened within so long, or the session goes on without it.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
+/// Who a stream is booked at; nothing where its endpoint is configured no more.
+pub(super) type Home = Option<(Arc<Endpoint>, Arc<EntryTally>)>;
+
 /// What comes from one server.
 pub(super) struct Feed {
     pub(super) at: Binding<SessionPin>,
@@ -35,8 +38,8 @@ pub(super) struct Feed {
     pub(super) is_mute: bool,
     pub(super) retag: Option<Retag>,
     pub(super) boundary: Boundary,
-    /// Where it is booked; nothing where its endpoint is configured no more.
-    pub(super) home: Option<(Arc<Endpoint>, Arc<EntryTally>)>,
+    /// Where it is booked.
+    pub(super) home: Home,
     pub(super) _ticket: Option<Ticket>,
 }
 
@@ -59,12 +62,7 @@ pub(super) enum Gave {
 }
 
 impl Feed {
-    pub(super) fn new(
-        at: Binding<SessionPin>,
-        source: Source,
-        home: Option<(Arc<Endpoint>, Arc<EntryTally>)>,
-        ticket: Option<Ticket>,
-    ) -> Self {
+    pub(super) fn new(at: Binding<SessionPin>, source: Source, home: Home, ticket: Option<Ticket>) -> Self {
         let retag = (at.epoch != 0).then(|| Retag::new(at.epoch, Stream::Get));
         Self { at, source, is_mute: false, retag, boundary: Boundary::default(), home, _ticket: ticket }
     }

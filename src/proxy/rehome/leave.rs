@@ -90,13 +90,13 @@ impl Worker {
     pub(super) fn catch_up(&self, session: &Arc<Session>, before: &Recipe) {
         let now = session.state().memory.as_ref().and_then(|memory| Recipe::of(memory));
         let missed = now.map(|now| before.missed(&now)).unwrap_or_default();
-        missed.into_iter().for_each(|body| self.say_where_it_lives(session, body));
+        missed.iter().for_each(|body| self.say_where_it_lives(session, body));
     }
 
     /// Says something in a session that has an answer which nobody waits for. On HTTP+SSE its client would see that.
-    pub(super) fn say_where_it_lives(&self, session: &Arc<Session>, body: String) {
+    pub(super) fn say_where_it_lives(&self, session: &Arc<Session>, body: &str) {
         let place = session.place_of(None).filter(|place| place.stands_for == StandsFor::SessionId);
-        place.into_iter().for_each(|place| self.site.sessions.errands.tell(session.clone(), place, body.clone().into()));
+        place.into_iter().for_each(|place| self.site.sessions.errands.tell(session.clone(), place, body.to_owned().into()));
     }
 }
 

@@ -125,7 +125,7 @@ impl Lodging {
             if self.is_left()
                 && let Some(worker) = self.worker.upgrade()
             {
-                worker.say_where_it_lives(self.stay.session(), wish.request());
+                worker.say_where_it_lives(self.stay.session(), &wish.request());
             }
             self.stay.session().remember(self.most, |memory| memory.grant(*wish));
         }

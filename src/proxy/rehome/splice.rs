@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Sleep;
 
-use super::feed::{Feed, Gave, Opened, is_silent, is_well, note_refused, open};
+use super::feed::{Feed, Gave, Home, Opened, is_silent, is_well, note_refused, open};
 use super::letterhead::Letterhead;
 use super::mover::{NotMoved, Wanted, Why};
 use super::replay::Recipe;
@@ -102,7 +102,7 @@ impl Splice {
         stay: &Stay,
         place: &SessionPin,
         letterhead: Letterhead,
-        (source, home, ticket): (Source, Option<(Arc<Endpoint>, Arc<EntryTally>)>, Ticket),
+        (source, home, ticket): (Source, Home, Ticket),
     ) -> Self {
         let (session, at) = (stay.session().clone(), Binding { epoch: stay.epoch(), place: place.clone() });
         let letterhead = session.write_with(letterhead);
