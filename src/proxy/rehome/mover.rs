@@ -169,6 +169,8 @@ impl Worker {
     ) -> Result<Target, NotMoved> {
         let mut service = service;
         let mut why = NotMoved::NobodyThere("no endpoint may take it".to_owned());
+        // Who only has not had its turn may wait for it again at once.
+        let mut has_waited = false;
         loop {
             // One that is not there now may be there in a moment, whatever the others say.
             let mut may_come = false;
@@ -179,7 +181,7 @@ impl Worker {
                 let rate = service.config.sessions.handshakes_per_second;
                 let id = target.endpoint.id;
                 if wanted.why == Why::Lost && (sessions.pace.has_refused(id) || !sessions.pace.turn(id, rate, until).await) {
-                    may_come = true;
+                    (may_come, has_waited) = (true, !sessions.pace.has_refused(id));
                     why = NotMoved::NobodyThere("it cannot be reached, or too many sessions are being moved there".to_owned());
                     continue;
                 }
@@ -201,7 +203,7 @@ impl Worker {
             }
             let is_final = wanted.why != Why::Lost || (!may_come && !matches!(why, NotMoved::NobodyThere(_)));
             if is_final || is_last || self.vigil.stage() >= Stage::Parting {
-                moving.abandon(true);
+                moving.abandon(!has_waited);
                 return Err(why);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
