@@ -211,8 +211,8 @@ impl Worker {
         }
     }
 
-    /// Where it may go, the likeliest first; `is_last`: it will not be looked again. Back to where it was, where that has only been started anew; then to others of
-    /// its version, and then to the other version.
+    /// Where it may go, the likeliest first; `is_last`: it will not be looked again. Back to where it was, where that has only
+    /// been started anew; then to others of its version, and then to the other version.
     fn targets(&self, service: &ServiceView, wanted: &Wanted, is_last: bool) -> Vec<Target> {
         let from = &wanted.from;
         let (own, other) = (from.entry, from.entry.other());
