@@ -33,6 +33,14 @@ profdata() {
 # wherever it was built.
 packed() { [ "${PACK:-}" != 1 ] || echo "-Clink-arg=-Wl,-z,pack-relative-relocs"; }
 
+# The last link can lay functions out in an order of ours where the linker is lld, as it is rustc's on x86-64 Linux.
+takes_an_order() {
+    : >"$home/layout"
+    local linker
+    linker=CARGO_TARGET_$(echo "$host" | tr 'a-z-' 'A-Z_')_LINKER
+    echo 'fn main() {}' | rustc ${!linker:+"-Clinker=${!linker}"} "-Clink-arg=-Wl,--symbol-ordering-file=$home/layout" -o "$home/empty" - 2>/dev/null
+}
+
 # With --target the flags are not those of build scripts and macros, which nobody wants counted.
 build() { cargo build --release --locked --bin dualgate --target "$host" --target-dir "$1"; }
 
@@ -61,8 +69,22 @@ step "training"
 BENCH_DUALGATE=$home/counting/$host/release/dualgate cargo bench --locked --profile dev --bench forward -- train
 "$tool" merge -o "$home/merged.profdata" "$home/raw"
 
+layout=()
+if takes_an_order; then
+    step "a start, for the layout"
+    rm -rf "$home/start"
+    LLVM_PROFILE_FILE=$home/start/%p.profraw BENCH_DUALGATE=$home/counting/$host/release/dualgate \
+        cargo bench --locked --profile dev --bench forward -- start
+    "$tool" merge --text -o "$home/start.txt" "$home/start"
+    "$tool" merge --text -o "$home/merged.txt" "$home/merged.profdata"
+    awk -f scripts/layout.awk "$home/start.txt" "$home/merged.txt" | LC_ALL=C sort -k1,1n -k2,2n -k3 | cut -f3 >"$home/layout"
+    [ -s "$home/layout" ] || { echo "the profiles name no functions" >&2; exit 1; }
+    # Not every function that was counted is one of its own in the last build.
+    layout=("-Clink-arg=-Wl,--symbol-ordering-file=$home/layout" -Clink-arg=-Wl,--no-warn-symbol-ordering)
+fi
+
 step "the build that knows"
 # cargo does not see that a profile of the same name has changed.
 rm -rf "$home/final"
-RUSTFLAGS="-Cprofile-use=$home/merged.profdata $(packed)" build "$home/final"
+RUSTFLAGS="-Cprofile-use=$home/merged.profdata $(packed) ${layout[*]-}" build "$home/final"
 finish "$home/final" "with a profile"

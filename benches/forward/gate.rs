@@ -21,12 +21,14 @@ pub struct Setting {
     pub services: usize,
     /// Whether there is a listener with TLS.
     pub tls: bool,
+    /// What is logged.
+    pub log: &'static str,
 }
 
 impl Setting {
     /// One service.
     pub fn plain(backends: &[u16]) -> Self {
-        Self { backends: backends.to_vec(), services: 1, tls: false }
+        Self { backends: backends.to_vec(), services: 1, tls: false, log: "warn" }
     }
 }
 
@@ -72,7 +74,7 @@ impl Gate {
         fs::write(&file, configuration(setting, [port, tls, admin], &scratch.0)).unwrap();
         let arguments = arguments(file.to_str().unwrap().to_owned());
         let mut command = tools.command(PROXY_CORE, program, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        command.env("LOG_LEVEL", "warn").env_remove("PORT");
+        command.env("LOG_LEVEL", setting.log).env_remove("PORT");
         let mut child = Child::start(command);
         child.wait_for(port);
         Self { child, port, tls, admin, scratch }

@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench forward`; a filter (`requests`, `scan`, `streams`, `flat`) chooses. Without `--bench`, as in
 //! `cargo test --all-targets`, everything runs once and shortly. `BENCH_DUALGATE` names another binary to measure.
-//! `train` runs only where it is asked for: `scripts/pgo.sh`.
+//! `train` and `start` run only where they are asked for: `scripts/pgo.sh`.
 //!
 //! ```text
 //!  core 1                    core 0                 core 1
@@ -41,6 +41,9 @@ const LOAD_CORE: usize = 1;
 /// Freed and fetched pages have settled after so long.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// What looks every second has looked a few times.
+const LOOKS: Duration = Duration::from_secs(3);
+
 /// What was answered is counted within so long.
 const COUNTED: Duration = Duration::from_secs(5);
 
@@ -69,6 +72,7 @@ fn take(role: &[&str]) {
         ["keep", at, connections] => load::keep(port(at), number(connections)),
         ["fill", at, what, count] => load::fill(port(at), what, number(count)),
         ["train", at, tls, how_much] => train::run(port(at), port(tls), how_much == "whole"),
+        ["first", at] => train::first(port(at)),
         _ => unreachable!("the bench has no such role: {role:?}"),
     }
 }
@@ -107,6 +111,9 @@ fn bench(words: &[&str]) {
     let tools = Tools::find();
     if filters.iter().any(|filter| **filter == "train") {
         return training(&tools, whole);
+    }
+    if filters.iter().any(|filter| **filter == "start") {
+        return starting(&tools);
     }
     if wanted("forward requests") {
         requests(&tools, &plan);
@@ -248,6 +255,17 @@ fn training(tools: &Tools, whole: bool) {
     // A scrape is no rare event either.
     gate.metrics();
     // A profile is written at an orderly end.
+    gate.terminate();
+}
+
+/// A start, what comes first, a few looks of all that looks by the clock, an orderly end: what that runs is laid out side by
+/// side in the binary.
+fn starting(tools: &Tools) {
+    let mut backend = Child::role(tools, LOAD_CORE, &["role", "backend", "2"]);
+    let gate = Gate::binary(tools, &Setting { tls: true, log: "info", ..Setting::plain(&backend.ports()) });
+    let mut client = Child::role(tools, LOAD_CORE, &["role", "first", &gate.port.to_string()]);
+    assert_eq!(client.line().trim(), "answered");
+    std::thread::sleep(LOOKS);
     gate.terminate();
 }
 

@@ -64,6 +64,16 @@ pub fn run(port: u16, tls: u16, whole: bool) {
     });
 }
 
+/// What comes first after a start: somebody looks whether there is an answer at all, and a session is born.
+pub fn first(port: u16) {
+    run_local(async move {
+        let look = format!("GET /bulk HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+        or_exit(async { ask(&mut connect(port).await?, look.as_bytes()).await }.await);
+        or_exit(async { initialize(&mut connect(port).await?, HOST, 1).await }.await);
+        println!("answered");
+    });
+}
+
 async fn side_by_side<F: Future<Output = io::Result<()>> + 'static>(clients: u32, act: impl Fn(u32) -> F) {
     let mut running = JoinSet::new();
     for client in 1..=clients {
