@@ -76,13 +76,13 @@ impl Clients {
         let ranks = self.0.iter().map(|register| register.swap(0, Ordering::Relaxed));
         let (mut sum, mut empty) = (0.0, 0u32);
         for rank in ranks {
-            sum += (-f64::from(rank)).exp2();
+            sum += libm::exp2(-f64::from(rank));
             empty += u32::from(rank == 0);
         }
         let registers = REGISTERS as f64;
         let estimate = 0.7213 / (1.0 + 1.079 / registers) * registers * registers / sum;
         let is_small = estimate <= 2.5 * registers && empty > 0;
-        let count = if is_small { registers * (registers / f64::from(empty)).ln() } else { estimate };
+        let count = if is_small { registers * libm::log(registers / f64::from(empty)) } else { estimate };
         count.round() as u64
     }
 }

@@ -16,6 +16,8 @@
 //! comes out a quarter of what it is, which the levels have room for. The tail is that of the saddlepoint (Lugannani and
 //! Rice 1980; Robinson 1982 for permutation tests), which is nearly as good where a chance is 1e-6 as where it is a half.
 
+use libm::{exp, expm1, log, log1p, pow};
+
 use super::callers::{Caller, Callers};
 use super::stats::normal;
 
@@ -87,11 +89,11 @@ impl Odds {
         let mean = (errors / requests).min(GREATEST_MEAN);
         let (first, last) = LOG_ODDS;
         let rates = (0..RATES).map(|at| {
-            let rate = 1.0 / (1.0 + (-(first + (last - first) * at as f64 / (RATES - 1) as f64)).exp());
-            let density = rate.powf(SHAPE - 1.0) * (1.0 - rate).powf(SHAPE / mean - 1.0) + ANYWHERE;
-            let both = |rate: f64| (rate.ln(), (-rate).ln_1p());
+            let rate = 1.0 / (1.0 + exp(-(first + (last - first) * at as f64 / (RATES - 1) as f64)));
+            let density = pow(rate, SHAPE - 1.0) * pow(1.0 - rate, SHAPE / mean - 1.0) + ANYWHERE;
+            let both = |rate: f64| (log(rate), log1p(-rate));
             // Even in their log odds, rates are as much closer to each other as they are nearer to 0 or 1.
-            Rate { weight: (density * rate * (1.0 - rate)).ln(), ordinary: both(rate), bad: both(rate + MORE * (1.0 - rate)) }
+            Rate { weight: log(density * rate * (1.0 - rate)), ordinary: both(rate), bad: both(rate + MORE * (1.0 - rate)) }
         });
         Self { rates: rates.collect() }
     }
@@ -103,7 +105,7 @@ impl Odds {
         let likely = |of: fn(&Rate) -> (f64, f64)| {
             let all = self.rates.iter().map(move |rate| rate.weight + episodes * of(rate).0 + good * of(rate).1);
             let most = all.clone().fold(f64::NEG_INFINITY, f64::max);
-            most + all.map(|one| (one - most).exp()).sum::<f64>().ln()
+            most + log(all.map(|one| exp(one - most)).sum())
         };
         likely(|rate| rate.bad) - likely(|rate| rate.ordinary)
     }
@@ -154,7 +156,7 @@ impl Draw {
             (low, high) = (high, high * 2.0);
             if high > STEEPEST {
                 let (.., cumulant) = self.tilted(low);
-                return (cumulant - low * self.seen).exp().min(1.0);
+                return exp(cumulant - low * self.seen).min(1.0);
             }
         }
         for _ in 0..HALVINGS {
@@ -168,7 +170,7 @@ impl Draw {
             // Near the mean the formula is zero over zero.
             return normal(out);
         }
-        normal(out + (tilt * variance.sqrt() / out).ln() / out)
+        normal(out + log(tilt * variance.sqrt() / out) / out)
     }
 
     /// Mean and variance of the sum when each client's odds are multiplied by `exp(tilt * score)`, and the cumulant there.
@@ -177,11 +179,11 @@ impl Draw {
             let tilted = tilt * score;
             if tilted > MOST_TILTED {
                 // It is in, for all that a number can say.
-                return (mean + score, variance, cumulant + tilted + part.ln());
+                return (mean + score, variance, cumulant + tilted + log(*part));
             }
-            let grown = part * tilted.exp_m1();
+            let grown = part * expm1(tilted);
             let chance = (part + grown) / (1.0 + grown);
-            (mean + chance * score, variance + chance * (1.0 - chance) * score * score, cumulant + grown.ln_1p())
+            (mean + chance * score, variance + chance * (1.0 - chance) * score * score, cumulant + log1p(grown))
         })
     }
 }

@@ -1,7 +1,10 @@
 //! Chances: how often noise alone would show as much. Counts need not be whole, since counts of what comes in clusters are
 //! divided by the size of a cluster.
+//!
+//! Logarithms and powers here and in [`spread`](super::spread) are those of the `libm` crate and not the system's: a verdict is the same
+//! on every machine.
 
-use libm::{erfc, lgamma};
+use libm::{erfc, exp, lgamma, log, log1p};
 
 /// Chance that of `x + y` marked ones among `n + m` at least `x` are among the `n`: Fisher's exact test, one-sided, with the
 /// Gamma function in place of factorials where counts are not whole. 1 where the `n` have no greater part of them than the `m`.
@@ -11,7 +14,7 @@ pub fn fisher(x: f64, n: f64, y: f64, m: f64) -> f64 {
     }
     let (marked, most) = (x + y, n.min(x + y));
     let all = ln_choose(n + m, marked);
-    sum(x, most, |k| (ln_choose(n, k) + ln_choose(m, marked - k) - all).exp())
+    sum(x, most, |k| exp(ln_choose(n, k) + ln_choose(m, marked - k) - all))
 }
 
 /// Chance that of `n` at least `x` are marked, where each is with chance `p`: the binomial's upper tail.
@@ -19,7 +22,7 @@ pub fn binomial(x: f64, n: f64, p: f64) -> f64 {
     if n <= 0.0 || x <= n * p {
         return 1.0;
     }
-    sum(x, n, |k| (ln_choose(n, k) + k * p.ln() + (n - k) * (-p).ln_1p()).exp())
+    sum(x, n, |k| exp(ln_choose(n, k) + k * log(p) + (n - k) * log1p(-p)))
 }
 
 /// Chance that a normal variate is more than `z` standard deviations above its mean.
