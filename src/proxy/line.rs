@@ -135,6 +135,10 @@ impl<S: AsyncRead + Unpin> Line<S> {
 
     /// Resolves when the client has left. What it says meanwhile is kept.
     pub(super) fn poll_gone(&mut self, worker: &Worker, context: &mut Context<'_>) -> Poll<()> {
+        // Asked after every event of a stream.
+        if self.leaving.is_none() && self.watched.is_awaited(context) {
+            return Poll::Pending;
+        }
         while self.early.len() < MOST_EARLY {
             match ready!(self.poll_more(worker, context)) {
                 Ok(count) if count > 0 => {}

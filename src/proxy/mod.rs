@@ -31,6 +31,7 @@ use crate::tls::Places;
 use crate::upstream::{Uploads, Wire};
 
 mod asker;
+mod bell;
 mod body;
 mod books;
 mod cargo;

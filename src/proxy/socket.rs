@@ -1,7 +1,7 @@
 //! A client's socket, watched for what hyper does not see: a head that does not come to its end,
 //! and a client that has left while bytes of it are still unread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::tls::Peek;
+use super::bell::Bell;
+use crate::tls::{Peek, plain};
 
 /// How soon a client that has left is felt where unread bytes hide it. While nothing is unread, the
 /// kernel tells at once.
@@ -38,6 +39,8 @@ pub(super) struct Watched {
     fell_idle: Notify,
     /// Whether something has been written and not flushed.
     is_behind: Cell<bool>,
+    /// Rings when there is something to read, for who has found nothing.
+    bell: RefCell<Option<Bell>>,
 }
 
 /// A request in progress, to the end of its answer's body and of its own, which may come later: what is read of an
@@ -54,11 +57,26 @@ impl Watched {
             idle_since: Cell::new(Instant::now()),
             fell_idle: Notify::new(),
             is_behind: Cell::new(false),
+            bell: RefCell::default(),
         })
     }
 
     pub(super) fn raw(self: &Rc<Self>) -> Raw {
         Raw(self.clone())
+    }
+
+    /// Whether a read has found nothing, and the task that asks is to be woken by what comes: to read again would find nothing.
+    pub(super) fn is_awaited(&self, context: &Context<'_>) -> bool {
+        self.bell.borrow().as_ref().is_some_and(|bell| bell.is_set(context))
+    }
+
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bell = self.bell.borrow_mut();
+        match &mut *bell {
+            Some(bell) if bell.is_set(context) => Poll::Pending,
+            Some(bell) if bell.is_of(context) => bell.poll(|context| self.stream.poll_read_ready(context)),
+            other => other.insert(Bell::of(context)).poll(|context| self.stream.poll_read_ready(context)),
+        }
     }
 
     /// Bytes of a request are here.
@@ -217,7 +235,7 @@ impl AsyncRead for Raw {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let stream = &self.0.stream;
         loop {
-            ready!(stream.poll_read_ready(context))?;
+            ready!(self.0.poll_read_ready(context))?;
             // Into the buffer as it is: to zero it first would cost more than the read.
             let room = buffer.remaining();
             match stream.try_read_buf(buffer) {
@@ -237,14 +255,7 @@ impl AsyncRead for Raw {
 
 impl AsyncWrite for Raw {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let stream = &self.0.stream;
-        loop {
-            ready!(stream.poll_write_ready(context))?;
-            match stream.try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        plain::poll_write(&self.0.stream, context, bytes)
     }
 
     fn poll_write_vectored(
@@ -252,14 +263,7 @@ impl AsyncWrite for Raw {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = &self.0.stream;
-        loop {
-            ready!(stream.poll_write_ready(context))?;
-            match stream.try_write_vectored(slices) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        plain::poll_write_vectored(&self.0.stream, context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

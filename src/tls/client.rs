@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::kept::{Files, Kept, Reload};
 use super::words::cause;
-use super::{TlsError, material, provider};
+use super::{TlsError, material, plain, provider};
 use crate::config::ClientTls;
 
 /// What stands for a file's name where the system's roots are meant.
@@ -236,6 +236,12 @@ impl Stream {
     pub fn is_secure(&self) -> bool {
         matches!(self, Self::Secure(_))
     }
+
+    /// Whether it is plain to see that the server has said nothing since a read found no more. Of TLS it is not: what has
+    /// been read may wait above the socket.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self, Self::Plain(stream) if plain::is_at_rest(stream))
+    }
 }
 
 impl AsyncRead for Stream {
@@ -250,7 +256,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Plain(stream) => plain::poll_write(stream, context, bytes),
             Self::Secure(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
@@ -261,7 +267,7 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Plain(stream) => plain::poll_write_vectored(stream, context, slices),
             Self::Secure(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         }
     }

@@ -12,6 +12,7 @@ mod handshake;
 mod kept;
 mod material;
 mod names;
+pub mod plain;
 mod server;
 mod shown;
 mod words;

@@ -350,6 +350,9 @@ fn poll_read(stream: &mut Stream, context: &mut Context<'_>, buffer: &mut [u8]) 
 /// Whether an idle connection can carry a request: the endpoint has neither closed it nor said anything. Without a
 /// budget: to a task that has used up its own, every connection would seem quiet.
 fn is_quiet(stream: &mut Stream) -> bool {
+    if stream.is_at_rest() {
+        return true;
+    }
     let mut byte = [0];
     let look = poll_fn(|context| Poll::Ready(poll_read(stream, context, &mut byte).is_pending()));
     pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true)
