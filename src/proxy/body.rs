@@ -191,9 +191,16 @@ impl Held {
                     if let Some(stream) = &mut self.stream {
                         stream.pass(bytes);
                     }
+                    if self.source.hears_others() {
+                        self.source.note_heard(self.ledger.last_ids());
+                    }
                     return Poll::Ready(Some(Ok(piece)));
                 }
                 Poll::Ready(Some(Err(error))) => return self.broken(error),
+                Poll::Ready(None) if self.source.is_lost() => {
+                    self.ledger.cut();
+                    return self.end_with(Bytes::new());
+                }
                 Poll::Ready(None) => {
                     let words = self.words_at_the_end();
                     self.finish();
@@ -260,6 +267,7 @@ impl Held {
             if let Some(downstream) = &mut self.downstream {
                 downstream.moved(&endpoint, &tally, born);
             }
+            self.source.note_heard(self.ledger.last_ids());
             self.ledger.moved(endpoint, tally);
         }
     }
@@ -326,6 +334,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.source.note_heard(self.ledger.last_ids());
         // Nobody need ask a body for its end once the announced length is through.
         if !self.finished && self.source.is_done() {
             self.finish();

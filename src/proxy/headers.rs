@@ -137,6 +137,11 @@ impl<'a> Outgoing<'a> {
         self.resume = resume;
     }
 
+    /// Behind which event a stream is to go on, if not from now on.
+    pub(super) fn goes_on_behind(&self) -> Option<&[u8]> {
+        if matches!(self.resume, Resume::Fresh) { None } else { self.header("last-event-id") }
+    }
+
     /// What by it and others of its session are the same, so that the next can be written without it.
     pub(super) fn letterhead(&self) -> Letterhead {
         let mut lines = Vec::with_capacity(512);

@@ -10,15 +10,18 @@ use tokio::time::Instant;
 use super::books::Books;
 use super::channel::Channel;
 use super::handles::Scribe;
-use super::headers::{begins_with, is_encoded};
 use super::interrupted::{Call, Thread};
 use super::pending::{Pending, Requests};
 use super::rehome::Lodging;
 use super::witness::Witness;
 use crate::domain::{Blame, Era, Outcome};
 use crate::http1::Head;
-use crate::mcp::scan::{Body, End, Events, Message};
+use crate::mcp::scan::{End, Events, Message};
 use crate::upstream::{Client, Endpoint, EntryTally, StreamKind};
+
+mod reading;
+
+use reading::Scan;
 
 /// What one answer is booked by.
 pub(super) struct Ledger {
@@ -74,15 +77,6 @@ pub(super) struct Opening {
     pub(super) witness: Option<Box<Witness>>,
     /// Whether the answer is read; if not, the status says it all.
     pub(super) reads_answers: bool,
-}
-
-enum Scan {
-    /// The status says it all.
-    Status,
-    Json(Body),
-    Events(Events),
-    /// It cannot be read.
-    Opaque,
 }
 
 /// How the body ended.
@@ -172,13 +166,17 @@ impl Ledger {
     /// Whether the stream's events have ids, so that its client resumes it. In the modern era nothing is
     /// resumed, whatever a server writes (2026-07-28, transports).
     pub(super) fn can_be_resumed(&self) -> bool {
-        !self.is_modern && matches!(&self.scan, Scan::Events(events) if events.has_ids())
+        !self.is_modern && self.scan.events().is_some_and(Events::has_ids)
     }
 
     /// Those that still wait are told on the stream that they have failed: it is not to be resumed.
     pub(super) fn note_last_words(&self) {
-        let last = if let Scan::Events(events) = &self.scan { events.last_id() } else { None };
-        self.lodging.iter().zip(last).for_each(|(lodging, last)| lodging.note_last_words(last));
+        self.lodging.iter().zip(self.last_ids().next()).for_each(|(lodging, last)| lodging.note_last_words(last));
+    }
+
+    /// The last events of the stream, by the hashes of their ids.
+    pub(super) fn last_ids(&self) -> impl Iterator<Item = u64> {
+        self.scan.events().into_iter().flat_map(Events::last_ids)
     }
 
     /// Bytes of the answer pass.
@@ -338,24 +336,6 @@ impl Ledger {
             // answer comes where the client resumes it.
             (Scan::Events(events), Ending::Finished) if !self.is_modern && events.has_ids() && events.end() == End::Whole => None,
             (Scan::Json(_) | Scan::Events(_), Ending::Finished) => Some(Outcome::Failed(Blame::Entry)),
-        }
-    }
-}
-
-impl Scan {
-    fn of(head: &Head, outcome: Outcome) -> Self {
-        if outcome != Outcome::Ok || head.status() != StatusCode::OK {
-            return Self::Status;
-        }
-        let kind = head.get("content-type").unwrap_or_default();
-        if is_encoded(head) {
-            Self::Opaque
-        } else if begins_with(kind, "application/json") {
-            Self::Json(Body::default())
-        } else if begins_with(kind, "text/event-stream") {
-            Self::Events(Events::default())
-        } else {
-            Self::Opaque
         }
     }
 }

@@ -88,6 +88,23 @@ impl Source {
         if let Self::Channel(splice) = self { splice.lose() } else { false }
     }
 
+    /// Whether it is a session's stream that comes from more than one server now.
+    pub(super) fn hears_others(&self) -> bool {
+        matches!(self, Self::Spliced(splice) if splice.hears_others())
+    }
+
+    /// Whether it has ended because its client has lost it, and goes on elsewhere.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Self::Spliced(splice) if splice.is_lost())
+    }
+
+    /// The session's stream has brought these events, by the hashes of their ids.
+    pub(super) fn note_heard(&self, ids: impl Iterator<Item = u64>) {
+        if let Self::Spliced(splice) = self {
+            splice.note_heard(ids);
+        }
+    }
+
     /// What its owner has to know, once.
     pub(super) fn take_news(&mut self) -> Option<News> {
         match self {

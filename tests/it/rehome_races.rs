@@ -466,6 +466,33 @@ async fn a_call_that_is_resumed_while_its_binding_drains_is_resumed_there() {
     }
 }
 
+/// A client that has slept comes back for both.
+#[tokio::test]
+async fn a_call_and_a_stream_that_were_lost_together_are_resumed_each_where_it_is() {
+    let (v1, v2, app) = app().await;
+    let session = open(&app).await;
+    let mut stream = session.listen().await;
+    v1.say(b"id: l1\ndata: {\"to\":\"who listens\"}\n\n");
+    read_until(&mut stream, "who listens").await;
+    let mut running = session.post(&call("mine", "resumable")).await;
+    let last = last_id(&read_until(&mut running, "progress").await);
+    app.evict(leaving(LONG), "0:100").await;
+    eventually("it has moved", async || (session.who().await == "v2").then_some(())).await;
+    drop(running);
+    let mut listens = resume(&session, "l1").await;
+    assert_eq!(listens.status(), StatusCode::OK);
+    let mut again = resume(&session, &last).await;
+    assert_eq!(again.status(), StatusCode::OK);
+    assert_eq!(v1.last().headers["last-event-id"], last, "its call is there");
+    v1.say(b"id: 8\ndata: {\"jsonrpc\":\"2.0\",\"id\":\"mine\",\"result\":{\"late\":true}}\n\n");
+    read_until(&mut again, "late").await;
+    while stream.chunk().await.unwrap().is_some() {}
+    v2.say(b"data: {\"to\":\"who listens again\"}\n\n");
+    read_until(&mut listens, "who listens again").await;
+    let shown = v2.seen().into_iter().filter(|seen| seen.headers.contains_key("last-event-id")).count();
+    assert_eq!(shown, 0, "the other server's ids mean nothing to it");
+}
+
 // Race 8: the client ends its session while that is moved.
 
 #[tokio::test]

@@ -151,3 +151,49 @@ async fn an_event_id_of_a_binding_that_another_replica_has_made_is_shown_to_no_s
     let _own = resume("42").await;
     assert_eq!(shown().unwrap(), "42", "what is the server's own passes");
 }
+
+/// A client that has slept: its first stream still seems open.
+#[tokio::test]
+async fn a_client_that_has_lost_its_stream_unfelt_listens_again_behind_the_last_events_of_the_old_server() {
+    for last in ["e3", "e2", "e0"] {
+        let (v1, v2, app) = app().await;
+        let session = Client::new(&app).open().await;
+        let resume = async |last: &str| {
+            let client = session.client.with("mcp-session-id", &session.id).with("last-event-id", last);
+            client.request("GET").header("accept", "text/event-stream").send().await.unwrap()
+        };
+        let mut first = session.listen().await;
+        v1.say(b"id: e0\ndata: {\"said\":\"zero\"}\n\n");
+        read_until(&mut first, "zero").await;
+        drop(first);
+        eventually("the first is felt to have ended", async || (v1.streams() == 0).then_some(())).await;
+        let mut seeming = resume("e0").await;
+        assert_eq!(seeming.status(), 200);
+        is_asked_for_a_stream(&v1, 2).await;
+        v1.say(b"id: e1\ndata: {\"said\":\"one\"}\n\nid: e2\ndata: {\"said\":\"two\"}\n\n");
+        v1.say(b"id: e3\ndata: {\"said\":\"three\"}\n\n");
+        read_until(&mut seeming, "three").await;
+        kill(&v1).await;
+        assert_eq!(session.who().await, "v2");
+        is_asked_for_a_stream(&v2, 1).await;
+        let mut again = resume(last).await;
+        assert_eq!(again.status(), 200, "{last}: it has heard that where it listened, and what followed was lost");
+        while seeming.chunk().await.unwrap().is_some() {}
+        // And again unfelt, before anything was said there.
+        let mut third = resume(last).await;
+        assert_eq!(third.status(), 200, "{last}");
+        while again.chunk().await.unwrap().is_some() {}
+        eventually("one stream of a session at a server", async || (v2.streams() == 1).then_some(())).await;
+        v2.say(b"id: f1\ndata: {\"for\":\"who is back\"}\n\n");
+        let read = read_until(&mut third, "who is back").await;
+        // Behind an event of the server where it is now, its server decides.
+        let next = read.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
+        let mut fourth = resume(next).await;
+        assert_eq!(fourth.status(), 200);
+        v2.say(b"data: {\"for\":\"who is back again\"}\n\n");
+        read_until(&mut fourth, "back again").await;
+        let shown = v2.seen().into_iter().filter_map(|seen| seen.headers.get("last-event-id").cloned());
+        assert_eq!(shown.collect::<Vec<_>>(), ["f1"], "another server's ids mean nothing to it");
+        assert_eq!(resume("f7").await.status(), 405, "and this was another stream's, which is over");
+    }
+}

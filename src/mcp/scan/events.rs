@@ -10,6 +10,9 @@ use super::{End, Message};
 /// Messages of one event that are held until its type is known; a batch of more is told at once.
 const HELD: usize = 128;
 
+/// So many ids before the last are known again: of a stream whose client has left unfelt, these may have been sent to nobody.
+const EARLIER_IDS: usize = 3;
+
 /// U+FEFF in UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -32,6 +35,8 @@ pub struct EventsOf<const N: usize> {
     has_ids: bool,
     /// Of the last id; see [`hash_of_id`].
     last_id: u64,
+    /// Of those before it, the newest first; zero where there was none.
+    earlier_ids: [u64; EARLIER_IDS],
     /// In place while there is one, which is all that most events have.
     held: SmallVec<[Message; 1]>,
     garbled: u32,
@@ -96,7 +101,7 @@ impl<const N: usize> EventsOf<N> {
                 self.is_other = !value.is_empty() && value != MESSAGE;
             }
             [b'i', b'd', b':', value @ ..] => {
-                self.has_ids = true;
+                self.begin_id();
                 self.last_id = hash_of_id(value.strip_prefix(b" ").unwrap_or(value));
             }
             [b':', ..] => {}
@@ -154,6 +159,11 @@ impl<const N: usize> EventsOf<N> {
         self.has_ids.then_some(self.last_id)
     }
 
+    /// The hashes of the last events' ids, the newest first; a few at the most.
+    pub fn last_ids(&self) -> impl Iterator<Item = u64> {
+        self.last_id().into_iter().chain(self.earlier_ids.into_iter().filter(|id| *id != 0))
+    }
+
     /// Whether the last byte was one of the number that is `result.ttlMs` of a message.
     pub(super) fn is_in_ttl(&self) -> bool {
         self.at == At::DataValue && self.data.is_in_ttl()
@@ -185,7 +195,7 @@ impl<const N: usize> EventsOf<N> {
             (At::Start, b'i') => At::Id(1),
             (At::Id(1), b'd') => At::Id(2),
             (At::Id(2), b':') => {
-                self.has_ids = true;
+                self.begin_id();
                 self.last_id = hash_of_id(b"");
                 At::IdColon
             }
@@ -219,6 +229,14 @@ impl<const N: usize> EventsOf<N> {
             self.take_data(b"\n", tell);
         }
         self.has_data = true;
+    }
+
+    fn begin_id(&mut self) {
+        if self.has_ids {
+            self.earlier_ids.rotate_right(1);
+            self.earlier_ids[0] = self.last_id;
+        }
+        self.has_ids = true;
     }
 
     fn take_data(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {

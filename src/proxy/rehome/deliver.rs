@@ -166,6 +166,9 @@ impl Worker {
             // Its client has ended it, and says something all the same: the server will know what that is.
             Routed::Nowhere => return boxed(|| self.deliver_bound(delivery)).await.map(Tried::Done),
         };
+        if route.is_instead {
+            boxed(|| resident.without_the_lost()).await;
+        }
         if let Some(place) = &route.place {
             (delivery.facts.asked, delivery.facts.pin) = (Asked::Pinned(place.entry), Some((**place).clone()));
             delivery.asker.entry = Some(place.entry);

@@ -2,10 +2,12 @@
 //!
 //! A client has one, as a rule. Where it has more (it may have lost one without its server having heard of that), a new server is
 //! asked for one stream alone, for the newest: what is said goes there, and most servers give out no second one. The older ones
-//! stay open, and the newest of those takes its place when it ends.
+//! stay open, and the newest of those takes its place when it ends. Where a client goes on behind an event of a stream, it has lost that
+//! one, however long that takes to be felt: it ends, or its server would give out no other.
 
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::resident::{Session, State};
 use crate::domain::rehome::{Binding, Epoch};
@@ -21,27 +23,101 @@ pub(super) struct Listener {
     pub(super) is_mute: bool,
     /// Where it is just being asked for, or was in vain.
     asked: Option<Epoch>,
+    /// Hashes of ids of what it has brought, as far as they are known here.
+    heard: Vec<u64>,
+    /// Its client has lost it, and goes on elsewhere.
+    is_lost: bool,
+}
+
+/// So many ids are remembered of what a stream has brought, and of what all have that have ended.
+const MOST_HEARD: usize = 16;
+
+/// The end of a stream that its client has lost is waited for so long: it is somebody's who takes nothing, perhaps.
+const UNTIL_IT_ENDS: Duration = Duration::from_secs(1);
+
+impl Listener {
+    fn wake_by(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+}
+
+fn keep(heard: &mut Vec<u64>, id: u64) {
+    if heard.contains(&id) {
+        return;
+    }
+    if heard.len() >= MOST_HEARD {
+        heard.remove(0);
+    }
+    heard.push(id);
 }
 
 impl Session {
-    /// A GET stream is open, at a binding.
-    pub(super) fn listen(&self, at: Epoch) -> u32 {
+    /// A GET stream is open, at a binding, behind this event (the hash of its id).
+    pub(super) fn listen(&self, at: Epoch, behind: Option<u64>) -> u32 {
         let mut state = self.state();
         let number = state.listeners.iter().map(|one| one.number + 1).max().unwrap_or(0);
-        state.listeners.push(Listener { number, waker: None, at, is_mute: false, asked: None });
+        let (waker, is_mute, asked, heard, is_lost) = (None, false, None, behind.into_iter().collect(), false);
+        state.listeners.push(Listener { number, waker, at, is_mute, asked, heard, is_lost });
         number
     }
 
     /// It is open no more; the newest of those that are left listens from now on.
     pub(super) fn listen_no_more(&self, number: u32) {
         let mut state = self.state();
-        state.listeners.retain(|one| one.number != number);
+        let ended = state.listeners.iter().position(|one| one.number == number).map(|at| state.listeners.remove(at));
+        if let Some(ended) = ended.filter(|ended| !ended.heard.is_empty()) {
+            let heard = &mut state.rare().heard;
+            ended.heard.into_iter().for_each(|id| keep(heard, id));
+        }
         let has_heir = !state.listeners.is_empty();
         drop(state);
         self.changed.notify_waiters();
         if has_heir {
             self.wake_listeners();
         }
+    }
+
+    /// The stream has brought these events, by the hashes of their ids.
+    pub(super) fn note_heard(&self, number: u32, ids: impl Iterator<Item = u64>) {
+        if let Some(one) = self.state().listeners.iter_mut().find(|one| one.number == number) {
+            ids.for_each(|id| keep(&mut one.heard, id));
+        }
+    }
+
+    /// Whether a stream that listens has brought this event, by the hash of its id; no call has, then: ids are of one stream each
+    /// (2025-11-25, transports, resumability).
+    pub(super) fn has_heard(&self, last: u64) -> bool {
+        let state = self.state();
+        let is_known = state.rare.as_ref().is_some_and(|rare| rare.heard.contains(&last));
+        is_known || state.listeners.iter().any(|one| one.heard.contains(&last))
+    }
+
+    /// The same; its client goes on behind that, and so has lost the stream.
+    pub(super) fn lose_who_heard(&self, last: u64) -> bool {
+        let mut has_lost = false;
+        for one in self.state().listeners.iter_mut().filter(|one| one.heard.contains(&last)) {
+            (one.is_lost, has_lost) = (true, true);
+        }
+        if has_lost {
+            self.wake_listeners();
+        }
+        has_lost || self.has_heard(last)
+    }
+
+    /// Whether its client has lost the stream, which is woken when that or anything else of it changes.
+    pub(super) fn is_lost(&self, number: u32, waker: &Waker) -> bool {
+        let mut state = self.state();
+        let Some(one) = state.listeners.iter_mut().find(|one| one.number == number) else { return false };
+        one.wake_by(waker);
+        one.is_lost
+    }
+
+    /// Waits until the streams that a client has lost have ended.
+    pub(super) async fn without_the_lost(&self) {
+        let are_gone = || !self.state().listeners.iter().any(|one| one.is_lost);
+        let _ = tokio::time::timeout(UNTIL_IT_ENDS, self.changes(are_gone)).await;
     }
 
     /// The stream is open at a binding now, or could not be opened there.
@@ -66,9 +142,7 @@ impl Session {
             one.asked = is_newest.then_some(wanted.epoch);
             return Some((wanted.clone(), is_newest));
         }
-        if !one.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            one.waker = Some(waker.clone());
-        }
+        one.wake_by(waker);
         None
     }
 

@@ -12,7 +12,7 @@ use super::splice::Splice;
 use super::stay::Stay;
 use crate::mcp::event_id::{EventTag, Stream};
 use crate::mcp::retag::Retag;
-use crate::mcp::scan::Message;
+use crate::mcp::scan::{Message, hash_of_id};
 use crate::proxy::Worker;
 use crate::proxy::body::{Next, Piece};
 use crate::proxy::facts::Facts;
@@ -52,7 +52,7 @@ impl Worker {
             return (source, Some(seat.ticket));
         }
         let id = facts.session.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
-        let last = outgoing.header("last-event-id");
+        let last = outgoing.goes_on_behind();
         let listens = stream.is_some_and(|stream| stream.kind() == StreamKind::Listen && !stream.is_encoded());
         let resumes_calls = last.is_some_and(|last| self.resumes_call(&stay, last, id));
         if let (true, false, Some(stream), Some(place), Some(own)) =
@@ -63,7 +63,11 @@ impl Worker {
             }
             let view = seat.service.entries[place.entry].named(&place.endpoint);
             let home = view.map(|view| (view.endpoint.clone(), view.tally.clone()));
-            let splice = Splice::begin(own, &stay, place, outgoing.letterhead(), (source, home, seat.ticket));
+            let may_be_call =
+                last.is_some_and(|last| EventTag::read(last).is_none() && !stay.session().has_heard(hash_of_id(last)));
+            let behind = outgoing.header("last-event-id").filter(|_| !may_be_call).map(hash_of_id);
+            let (letterhead, from) = (outgoing.letterhead(), (source, home, seat.ticket));
+            let splice = Splice::begin(own, &stay, place, letterhead, (may_be_call, behind), from);
             return (Source::Spliced(Box::new(splice)), None);
         }
         let epoch = stay.epoch();
@@ -84,7 +88,7 @@ impl Worker {
     fn resumes_call(&self, stay: &Stay, last: &[u8], id: &[u8]) -> bool {
         let session = stay.session();
         match EventTag::read(last) {
-            Some((tag, _)) if tag.stream != Stream::Get => true,
+            Some((tag, _)) => tag.stream != Stream::Get,
             None if !session.is_current(stay.epoch()) && session.state().is_listened_to() => true,
             _ => self.site.interrupted.has_calls(id),
         }

@@ -86,6 +86,8 @@ pub(super) struct Rare {
     tokens: Vec<(Box<str>, Epoch)>,
     /// Hashes of last event ids behind which there is nothing any more.
     given_up: Vec<u64>,
+    /// And of those that streams have brought to who listens, and have ended.
+    pub(super) heard: Vec<u64>,
     /// The eviction, by the revision before which it concerns, that it need not follow: it may not be moved.
     pub(super) stays: Option<u64>,
     /// An idle one is not tried to be moved before.

@@ -46,17 +46,30 @@ pub(super) struct Route {
     pub(super) place: Option<Box<SessionPin>>,
     /// It belongs to this binding, and means nothing to another.
     pub(super) is_bound: bool,
+    /// It takes the place of a stream that its client has lost, and may be open still.
+    pub(super) is_instead: bool,
 }
 
 impl Route {
     fn current(session: &Arc<Session>) -> Routed {
         let found = session.check_in();
-        found.map_or(Routed::Nowhere, |(stay, place)| Routed::To(Self { stay, place: Some(Box::new(place)), is_bound: false }))
+        found.map_or(Routed::Nowhere, |(stay, place)| {
+            Routed::To(Self { stay, place: Some(Box::new(place)), is_bound: false, is_instead: false })
+        })
+    }
+
+    /// The same, for a stream that takes the place of one which its client has lost.
+    fn instead(session: &Arc<Session>) -> Routed {
+        match Self::current(session) {
+            Routed::To(route) => Routed::To(Self { is_instead: true, ..route }),
+            other => other,
+        }
     }
 
     /// On this binding alone.
     fn at(session: &Arc<Session>, epoch: u32) -> Option<Self> {
-        session.check_in_at(epoch).map(|(stay, place)| Self { stay, place: Some(Box::new(place)), is_bound: true })
+        let found = session.check_in_at(epoch);
+        found.map(|(stay, place)| Self { stay, place: Some(Box::new(place)), is_bound: true, is_instead: false })
     }
 }
 
@@ -83,7 +96,7 @@ impl Worker {
                 None => {}
             }
         }
-        Routed::To(Route { stay, place: None, is_bound: false })
+        Routed::To(Route { stay, place: None, is_bound: false, is_instead: false })
     }
 
     fn message(&self, session: &Arc<Session>, delivery: &mut Delivery<'_, '_>) -> Routed {
@@ -130,21 +143,26 @@ impl Worker {
         match EventTag::read(&last) {
             Some((tag, original)) => {
                 let is_current = session.is_current(tag.epoch);
+                let is_instead = tag.stream == Stream::Get && session.lose_who_heard(hash_of_id(&last));
                 if let Some(route) = Route::at(session, tag.epoch)
                     && (tag.stream != Stream::Get || is_current)
                 {
                     delivery.outgoing.resume(Resume::Behind(original.to_vec()));
                     // Where its server turns out to be gone, the session is moved, and this is looked at anew.
-                    return Routed::To(Route { is_bound: !is_current, ..route });
+                    return Routed::To(Route { is_bound: !is_current, is_instead, ..route });
                 }
                 if tag.stream == Stream::Get {
                     delivery.outgoing.resume(Resume::Fresh);
-                    return Route::current(session);
+                    return Route::instead(session);
                 }
                 self.give_up(session, (&last, tag.epoch), &id)
             }
             None => {
-                // The first binding's own: of a call, or of the stream that listens.
+                // The first binding's own: of the stream that listens, though that may not be felt to have ended yet, or of a call.
+                if session.lose_who_heard(hash_of_id(&last)) {
+                    delivery.outgoing.resume(Resume::Fresh);
+                    return Route::instead(session);
+                }
                 if interrupted.has_calls(&id) {
                     return Route::at(session, 0).map_or_else(|| self.give_up(session, (&last, 0), &id), Routed::To);
                 }

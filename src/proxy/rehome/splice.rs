@@ -13,13 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Sleep;
 
-use super::feed::{Feed, Gave, Home, Opened, is_silent, is_well, note_refused, open};
+use super::feed::{Feed, Gave, Home, Opened, open};
 use super::letterhead::Letterhead;
-use super::mover::{NotMoved, Wanted, Why};
-use super::replay::Recipe;
+use super::mover::Why;
 use super::resident::Session;
 use super::stay::Stay;
-use crate::config::OnLoss;
 use crate::domain::rehome::{Binding, Epoch};
 use crate::mcp::SessionPin;
 use crate::mcp::sse::Boundary;
@@ -28,9 +26,12 @@ use crate::proxy::body::{Next, Piece};
 use crate::proxy::source::Source;
 use crate::upstream::{Cause, Endpoint, EntryTally, Ticket};
 
+mod search;
+
+use search::Ended;
+
 /// Between two tries to find a server for a stream that has none.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Between two tries to open the stream where the session lives, at the most: it has a server, which may have none to give.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
@@ -46,6 +47,8 @@ pub(in crate::proxy) struct Splice {
     worker: Rc<Worker>,
     session: Arc<Session>,
     letterhead: Arc<Letterhead>,
+    /// It goes on behind an event that nobody knows: it may be the answer to a call, for all that can be seen.
+    may_be_call: bool,
     /// Of its place among the session's streams.
     number: u32,
     current: Feed,
@@ -65,6 +68,8 @@ pub(in crate::proxy) struct Splice {
     news: Option<News>,
     /// It may not be moved: that was tried.
     stays: bool,
+    /// Its client goes on elsewhere.
+    is_lost: bool,
     /// What was looked at last, and who is woken when there is more.
     looked: Option<(u32, Waker)>,
 }
@@ -82,19 +87,6 @@ pub(in crate::proxy) struct News {
     pub(in crate::proxy) born: u64,
 }
 
-/// What became of a stream whose server has ended it, or is to be left.
-#[derive(Clone, Copy)]
-enum Ended {
-    /// The session lives elsewhere now.
-    Moved,
-    /// It was the stream alone that ended: its server is well.
-    Alone,
-    /// There is no other place for it.
-    Stays,
-    /// There was none just now.
-    Later,
-}
-
 impl Splice {
     /// For a stream that begins at the session's server now.
     pub(in crate::proxy) fn begin(
@@ -102,17 +94,19 @@ impl Splice {
         stay: &Stay,
         place: &SessionPin,
         letterhead: Letterhead,
+        (may_be_call, behind): (bool, Option<u64>),
         (source, home, ticket): (Source, Home, Ticket),
     ) -> Self {
         let (session, at) = (stay.session().clone(), Binding { epoch: stay.epoch(), place: place.clone() });
         let letterhead = session.write_with(letterhead);
-        let number = session.listen(at.epoch);
+        let number = session.listen(at.epoch, behind);
         let current = Feed::new(at, source, home, Some(ticket));
         let (before, words, moving, end, speaking, news) = (Vec::new(), Vec::new(), None, None, None, None);
         Self {
             worker,
             session,
             letterhead,
+            may_be_call,
             number,
             current,
             before,
@@ -125,6 +119,7 @@ impl Splice {
             words,
             news,
             stays: false,
+            is_lost: false,
             looked: None,
         }
     }
@@ -133,6 +128,9 @@ impl Splice {
     pub(in crate::proxy) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
         loop {
             self.poll_place(context);
+            if self.is_lost {
+                return Poll::Ready(None);
+            }
             if !self.words.is_empty() && self.speaking.is_none() {
                 return Poll::Ready(Some(Ok(Piece::Apart(std::mem::take(&mut self.words).into()))));
             }
@@ -175,6 +173,23 @@ impl Splice {
         may
     }
 
+    /// It has brought these events: who comes back behind one of them has listened, and has lost it.
+    pub(in crate::proxy) fn note_heard(&self, ids: impl Iterator<Item = u64>) {
+        if !self.may_be_call {
+            self.session.note_heard(self.number, ids);
+        }
+    }
+
+    /// Whether a server that it has left may still say something.
+    pub(in crate::proxy) fn hears_others(&self) -> bool {
+        !self.before.is_empty()
+    }
+
+    /// Whether it ends because its client has lost it.
+    pub(in crate::proxy) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     /// What its owner has to know, once.
     pub(in crate::proxy) fn take_news(&mut self) -> Option<News> {
         self.news.take()
@@ -188,6 +203,10 @@ impl Splice {
             return;
         }
         self.looked = Some((stirred, context.waker().clone()));
+        self.is_lost = self.session.is_lost(self.number, context.waker());
+        if self.is_lost {
+            return;
+        }
         loop {
             if let Some(opening) = &mut self.opening {
                 let Poll::Ready(opened) = opening.2.as_mut().poll(context) else { return };
@@ -340,56 +359,6 @@ impl Splice {
     fn latest_letterhead(&self) -> Arc<Letterhead> {
         let state = self.session.state();
         state.memory.as_ref().and_then(|memory| memory.letterhead.clone()).unwrap_or_else(|| self.letterhead.clone())
-    }
-
-    /// Moves the session; where its server is gone, for as long as it takes.
-    fn find_place(&self, why: Why, may_be_well: bool) -> impl Future<Output = Ended> + 'static {
-        let (worker, session, letterhead, at) =
-            (self.worker.clone(), self.session.clone(), self.latest_letterhead(), self.current.at.clone());
-        async move {
-            let mut pause = FIRST_PAUSE;
-            let mut must_ask = may_be_well;
-            loop {
-                let Some(service) = worker.reader.look(|snapshot| snapshot.named(session.service()).cloned()) else {
-                    return Ended::Stays;
-                };
-                if why == Why::Lost && service.config.sessions.on_loss != OnLoss::Rehome {
-                    return Ended::Stays;
-                }
-                // What was told may be over by now, or have been said of where it was before.
-                let is_so = match why {
-                    Why::Leaves { .. } => worker.must_leave(&service, &session, &at.place),
-                    Why::Lost => may_be_well || is_silent(&service, &at.place),
-                };
-                if !session.is_current(at.epoch) || !is_so {
-                    return Ended::Moved;
-                }
-                if std::mem::take(&mut must_ask) && is_well(&worker, &service, &session, &letterhead, &at.place).await {
-                    return Ended::Alone;
-                }
-                let recipe = session.state().memory.as_ref().and_then(|memory| Recipe::of(memory));
-                let Some(recipe) = recipe else { return Ended::Stays };
-                let (seen, from, letterhead) = (at.epoch, at.place.clone(), letterhead.clone());
-                let wanted = Wanted { seen, from, why, has_spoken: false, letterhead, recipe, dial: None };
-                match worker.rehome(&session, &wanted, service.clone()).await {
-                    Ok(()) => return Ended::Moved,
-                    Err(NotMoved::NobodyThere(_) | NotMoved::BackedOff) if why == Why::Lost => {}
-                    Err(NotMoved::Refused(_)) => {
-                        if let Why::Leaves { .. } = why {
-                            note_refused(&service, &session, &at.place);
-                        }
-                        return Ended::Stays;
-                    }
-                    Err(NotMoved::Over) => return Ended::Stays,
-                    Err(_) => {
-                        tokio::time::sleep(FIRST_PAUSE).await;
-                        return Ended::Later;
-                    }
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
     }
 }
 

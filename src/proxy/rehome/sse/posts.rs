@@ -36,7 +36,7 @@ impl Worker {
         }
         let (mut has_moved, mut has_waited) = (false, false);
         loop {
-            let Route { stay, place, is_bound } = match self.binding(session, delivery) {
+            let Route { stay, place, is_bound, .. } = match self.binding(session, delivery) {
                 Routed::To(route) => route,
                 Routed::Said(answer) => return Ok(Delivered::Said(answer)),
                 Routed::Nowhere => return self.deliver_bound(delivery).await,
