@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
-use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually, initialize};
+use crate::support::{Client, Fake, Folder, Options, Port, TestApp, call, eventually, initialize};
 
 /// What a server does to the next requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Does {
     /// Answers as it should.
     Well,
+    /// The same, and keeps no connection: one that was kept may be taken for living for a while after its end.
+    WellOnce,
     /// Is not there.
     Refuses,
     /// Reads the request and hangs up.
@@ -37,15 +39,17 @@ struct Rude {
     address: SocketAddr,
     does: Arc<Mutex<Does>>,
     requests: Arc<AtomicUsize>,
-    tasks: Arc<Mutex<Vec<AbortHandle>>>,
+    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    /// Keeps the port: where this one is no more, nobody else is to be there instead.
+    _port: Port,
 }
 
 impl Rude {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let rude = Self { address, does: Arc::new(Mutex::new(Does::Well)), requests: Arc::default(), tasks: Arc::default() };
-        rude.accept(listener);
+    async fn start(does: Does) -> Self {
+        let port = Port::any();
+        let (address, (requests, tasks)) = (port.address, Default::default());
+        let rude = Self { address, does: Arc::new(Mutex::new(does)), requests, tasks, _port: port };
+        rude.accept(TcpListener::bind(address).await.unwrap());
         rude
     }
 
@@ -55,17 +59,26 @@ impl Rude {
             while let Ok((stream, _)) = listener.accept().await {
                 let (does, requests) = (does.clone(), requests.clone());
                 let task = tokio::spawn(async move { serve(stream, &does, &requests).await.unwrap_or_default() });
-                tasks.lock().unwrap().push(task.abort_handle());
+                tasks.lock().unwrap().push(task);
             }
         });
-        self.tasks.lock().unwrap().push(task.abort_handle());
+        self.tasks.lock().unwrap().push(task);
     }
 
     fn becomes(&self, does: Does) {
         *self.does.lock().unwrap() = does;
-        if does == Does::Refuses {
-            self.tasks.lock().unwrap().drain(..).for_each(|task| task.abort());
+    }
+
+    async fn goes(&self) {
+        for task in self.leave() {
+            let _ = task.await;
         }
+    }
+
+    fn leave(&self) -> Vec<JoinHandle<()>> {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
+        tasks.iter().for_each(JoinHandle::abort);
+        tasks
     }
 
     /// Requests that reached it, checks not counted: those only connect.
@@ -76,7 +89,7 @@ impl Rude {
 
 impl Drop for Rude {
     fn drop(&mut self) {
-        self.becomes(Does::Refuses);
+        self.leave();
     }
 }
 
@@ -96,7 +109,8 @@ async fn serve(stream: TcpStream, does: &Mutex<Does>, requests: &AtomicUsize) ->
         let does = *does.lock().unwrap();
         let events = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         let answer = match does {
-            Does::Well => well(&head, &serde_json::from_slice(&body).unwrap_or_default()),
+            Does::Well => well(&head, "", &serde_json::from_slice(&body).unwrap_or_default()),
+            Does::WellOnce => well(&head, "connection: close\r\n", &serde_json::from_slice(&body).unwrap_or_default()),
             Does::HangsUp | Does::Refuses => return Ok(()),
             Does::Nothing => std::future::pending().await,
             Does::Babbles => "I'd rather not\r\n\r\n".to_owned(),
@@ -115,9 +129,10 @@ fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
-fn well(head: &str, message: &Value) -> String {
-    let answer =
-        |status: &str, more: &str, body: &str| format!("HTTP/1.1 {status}\r\n{more}content-length: {}\r\n\r\n{body}", body.len());
+fn well(head: &str, last: &str, message: &Value) -> String {
+    let answer = |status: &str, more: &str, body: &str| {
+        format!("HTTP/1.1 {status}\r\n{more}{last}content-length: {}\r\n\r\n{body}", body.len())
+    };
     let json = "content-type: application/json\r\n";
     match message["method"].as_str() {
         Some("initialize") => {
@@ -170,6 +185,7 @@ enum Asks {
 struct Stage {
     _folder: Folder,
     rude: Rude,
+    _nobody: Port,
     app: TestApp,
     session: String,
 }
@@ -181,8 +197,15 @@ async fn stage(more: &str) -> Stage {
 
 /// The same, with something before the service, too.
 async fn stage_with(before: &str, more: &str) -> Stage {
+    staged(before, more, Does::Well).await
+}
+
+/// The same, with a server that does this while the session begins.
+async fn staged(before: &str, more: &str, does: Does) -> Stage {
     let folder = Folder::new();
-    let (rude, other) = (Rude::start().await, Rude::start().await);
+    let rude = Rude::start(does).await;
+    // To fail over to: the cells are about what happens where nobody else is there.
+    let nobody = Port::any();
     let text = format!(
         r#"
         listen = "127.0.0.1:0"
@@ -201,13 +224,11 @@ async fn stage_with(before: &str, more: &str) -> Stage {
         "#,
         folder.path().display(),
         rude.address,
-        other.address,
+        nobody.address,
     );
-    // Nobody there to fail over to: the cells are about what happens then.
-    other.becomes(Does::Refuses);
     let app = TestApp::from_text(text).await;
     let session = Client::new(&app).open().await.id;
-    Stage { _folder: folder, rude, app, session }
+    Stage { _folder: folder, rude, _nobody: nobody, app, session }
 }
 
 async fn ask(stage: &Stage, asks: Asks) -> reqwest::Response {
@@ -275,8 +296,11 @@ async fn told(response: reqwest::Response) -> Told {
 /// Plays a row of cells against a fresh stage each, so that none is touched by what another left behind.
 async fn play(more: &str, does: Does, cells: &[(Asks, Told)]) {
     for (asks, expected) in cells {
-        let stage = stage(more).await;
-        stage.rude.becomes(does);
+        let stage = staged("", more, if does == Does::Refuses { Does::WellOnce } else { Does::Well }).await;
+        match does {
+            Does::Refuses => stage.rude.goes().await,
+            _ => stage.rude.becomes(does),
+        }
         assert_eq!(told(ask(&stage, *asks).await).await, *expected, "{asks:?} while the server {does:?} ({more})");
     }
 }
@@ -421,7 +445,7 @@ async fn when_the_proxy_stops_before_the_answer() {
 }
 
 /// Holds the one place that `limits = { requests = 1 }` leaves.
-async fn hold(stage: &Stage) -> tokio::task::JoinHandle<()> {
+async fn hold(stage: &Stage) -> JoinHandle<()> {
     stage.rude.becomes(Does::Nothing);
     let before = stage.rude.requests();
     let client = Client::new(&stage.app).with("mcp-session-id", &stage.session);

@@ -5,7 +5,7 @@ mod rollout;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use crate::support::{Fake, Folder, Options, Said, TestApp, dualgate, eventually};
+use crate::support::{Fake, Folder, Options, Port, Said, TestApp, dualgate, eventually};
 
 /// Without a proxy: it is the command line itself that is wrong.
 const USAGE: &[&str] = &[
@@ -167,7 +167,8 @@ async fn every_bad_input_is_answered_with_what_where_and_what_would_be_right() {
     // Takes connections and says nothing.
     let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mute = (mute.local_addr().unwrap().to_string(), mute);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let port_of_nobody = Port::any();
+    let nobody = port_of_nobody.address.to_string();
     let secure = app.admin.url.replace("http:", "https:");
     let hidden = [
         (app.admin.url.as_str(), "ADMIN"),
@@ -237,16 +238,16 @@ async fn what_waiting_does_not_mend_is_said_at_once() {
 async fn a_proxy_that_is_not_there_yet_is_waited_for() {
     let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
     let folder = Folder::new();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = Port::any();
     let state = folder.path().to_str().unwrap().to_owned();
-    let url = format!("http://127.0.0.1:{port}");
+    let url = format!("http://{}", port.address);
     let waiting = tokio::spawn(async move {
         let environment = [("DUALGATE_ADMIN_URL", url.as_str()), ("DUALGATE_STATE_DIR", &state)];
         dualgate(&["split", "--wait", "--timeout", "1h"], &environment).await
     });
     let text = TestApp::file(folder.path(), &[&v1], &[&v2], "90:10", "");
     let _app = TestApp::from_text(
-        text.replace("admin = { listen = \"127.0.0.1:0\"", &format!("admin = {{ listen = \"127.0.0.1:{port}\"")),
+        text.replace("admin = { listen = \"127.0.0.1:0\"", &format!("admin = {{ listen = \"{}\"", port.address)),
     )
     .await;
     let said = waiting.await.unwrap();

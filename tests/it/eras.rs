@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually, initialize};
+use crate::support::{Client, Fake, Folder, Options, Port, TestApp, call, eventually, initialize};
 
 const LEGACY: Options = Options { sessions: true, modern: false, legacy: true };
 const DUAL: Options = Options { sessions: true, modern: true, legacy: true };
@@ -208,8 +208,8 @@ async fn a_deploy_that_is_not_up_yet_offers_no_era() {
         modern(&app, "key").with("mcp-method", "server/discover").post(&message).await.status().as_u16()
     };
     assert_eq!(discover().await, 400);
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let deploy = json!({ "version": "3.0", "endpoints": [format!("http://{free}")] });
+    let nobody = Port::any();
+    let deploy = json!({ "version": "3.0", "endpoints": [format!("http://{}", nobody.address)] });
     assert_eq!(app.admin.send("PUT", "/v1/services/notes/entries/secondary", Some(deploy)).await.0, 200);
     assert_eq!(discover().await, 400, "offered on the strength of a server that nobody has seen");
 }

@@ -6,22 +6,21 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::moves::{dual_pair as pair, kill, messages};
-use crate::support::{Client, Fake, Folder, Process, Session, TestApp, call, eventually, initialize};
+use crate::support::{Client, Fake, Folder, Port, Process, Session, TestApp, call, eventually, initialize};
 
 /// A proxy as a process, which comes back where its clients look for it.
 struct Proxy {
     folder: Folder,
-    port: u16,
+    port: Port,
     process: Option<Process>,
 }
 
 impl Proxy {
     async fn start(v1: &Fake, v2: &Fake) -> Self {
         let folder = Folder::new();
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let port = free();
+        let port = Port::any();
         let text = TestApp::file(&folder.path().join("state"), &[v1], &[v2], "100:0", "");
-        let text = text.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
+        let text = text.replacen("127.0.0.1:0", &port.address.to_string(), 1);
         std::fs::write(folder.path().join("dualgate.toml"), text).unwrap();
         let mut proxy = Self { folder, port, process: None };
         proxy.go_on().await;
@@ -33,11 +32,11 @@ impl Proxy {
         self.process.take().into_iter().for_each(Process::kill);
         let config = self.folder.path().join("dualgate.toml");
         self.process = Some(Process::start(&["run", "--config", config.to_str().unwrap()]));
-        eventually("it serves", async || tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.ok()).await;
+        eventually("it serves", async || tokio::net::TcpStream::connect(self.port.address).await.ok()).await;
     }
 
     fn client(&self) -> Client {
-        Client::at(&format!("http://127.0.0.1:{}/mcp", self.port))
+        Client::at(&format!("http://{}/mcp", self.port.address))
     }
 
     fn state(&self) -> PathBuf {

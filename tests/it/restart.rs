@@ -1,24 +1,20 @@
-use crate::support::{Client, Fake, Folder, Options, Process, TestApp, call, dualgate, eventually, initialize};
+use crate::support::{Client, Fake, Folder, Options, Port, Process, TestApp, call, dualgate, eventually, initialize};
 
 /// A file for the binary on fixed ports, since it must come back where its clients look for it.
-fn file(folder: &Folder, v1: &Fake, v2: &Fake, ports: [u16; 2]) -> String {
+fn file(folder: &Folder, v1: &Fake, v2: &Fake, ports: &[Port; 2]) -> String {
     let text = TestApp::file(&folder.path().join("state"), &[v1], &[v2], "90:10", "");
-    let text = text.replacen("127.0.0.1:0", &format!("127.0.0.1:{}", ports[0]), 1);
-    text.replacen("127.0.0.1:0", &format!("127.0.0.1:{}", ports[1]), 1)
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let text = text.replacen("127.0.0.1:0", &ports[0].address.to_string(), 1);
+    text.replacen("127.0.0.1:0", &ports[1].address.to_string(), 1)
 }
 
 #[tokio::test]
 async fn after_kill_9_the_split_is_the_last_acknowledged_and_every_session_goes_on() {
     let (v1, v2) = (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await);
     let folder = Folder::new();
-    let ports = [free_port(), free_port()];
+    let ports = [Port::any(), Port::any()];
     let path = folder.path().join("dualgate.toml");
-    std::fs::write(&path, file(&folder, &v1, &v2, ports)).unwrap();
-    let url = format!("http://127.0.0.1:{}/mcp", ports[0]);
+    std::fs::write(&path, file(&folder, &v1, &v2, &ports)).unwrap();
+    let url = format!("http://{}/mcp", ports[0].address);
     let http = reqwest::Client::new();
     let post = async |id: Option<&str>, body: serde_json::Value| {
         let mut request = http.post(&url).header("content-type", "application/json").body(body.to_string());
@@ -29,7 +25,7 @@ async fn after_kill_9_the_split_is_the_last_acknowledged_and_every_session_goes_
     };
     let split = async |percent: Option<u8>| {
         let token = std::fs::read_to_string(folder.path().join("state/admin-token")).ok()?;
-        let admin = format!("http://127.0.0.1:{}/v1/services/notes/split", ports[1]);
+        let admin = format!("http://{}/v1/services/notes/split", ports[1].address);
         let request = match percent {
             Some(secondary) => http
                 .put(admin)
@@ -110,14 +106,14 @@ async fn after_kill_9_the_words_that_were_journalled_still_lead_back() {
     let dual = Options { modern: true, ..Options::default() };
     let (v1, v2) = (Fake::start("v1", dual).await, Fake::start("v2", dual).await);
     let folder = Folder::new();
-    let ports = [free_port(), free_port()];
+    let ports = [Port::any(), Port::any()];
     let path = folder.path().join("dualgate.toml");
-    std::fs::write(&path, file(&folder, &v1, &v2, ports)).unwrap();
+    std::fs::write(&path, file(&folder, &v1, &v2, &ports)).unwrap();
     let http = reqwest::Client::new();
     let ask = async |key: usize, method: &str, name: &str| {
         let params = serde_json::json!({ "name": name, "taskId": name });
         let body = serde_json::json!({ "jsonrpc": "2.0", "id": key, "method": method, "params": params });
-        let request = http.post(format!("http://127.0.0.1:{}/mcp", ports[0])).header("content-type", "application/json");
+        let request = http.post(format!("http://{}/mcp", ports[0].address)).header("content-type", "application/json");
         let request = request.header("mcp-protocol-version", "2026-07-28").header("x-api-key", format!("key-{key}"));
         let answer = request.header("mcp-method", method).header("mcp-name", name).body(body.to_string()).send().await.ok()?;
         serde_json::from_slice::<serde_json::Value>(&answer.bytes().await.ok()?).ok()

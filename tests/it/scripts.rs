@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Admin, Client, Fake, Folder, Options, Process, Said, TestApp, eventually};
+use crate::support::{Admin, Client, Fake, Folder, Options, Port, Process, Said, TestApp, eventually};
 
 /// One script to its end, with the token in `folder` and the binary of this build.
 async fn run(script: &str, arguments: &[&str], admin: &Admin, folder: &Folder, more: &[(&str, &str)]) -> Said {
@@ -147,8 +147,8 @@ async fn a_sidecar_whose_file_decides_is_split_by_its_file() {
 #[tokio::test]
 async fn the_demo_goes_to_a_hundred_per_cent_by_the_script() {
     let folder = Folder::new();
-    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let (listen, address) = (port(), port());
+    let ports = [Port::any(), Port::any()];
+    let [listen, address] = ports.each_ref().map(|port| port.address.to_string());
     let _demo = Process::start_in(folder.path(), &["demo", "--listen", &listen, "--admin", &address]);
     let token = eventually("the demo has its token", async || {
         let mut entries = std::fs::read_dir(folder.path()).ok()?.filter_map(|entry| Some(entry.ok()?.path()));

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::{Client, Fake, Folder, Options, TestApp, call, eventually, initialize};
+use crate::support::{Client, Fake, Folder, Options, Port, TestApp, call, eventually, initialize};
 
 async fn pair() -> (Fake, Fake) {
     (Fake::start("v1", Options::default()).await, Fake::start("v2", Options::default()).await)
@@ -80,16 +80,16 @@ struct Stalled {
     _folder: Folder,
     http: reqwest::Client,
     token: String,
-    ports: [u16; 2],
+    ports: [Port; 2],
 }
 
 impl Stalled {
     async fn start(v1: &Fake, v2: &Fake) -> Self {
         let folder = Folder::new();
-        let ports = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let ports = [Port::any(), Port::any()];
         let mut text = TestApp::file(&folder.path().join("state"), &[v1], &[v2], "50:50", "");
-        for port in ports {
-            text = text.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
+        for port in &ports {
+            text = text.replacen("127.0.0.1:0", &port.address.to_string(), 1);
         }
         let path = folder.path().join("dualgate.toml");
         std::fs::write(&path, text).unwrap();
@@ -103,7 +103,7 @@ impl Stalled {
     }
 
     async fn ready(&self) -> bool {
-        let url = format!("http://127.0.0.1:{}/health/ready", self.ports[1]);
+        let url = format!("http://{}/health/ready", self.ports[1].address);
         let asked = self.http.get(url).timeout(Duration::from_secs(2)).send().await;
         asked.is_ok_and(|answer| answer.status() == 200)
     }
@@ -129,8 +129,8 @@ impl Drop for Stalled {
 async fn a_log_that_nobody_reads_holds_up_neither_a_rollback_nor_the_end() {
     let (v1, v2) = pair().await;
     let mut stalled = Stalled::start(&v1, &v2).await;
-    let mcp = format!("http://127.0.0.1:{}/mcp", stalled.ports[0]);
-    let admin = format!("http://127.0.0.1:{}", stalled.ports[1]);
+    let mcp = format!("http://{}/mcp", stalled.ports[0].address);
+    let admin = format!("http://{}", stalled.ports[1].address);
     // Far more than a pipe takes: every denied attempt and every request says something.
     for _ in 0..600 {
         let within = Duration::from_secs(5);

@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::support::{
-    Authority, Fake, Folder, Http1, Http2, Issued, Options, Process, TestApp, call, eventually, pair, read_until, shake, text,
+    Authority, Fake, Folder, Http1, Http2, Issued, Options, Port, Process, TestApp, call, eventually, pair, read_until, shake,
+    text,
 };
 
 async fn fakes() -> (Fake, Fake) {
@@ -772,7 +773,8 @@ async fn the_admin_listener_speaks_tls_and_the_command_line_with_it() {
     std::fs::write(&stranger, Authority::new("strangers").pem()).unwrap();
     let shown = pair(&authority.issue(&["127.0.0.1"]).write(folder.path(), "admin"));
     let client = authority.issue(&["operator"]).write(folder.path(), "operator");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let held = Port::any();
+    let port = held.number();
     // Not a loopback address: with TLS it may be any.
     let admin = format!(
         "admin = {{ listen = \"0.0.0.0:{port}\", tls = {{ certificates = [{shown}], client_ca = '{}', client_auth = \"required\" }} }}",

@@ -155,7 +155,7 @@ async fn a_candidate_that_dies_is_taken_back_and_nobody_new_meets_it() {
     candidate.kill();
     let said = rollout.await.unwrap();
     assert_eq!(said.code, 8, "{}", code_and_text(&said));
-    let client = crate::support::Client::at(&format!("http://127.0.0.1:{}/mcp", world.ports[0]));
+    let client = crate::support::Client::at(&format!("http://{}/mcp", world.ports[0].address));
     for _ in 0..20 {
         assert_eq!(client.open().await.who().await, "v1");
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::support::scripted::{Body, scripted, whole};
-use crate::support::{Client, Folder, Process, Said, call, dualgate, eventually};
+use crate::support::{Client, Folder, Port, Process, Said, call, dualgate, eventually};
 
 /// How a server behaves, as of now.
 #[derive(Default)]
@@ -81,15 +81,11 @@ async fn answer(manners: &Manners, born: &AtomicU64, method: &http::Method, mess
 pub struct World {
     pub stable: Arc<Manners>,
     pub candidate: Arc<Manners>,
-    pub ports: [u16; 2],
+    pub ports: [Port; 2],
     folder: Folder,
     process: Mutex<Option<Process>>,
     stop: Arc<AtomicBool>,
     clients: Mutex<Vec<JoinHandle<()>>>,
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl World {
@@ -101,17 +97,17 @@ impl World {
     }
 
     pub async fn with(stable: Arc<Manners>, candidate: Arc<Manners>, addresses: [SocketAddr; 2], more: &str) -> Arc<Self> {
-        let (folder, ports) = (Folder::new(), [free_port(), free_port()]);
+        let (folder, ports) = (Folder::new(), [Port::any(), Port::any()]);
         // Times of a machine that is busy with other tests are beside the baseline of a moment ago now so, now so: they are
         // judged where a test is about them.
         let quiet = "judge = { window = \"1s\", triggers = { latency = \"off\", throughput = \"off\" } }";
         let judge = if more.contains("judge") { "" } else { quiet };
         let text = format!(
             r#"
-            listen = "127.0.0.1:{}"
+            listen = "{}"
             threads = 1
             shutdown = {{ delay = "0s", drain = "1s" }}
-            admin = {{ listen = "127.0.0.1:{}" }}
+            admin = {{ listen = "{}" }}
             state = {{ dir = '{}' }}
             [[service]]
             name = "notes"
@@ -122,8 +118,8 @@ impl World {
             {judge}
             {more}
             "#,
-            ports[0],
-            ports[1],
+            ports[0].address,
+            ports[1].address,
             folder.path().join("state").display(),
             addresses[0],
             addresses[1],
@@ -167,7 +163,7 @@ impl World {
 
     /// `GET /v1/services/notes` and what is below it; none while nobody answers, or where there is nothing.
     pub async fn get(&self, path: &str) -> Option<Value> {
-        let url = format!("http://127.0.0.1:{}/v1/services/notes{path}", self.ports[1]);
+        let url = format!("http://{}/v1/services/notes{path}", self.ports[1].address);
         let answer = reqwest::Client::new().get(url).bearer_auth(self.token()?).send().await.ok()?;
         if !answer.status().is_success() {
             return None;
@@ -176,7 +172,7 @@ impl World {
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let url = format!("http://127.0.0.1:{}/v1/services/notes{path}", self.ports[1]);
+        let url = format!("http://{}/v1/services/notes{path}", self.ports[1].address);
         let request = reqwest::Client::new().post(url).bearer_auth(self.token().unwrap());
         let answer = request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
         let status = answer.status().as_u16();
@@ -189,7 +185,7 @@ impl World {
 
     pub async fn cli(&self, arguments: &[&str]) -> Said {
         let token = self.folder.path().join("state/admin-token");
-        let url = format!("http://127.0.0.1:{}", self.ports[1]);
+        let url = format!("http://{}", self.ports[1].address);
         dualgate(arguments, &[("DUALGATE_ADMIN_URL", &url), ("DUALGATE_TOKEN_FILE", token.to_str().unwrap()), ("USER", "ada")])
             .await
     }
@@ -206,7 +202,7 @@ impl World {
     /// so many tools, each in its turn.
     pub fn clients(&self, count: usize, tools: usize, pause: Duration) {
         for n in 0..count {
-            let (stop, url) = (self.stop.clone(), format!("http://127.0.0.1:{}/mcp", self.ports[0]));
+            let (stop, url) = (self.stop.clone(), format!("http://{}/mcp", self.ports[0].address));
             let client = async move {
                 let client = Client::at(&url);
                 let mut turn = n;
@@ -231,7 +227,7 @@ impl World {
 
     /// One client that gets every call wrong, in one session.
     pub fn one_that_errs(&self, pause: Duration) {
-        let (stop, url) = (self.stop.clone(), format!("http://127.0.0.1:{}/mcp", self.ports[0]));
+        let (stop, url) = (self.stop.clone(), format!("http://{}/mcp", self.ports[0].address));
         let client = async move {
             let client = Client::at(&url);
             while !stop.load(Ordering::Relaxed) {

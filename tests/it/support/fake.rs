@@ -22,6 +22,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::Port;
+
 mod gates;
 mod sse;
 
@@ -78,6 +80,7 @@ impl Default for Options {
 
 pub struct Fake {
     pub address: SocketAddr,
+    port: Port,
     state: Arc<State>,
     listener: Mutex<Option<AbortHandle>>,
 }
@@ -111,48 +114,47 @@ struct State {
 
 impl Fake {
     pub async fn start(name: &str, options: Options) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), name, options).await
+        Self::build(Port::any(), name, options, Endpoint::Root, None).await
     }
 
     /// Over TLS only.
     pub async fn secure(name: &str, options: Options, tls: TlsAcceptor) -> Self {
-        Self::build("127.0.0.1:0".parse().unwrap(), name, options, Endpoint::Root, Some(tls)).await
+        Self::build(Port::any(), name, options, Endpoint::Root, Some(tls)).await
     }
 
     /// One that names its endpoint so on GETs of HTTP+SSE: those whose path ends with `/sse`.
     pub async fn speaking(name: &str, endpoint: Endpoint) -> Self {
-        Self::build("127.0.0.1:0".parse().unwrap(), name, Options::default(), endpoint, None).await
+        Self::build(Port::any(), name, Options::default(), endpoint, None).await
     }
 
     /// The same address again, as after a restart: all sessions are gone.
     pub async fn restart(&self) -> Self {
-        Self::build(self.address, &self.state.name, self.state.options, self.state.endpoint, self.state.tls.clone()).await
+        Self::build(self.port.clone(), &self.state.name, self.state.options, self.state.endpoint, self.state.tls.clone()).await
     }
 
     /// The same address again, with another certificate.
     pub async fn restart_showing(&self, tls: TlsAcceptor) -> Self {
-        Self::build(self.address, &self.state.name, self.state.options, self.state.endpoint, Some(tls)).await
+        Self::build(self.port.clone(), &self.state.name, self.state.options, self.state.endpoint, Some(tls)).await
     }
 
     /// The same address again, with another version behind it.
     pub async fn restart_as(&self, options: Options) -> Self {
-        Self::build(self.address, &self.state.name, options, Endpoint::Root, self.state.tls.clone()).await
+        Self::build(self.port.clone(), &self.state.name, options, Endpoint::Root, self.state.tls.clone()).await
     }
 
     pub async fn start_at(address: SocketAddr, name: &str, options: Options) -> Self {
-        Self::build(address, name, options, Endpoint::Root, None).await
+        Self::build(Port::at(address), name, options, Endpoint::Root, None).await
     }
 
-    async fn build(address: SocketAddr, name: &str, options: Options, endpoint: Endpoint, tls: Option<TlsAcceptor>) -> Self {
+    async fn build(port: Port, name: &str, options: Options, endpoint: Endpoint, tls: Option<TlsAcceptor>) -> Self {
         // A server that was killed lets go of its port when its task is next looked at.
         let listener = super::eventually("the port is free", async || {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();
             socket.set_reuseaddr(true).unwrap();
-            socket.bind(address).ok()?;
+            socket.bind(port.address).ok()?;
             socket.listen(1024).ok()
         })
         .await;
-        let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             name: name.to_owned(),
             options,
@@ -179,7 +181,7 @@ impl Fake {
             release: Notify::new(),
         });
         let task = tokio::spawn(accept(listener, state.clone()));
-        Self { address, state, listener: Mutex::new(Some(task.abort_handle())) }
+        Self { address: port.address, port, state, listener: Mutex::new(Some(task.abort_handle())) }
     }
 
     pub fn url(&self) -> String {
@@ -286,7 +288,7 @@ impl Fake {
         }
     }
 
-    /// As by `kill -9`: connections are reset, and the port is free.
+    /// As by `kill -9`: connections are reset, and nobody listens.
     pub fn kill(&self) {
         self.stop_accepting();
         for connection in self.state.connections.lock().unwrap().drain(..) {

@@ -17,7 +17,7 @@ pub use certs::{Authority, Issued, pair, shake};
 pub use client::{Client, Session, call, initialize};
 pub use fake::{Endpoint, Fake, Options, Seen};
 pub use process::{Process, Said, dualgate};
-pub use sockets::{at_rest, connections, narrow_listener};
+pub use sockets::{Port, at_rest, connections, narrow_listener};
 pub use sse::Channel;
 pub use wire::{Http1, Http2, read_until, text};
 

@@ -1,12 +1,40 @@
 //! What the kernel knows of connections to a server: how many have an owner, and how much waits on them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 
 use super::eventually;
+
+/// A port that nobody else is given while this lives, and where nobody listens who does not bind it by its number.
+///
+/// The kernel soon gives one that is let go of to the next who asks for any: where nobody was to be, another test's server is.
+#[derive(Clone)]
+pub struct Port {
+    pub address: SocketAddr,
+    _socket: Arc<TcpSocket>,
+}
+
+impl Port {
+    /// Any.
+    pub fn any() -> Self {
+        Self::at("127.0.0.1:0".parse().unwrap())
+    }
+
+    pub fn at(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(address).unwrap();
+        Self { address: socket.local_addr().unwrap(), _socket: Arc::new(socket) }
+    }
+
+    pub fn number(&self) -> u16 {
+        self.address.port()
+    }
+}
 
 /// A listener whose connections take little that nobody reads. The kernel's own measure grows for seconds.
 pub fn narrow_listener() -> TcpListener {
