@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{env, fs};
 
@@ -47,6 +48,16 @@ pub struct Gate {
 /// A folder that goes with its handle.
 struct Scratch(PathBuf);
 
+impl Scratch {
+    fn new() -> Self {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let count = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("dualgate-bench-{}-{count}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
@@ -56,20 +67,35 @@ impl Drop for Scratch {
 impl Gate {
     /// The binary that cargo has built, or the one that `BENCH_DUALGATE` names.
     pub fn binary(tools: &Tools, setting: &Setting) -> Self {
+        Self::binary_in(Scratch::new(), tools, setting)
+    }
+
+    /// Ends it as an operator does, and starts it again with what it has kept.
+    pub fn again(self, tools: &Tools, setting: &Setting) -> Self {
+        self.child.terminate();
+        Self::binary_in(self.scratch, tools, setting)
+    }
+
+    fn binary_in(scratch: Scratch, tools: &Tools, setting: &Setting) -> Self {
         let binary = env::var("BENCH_DUALGATE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_dualgate").to_owned());
-        Self::start(tools, &binary, setting, |file| vec!["run".into(), "--config".into(), file])
+        Self::start(scratch, tools, &binary, setting, |file| vec!["run".into(), "--config".into(), file])
     }
 
     /// The same within this bench, where answers are read for their outcome or not.
     pub fn within(tools: &Tools, setting: &Setting, reads: &str) -> Self {
         let own = env::current_exe().unwrap();
-        Self::start(tools, own.to_str().unwrap(), setting, |file| vec!["role".into(), "dualgate".into(), file, reads.into()])
+        let arguments = |file| vec!["role".into(), "dualgate".into(), file, reads.into()];
+        Self::start(Scratch::new(), tools, own.to_str().unwrap(), setting, arguments)
     }
 
-    fn start(tools: &Tools, program: &str, setting: &Setting, arguments: impl FnOnce(String) -> Vec<String>) -> Self {
+    fn start(
+        scratch: Scratch,
+        tools: &Tools,
+        program: &str,
+        setting: &Setting,
+        arguments: impl FnOnce(String) -> Vec<String>,
+    ) -> Self {
         let [port, tls, admin] = free_ports();
-        let scratch = Scratch(env::temp_dir().join(format!("dualgate-bench-{}-{port}", std::process::id())));
-        fs::create_dir_all(&scratch.0).unwrap();
         let file = scratch.0.join("dualgate.toml");
         fs::write(&file, configuration(setting, [port, tls, admin], &scratch.0)).unwrap();
         let arguments = arguments(file.to_str().unwrap().to_owned());

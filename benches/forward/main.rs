@@ -258,15 +258,20 @@ fn training(tools: &Tools, whole: bool) {
     gate.terminate();
 }
 
-/// A start, what comes first, a few looks of all that looks by the clock, an orderly end: what that runs is laid out side by
-/// side in the binary.
+/// Starts, with an empty folder and with what the one before has kept; each with what comes first, a few looks of all that looks
+/// by the clock, and an orderly end: what that runs is laid out side by side in the binary.
 fn starting(tools: &Tools) {
     let mut backend = Child::role(tools, LOAD_CORE, &["role", "backend", "2"]);
-    let gate = Gate::binary(tools, &Setting { tls: true, log: "info", ..Setting::plain(&backend.ports()) });
+    let setting = Setting { tls: true, log: "info", ..Setting::plain(&backend.ports()) };
+    let gate = begun(tools, Gate::binary(tools, &setting)).again(tools, &setting);
+    begun(tools, gate).terminate();
+}
+
+fn begun(tools: &Tools, gate: Gate) -> Gate {
     let mut client = Child::role(tools, LOAD_CORE, &["role", "first", &gate.port.to_string()]);
     assert_eq!(client.line().trim(), "answered");
     std::thread::sleep(LOOKS);
-    gate.terminate();
+    gate
 }
 
 /// Memory: each proxy fresh, with a session and an idle event stream a connection.
