@@ -15,7 +15,7 @@ use super::vigil::Post;
 use crate::http1::RequestHead;
 
 /// Kept for the next request; the others are freed.
-const MOST_KEPT: usize = 16;
+const MOST_KEPT: usize = 128;
 
 /// A request that came whole, and who serves it.
 pub(super) struct Order {
