@@ -38,8 +38,9 @@ impl Fields {
             let is_line = bytes.get(colon..value as usize) == Some(b": ") && bytes.get(end..end + 2) == Some(b"\r\n");
             Field { name, name_length, value, value_length, is_line }
         };
+        let mut text = spare::take();
         // Room for the field or two that take another's place.
-        let mut text = Vec::with_capacity(bytes.len() + 128);
+        text.reserve(bytes.len() + 128);
         text.extend_from_slice(bytes);
         let list = found.iter().map(field).collect();
         Self { text, list, marks }
@@ -148,6 +149,12 @@ impl Fields {
     }
 }
 
+impl Drop for Fields {
+    fn drop(&mut self) {
+        spare::keep(std::mem::take(&mut self.text));
+    }
+}
+
 impl From<&HeaderMap> for Fields {
     fn from(headers: &HeaderMap) -> Self {
         let mut fields = Self::default();
@@ -155,6 +162,42 @@ impl From<&HeaderMap> for Fields {
             fields.append(name.as_str().as_bytes(), value.as_bytes());
         }
         fields
+    }
+}
+
+/// Room for text, from one head to the next. There are as many heads as requests on their way, and of each size the allocator (glibc)
+/// keeps seven at hand.
+mod spare {
+    use std::cell::RefCell;
+
+    /// Kept by a thread, 160 KiB at the most; the others are freed.
+    const MOST_KEPT: usize = 128;
+
+    /// Longer ones are rare.
+    const LONGEST: usize = 1280;
+
+    thread_local! {
+        static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Empty, with some room or without.
+    pub(super) fn take() -> Vec<u8> {
+        KEPT.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    pub(super) fn keep(mut text: Vec<u8>) {
+        if text.capacity() == 0 || text.capacity() > LONGEST {
+            return;
+        }
+        text.clear();
+        // At the end of a thread there is nothing to keep it in.
+        let _ = KEPT.try_with(|kept| {
+            if let Ok(mut kept) = kept.try_borrow_mut()
+                && kept.len() < MOST_KEPT
+            {
+                kept.push(text);
+            }
+        });
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) fn client(facts: &Facts, head: &RequestHead, peer: &Peer, site: &Site
 
 /// The key of a client that shows nothing else.
 pub(super) fn address_key(head: &RequestHead, peer: &Peer, site: &Site) -> ClientKey {
-    ClientKey::new(&KeySource::Address, peer.client(&head.headers, &site.tuning().limits).to_string().as_bytes())
+    let address = peer.client_shown(&head.headers, &site.tuning().limits);
+    ClientKey::new(&KeySource::Address, address.as_bytes())
 }
 
 /// The fields by which servers know who asks.

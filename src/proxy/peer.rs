@@ -1,6 +1,7 @@
 //! Who is at the other end.
 
-use std::cell::RefCell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -37,9 +38,12 @@ pub(super) struct Peer {
 }
 
 /// The lines that introduce a stranger, as they were written last: they change with the host that it asks for and
-/// nothing else.
+/// nothing else. They are kept from the second request on, which most connections of one request never have.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Introduction(RefCell<Option<Box<Introduced>>>);
+pub(super) struct Introduction {
+    is_known: Cell<bool>,
+    last: RefCell<Option<Box<Introduced>>>,
+}
 
 #[derive(Clone, Debug)]
 struct Introduced {
@@ -51,16 +55,19 @@ struct Introduced {
 impl Introduction {
     /// Puts the lines for this host and this `Via`.
     pub(super) fn put(&self, out: &mut Vec<u8>, host: &[u8], via: &HeaderValue, write: impl Fn(&mut Vec<u8>)) {
-        if let Some(last) = &*self.0.borrow()
+        if let Some(last) = &*self.last.borrow()
             && last.host == host
             && last.via == via
         {
             return out.extend_from_slice(&last.lines);
         }
+        if !self.is_known.replace(true) {
+            return write(out);
+        }
         let mut lines = Vec::with_capacity(256);
         write(&mut lines);
         out.extend_from_slice(&lines);
-        *self.0.borrow_mut() = Some(Box::new(Introduced { host: host.to_vec(), via: via.clone(), lines }));
+        *self.last.borrow_mut() = Some(Box::new(Introduced { host: host.to_vec(), via: via.clone(), lines }));
     }
 }
 
@@ -141,7 +148,7 @@ impl Peer {
     /// Lets go of what would only make its next request cheaper.
     pub(super) fn forget(&self) {
         self.sessions.0.take();
-        self.introduction.0.take();
+        self.introduction.last.take();
     }
 
     /// The scheme that the client used.
@@ -167,6 +174,11 @@ impl Peer {
             }
         }
         client
+    }
+
+    /// The same as text.
+    pub(super) fn client_shown(&self, headers: &Fields, limits: &Limits) -> Cow<'_, str> {
+        if self.trusted { self.client(headers, limits).to_string().into() } else { Cow::Borrowed(&*self.shown) }
     }
 }
 
