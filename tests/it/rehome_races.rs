@@ -9,7 +9,9 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::moves::{LONG, dual_app as app, has_called, json_of, kill, leaving, messages, methods, read_until};
+use crate::support::moves::{
+    LONG, dual_app as app, has_called, has_ended, json_of, kill, leaving, messages, methods, read_until,
+};
 use crate::support::raw::Talk;
 use crate::support::{Client, Fake, Options, Session, TestApp, at_rest, call, eventually};
 
@@ -486,7 +488,7 @@ async fn a_call_and_a_stream_that_were_lost_together_are_resumed_each_where_it_i
     assert_eq!(v1.last().headers["last-event-id"], last, "its call is there");
     v1.say(b"id: 8\ndata: {\"jsonrpc\":\"2.0\",\"id\":\"mine\",\"result\":{\"late\":true}}\n\n");
     read_until(&mut again, "late").await;
-    while stream.chunk().await.unwrap().is_some() {}
+    has_ended(&mut stream).await;
     v2.say(b"data: {\"to\":\"who listens again\"}\n\n");
     read_until(&mut listens, "who listens again").await;
     let shown = v2.seen().into_iter().filter(|seen| seen.headers.contains_key("last-event-id")).count();

@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -43,6 +44,9 @@ use crate::proxy::seat::Seat;
 use crate::proxy::vigil::Post;
 use crate::proxy::{Worker, boxed};
 use crate::upstream::Client;
+
+/// Between two tries to get a stream from a server that believes in the one before.
+const UNTIL_SEEN: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
 
 /// What became of a request.
 pub(in crate::proxy) enum Delivered {
@@ -181,7 +185,11 @@ impl Worker {
         {
             return Ok(Tried::Left);
         }
-        match self.deliver_to(delivery).await {
+        let delivered = match route.is_instead {
+            true => boxed(|| self.deliver_instead(delivery)).await,
+            false => self.deliver_to(delivery).await,
+        };
+        match delivered {
             Ok((seat, replied)) if may_be_unknown(delivery, &replied) => {
                 match boxed(|| self.is_unknown(resident, delivery, &seat)).await {
                     true => Ok(Tried::Lost(route, Lost::Unknown(seat, replied))),
@@ -201,6 +209,20 @@ impl Worker {
             Err(error) if is_undelivered(&error) && !is_awaited(delivery) => Ok(Tried::Lost(route, Lost::Undelivered(error))),
             Err(error) => Err(error),
         }
+    }
+
+    /// Asks for a stream in the place of one that its client has lost. A server that has not seen yet that this one has ended says
+    /// that there is one already (409), which its client might take for the last word.
+    async fn deliver_instead(&self, delivery: &mut Delivery<'_, '_>) -> Result<(Seat, Replied), ProxyError> {
+        for pause in UNTIL_SEEN {
+            let (seat, replied) = self.deliver_to(delivery).await?;
+            if replied.head.status() != StatusCode::CONFLICT {
+                return Ok((seat, replied));
+            }
+            drop((seat, replied));
+            tokio::time::sleep(pause).await;
+        }
+        self.deliver_to(delivery).await
     }
 
     /// Its server is gone, or knows the session no more: it is opened elsewhere. Nothing where it can be sent again then.

@@ -19,6 +19,8 @@ pub(super) struct Listener {
     pub(super) waker: Option<Waker>,
     /// Where it listens, or has tried to.
     pub(super) at: Epoch,
+    /// Where it did before.
+    before: Vec<Epoch>,
     /// Nothing comes from there, but would if that were asked for.
     pub(super) is_mute: bool,
     /// Where it is just being asked for, or was in vain.
@@ -58,8 +60,8 @@ impl Session {
     pub(super) fn listen(&self, at: Epoch, behind: Option<u64>) -> u32 {
         let mut state = self.state();
         let number = state.listeners.iter().map(|one| one.number + 1).max().unwrap_or(0);
-        let (waker, is_mute, asked, heard, is_lost) = (None, false, None, behind.into_iter().collect(), false);
-        state.listeners.push(Listener { number, waker, at, is_mute, asked, heard, is_lost });
+        let (before, heard) = (Vec::new(), behind.into_iter().collect());
+        state.listeners.push(Listener { number, waker: None, at, before, is_mute: false, asked: None, heard, is_lost: false });
         number
     }
 
@@ -106,6 +108,20 @@ impl Session {
         has_lost || self.has_heard(last)
     }
 
+    /// The same of an event that the stream has brought from a binding which was left, whether its id is known here or not: where
+    /// there is one stream, it is the one that was there then. Of more, nobody can tell which.
+    pub(super) fn lose_who_was_at(&self, epoch: Epoch) {
+        let mut state = self.state();
+        let has_lost = match &mut state.listeners[..] {
+            [one] if one.before.contains(&epoch) => !std::mem::replace(&mut one.is_lost, true),
+            _ => false,
+        };
+        drop(state);
+        if has_lost {
+            self.wake_listeners();
+        }
+    }
+
     /// Whether its client has lost the stream, which is woken when that or anything else of it changes.
     pub(super) fn is_lost(&self, number: u32, waker: &Waker) -> bool {
         let mut state = self.state();
@@ -123,7 +139,11 @@ impl Session {
     /// The stream is open at a binding now, or could not be opened there.
     pub(super) fn listens_at(&self, number: u32, at: Epoch, is_mute: bool) {
         if let Some(one) = self.state().listeners.iter_mut().find(|one| one.number == number) {
-            (one.at, one.is_mute) = (at, is_mute);
+            let left = std::mem::replace(&mut one.at, at);
+            if left != at && !one.before.contains(&left) {
+                one.before.push(left);
+            }
+            one.is_mute = is_mute;
             one.asked.take_if(|_| !is_mute);
         }
         self.changed.notify_waiters();

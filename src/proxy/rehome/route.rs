@@ -152,6 +152,9 @@ impl Worker {
                     return Routed::To(Route { is_bound: !is_current, is_instead, ..route });
                 }
                 if tag.stream == Stream::Get {
+                    if !is_instead {
+                        session.lose_who_was_at(tag.epoch);
+                    }
                     delivery.outgoing.resume(Resume::Fresh);
                     return Route::instead(session);
                 }

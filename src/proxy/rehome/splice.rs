@@ -364,6 +364,10 @@ impl Splice {
 
 impl Drop for Splice {
     fn drop(&mut self) {
+        // Its servers see it end before anybody asks them for another one, of which they give out one a session.
+        self.opening = None;
+        self.before.clear();
+        self.current.source = Source::None;
         self.session.listen_no_more(self.number);
     }
 }

@@ -29,6 +29,9 @@ mod sse;
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
+/// How long a server of the SDKs may take to let go of a stream that has ended.
+const UNTIL_SEEN: std::time::Duration = std::time::Duration::from_millis(30);
+
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -103,6 +106,7 @@ struct State {
     hung: AtomicBool,
     /// What a GET is answered with; 0 for a stream.
     listen_with: AtomicU16,
+    is_single: AtomicBool,
     no_births: AtomicBool,
     lists: AtomicBool,
     gates: Mutex<gates::Gates>,
@@ -172,6 +176,7 @@ impl Fake {
             silent: AtomicBool::new(false),
             hung: AtomicBool::new(false),
             listen_with: AtomicU16::new(0),
+            is_single: AtomicBool::new(false),
             no_births: AtomicBool::new(false),
             lists: AtomicBool::new(false),
             gates: Mutex::default(),
@@ -274,6 +279,11 @@ impl Fake {
     /// Gives no GET stream, but this answer, with 200 a stream that has ended; 0 for one that goes on again.
     pub fn listen_with(&self, status: u16) {
         self.state.listen_with.store(status, Ordering::SeqCst);
+    }
+
+    /// Gives no second GET stream (409), nor shortly after the end of the first, as the SDKs' servers do.
+    pub fn gives_one_stream(&self, no_more: bool) {
+        self.state.is_single.store(no_more, Ordering::SeqCst);
     }
 
     /// Opens no session any more (400), but for checks.
@@ -418,6 +428,7 @@ async fn done(state: &Arc<State>, head: http::request::Parts, seen: Seen, messag
         (&Method::POST, Some("initialize")) if session.is_some() => text(StatusCode::NOT_FOUND, "initialize with a session id"),
         (&Method::POST, Some("initialize")) => initialize(state, message),
         _ if session.is_some() && !known => with_session(text(StatusCode::NOT_FOUND, "no such session"), "fresh-from-error"),
+        (&Method::GET, _) if target == "/mcp" && state.has_a_stream() => text(StatusCode::CONFLICT, "one stream a session"),
         (&Method::GET, _) if target == "/mcp" => listen(state),
         (&Method::GET, _) => text(StatusCode::OK, &state.name),
         (&Method::DELETE, _) => {
@@ -583,6 +594,12 @@ async fn call(state: &Arc<State>, message: &Value) -> Response<Body> {
     }
 }
 
+impl State {
+    fn has_a_stream(&self) -> bool {
+        self.is_single.load(Ordering::SeqCst) && self.streams.lock().unwrap().iter().any(|stream| !stream.is_closed())
+    }
+}
+
 fn listen(state: &Arc<State>) -> Response<Body> {
     let (mut sender, response) = events();
     let (say, mut said) = mpsc::unbounded_channel();
@@ -598,6 +615,9 @@ fn listen(state: &Arc<State>) -> Response<Body> {
             }
         }
         state.gone.fetch_add(1, Ordering::SeqCst);
+        if state.is_single.load(Ordering::SeqCst) {
+            tokio::time::sleep(UNTIL_SEEN).await;
+        }
     });
     response
 }

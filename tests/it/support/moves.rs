@@ -71,3 +71,9 @@ pub async fn read_until(stream: &mut Response, wanted: &str) -> String {
     }
     read
 }
+
+/// Waits for the end of a stream, a good one.
+pub async fn has_ended(stream: &mut Response) {
+    let rest = async { while stream.chunk().await.unwrap().is_some() {} };
+    tokio::time::timeout(Duration::from_secs(20), rest).await.expect("it does not stay open with nobody behind it");
+}
