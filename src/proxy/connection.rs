@@ -71,9 +71,6 @@ const PONG_WITHIN: Duration = Duration::from_secs(20);
 
 /// Serves a connection to its end.
 pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, door: Arc<Door>) {
-    if let Err(error) = stream.set_nodelay(true) {
-        return tracing::debug!(%error, "connection lost at once");
-    }
     let (peer, header_timeout) = {
         let tuning = worker.site.tuning();
         (Peer::new(address, &door, &tuning.limits), tuning.limits.header_timeout)
@@ -201,7 +198,7 @@ impl Connection {
             // It may last for hours, and nothing else is asked on this connection meanwhile.
             self.peer.forget();
         }
-        let mut writer = Writer::new(answer, closes, worker);
+        let mut writer = Writer::new(answer, closes.then(|| self.watched.clone()), worker);
         let written = poll_fn(|context| match writer.poll(context, &mut line.stream, desk) {
             Poll::Ready(written) => Poll::Ready(Some(written)),
             Poll::Pending => line.poll_gone(worker, context).map(|()| None),

@@ -39,6 +39,8 @@ pub(super) struct Watched {
     fell_idle: Notify,
     /// Whether something has been written and not flushed.
     is_behind: Cell<bool>,
+    /// Whether what is written now is the last, and is followed by a shutdown at once.
+    is_last: Cell<bool>,
     /// Rings when there is something to read, for who has found nothing.
     bell: RefCell<Option<Bell>>,
 }
@@ -57,6 +59,7 @@ impl Watched {
             idle_since: Cell::new(Instant::now()),
             fell_idle: Notify::new(),
             is_behind: Cell::new(false),
+            is_last: Cell::new(false),
             bell: RefCell::default(),
         })
     }
@@ -88,6 +91,11 @@ impl Watched {
     /// beside that, where an upload ended after its answer.
     pub(super) fn is_behind(&self) -> bool {
         self.is_behind.get()
+    }
+
+    /// What is written from now on ends the connection: who says so shuts it down as soon as it is written.
+    pub(super) fn writes_the_last(&self) {
+        self.is_last.set(true);
     }
 
     /// A request's head is complete.
@@ -255,6 +263,9 @@ impl AsyncRead for Raw {
 
 impl AsyncWrite for Raw {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.0.is_last.get() {
+            return plain::poll_write_last(&self.0.stream, context, bytes);
+        }
         plain::poll_write(&self.0.stream, context, bytes)
     }
 
@@ -263,6 +274,9 @@ impl AsyncWrite for Raw {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.0.is_last.get() {
+            return plain::poll_write_last_vectored(&self.0.stream, context, slices);
+        }
         plain::poll_write_vectored(&self.0.stream, context, slices)
     }
 

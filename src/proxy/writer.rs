@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
@@ -13,15 +14,23 @@ use tokio::time::Instant;
 
 use super::Worker;
 use super::body::{Answer, Piece, ToClient};
+use super::socket::Watched;
 use crate::telemetry::clock;
 use crate::upstream::Desk;
 
 /// Small parts are gathered up to so much before they are written.
 const MOST_GATHERED: usize = 32 << 10;
 
-/// Room in front of what is read for the size of a chunk, and behind it for the line's end: framed where it lies.
-const FRONT: usize = 16;
+/// Room in front of what is read for the head that it follows and the size of a chunk, and behind it for the line's end: a large part
+/// is framed where it lies.
+const FRONT: usize = 1 << 10;
 const BACK: usize = 2;
+
+/// A part of so many bytes is not moved behind the head: the head is put in front of it.
+const LARGE: usize = 8 << 10;
+
+/// Room for the size of a chunk.
+const SIZE: usize = 18;
 
 /// The last chunk, without trailers (RFC 9112, 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -45,6 +54,8 @@ pub(super) struct Writer {
     end: usize,
     must_write: bool,
     over: Option<Over>,
+    /// Where the connection ends with this answer.
+    closing: Option<Rc<Watched>>,
 }
 
 /// The date as it is written, made anew when the time has been looked at anew.
@@ -70,8 +81,8 @@ enum Over {
 }
 
 impl Writer {
-    /// Begins with the head. `closes`: the connection is closed after this answer, and that is said.
-    pub(super) fn new(answer: Answer, closes: bool, worker: &Worker) -> Self {
+    /// Begins with the head. `closing`: the connection is shut down after this answer, and that is said.
+    pub(super) fn new(answer: Answer, closing: Option<Rc<Watched>>, worker: &Worker) -> Self {
         let Answer { head, body } = answer;
         let mut waiting = worker.wire.desk().writing();
         head.write(&mut waiting);
@@ -87,12 +98,12 @@ impl Writer {
         } else if !is_said && !has_none {
             line(&mut waiting, b"content-length", itoa::Buffer::new().format(body.length().unwrap_or_default()).as_bytes());
         }
-        if closes && head.get("connection").is_none() {
+        if closing.is_some() && head.get("connection").is_none() {
             line(&mut waiting, b"connection", b"close");
         }
         waiting.extend_from_slice(b"\r\n");
         let end = waiting.len();
-        Self { body, is_chunked, waiting, at: 0, end, must_write: false, over: None }
+        Self { body, is_chunked, waiting, at: 0, end, must_write: false, over: None, closing }
     }
 
     /// Writes on, to the end of the answer.
@@ -148,7 +159,7 @@ impl Writer {
             Piece::Apart(bytes) => {
                 desk.put_reading(buffer);
                 if self.is_chunked {
-                    let mut size = [0; FRONT];
+                    let mut size = [0; SIZE];
                     let at = write_size(&mut size, bytes.len());
                     self.gather(&size[at..], desk);
                 }
@@ -166,10 +177,13 @@ impl Writer {
             buffer[end..end + BACK].copy_from_slice(b"\r\n");
             end += BACK;
         }
-        if self.left() > 0 {
+        let before = self.left();
+        if before > start || (before > 0 && end - start < LARGE) {
             self.gather(&buffer[start..end], desk);
             return desk.put_reading(buffer);
         }
+        start -= before;
+        buffer[start..start + before].copy_from_slice(&self.waiting[self.at..self.end]);
         // It is written from where it lies, and what a slow client leaves of it waits there.
         desk.put(std::mem::replace(&mut self.waiting, buffer));
         (self.at, self.end, self.must_write) = (start, end, true);
@@ -191,6 +205,9 @@ impl Writer {
         desk: &Desk,
     ) -> Poll<io::Result<()>> {
         self.must_write = true;
+        if let (Some(watched), Some(Over::Whole)) = (&self.closing, self.over) {
+            watched.writes_the_last();
+        }
         while self.left() > 0 {
             match ready!(Pin::new(&mut *stream).poll_write(context, &self.waiting[self.at..self.end])) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

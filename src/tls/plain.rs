@@ -3,8 +3,15 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+
+/// Held back until more is written or the direction is shut down; where the system cannot hold it back, it goes at once.
+#[cfg(target_os = "linux")]
+const UNTIL_THE_END: i32 = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+#[cfg(not(target_os = "linux"))]
+const UNTIL_THE_END: i32 = 0;
 
 /// Writes. Whether there is room is asked only where there was none: there nearly always is. No budget is used up by it; who
 /// writes has read before.
@@ -12,9 +19,25 @@ pub fn poll_write(stream: &TcpStream, context: &mut Context<'_>, bytes: &[u8]) -
     poll(stream, context, || stream.try_write(bytes))
 }
 
+/// Writes what nothing follows but the end of this direction, which is to be told at once (by a shutdown): both go in one segment then,
+/// and wake the other side once.
+pub fn poll_write_last(stream: &TcpStream, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    poll(stream, context, || stream.try_io(Interest::WRITABLE, || SockRef::from(stream).send_with_flags(bytes, UNTIL_THE_END)))
+}
+
 /// The same, of several slices.
 pub fn poll_write_vectored(stream: &TcpStream, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
     poll(stream, context, || stream.try_write_vectored(slices))
+}
+
+/// Several slices that nothing follows but the end.
+pub fn poll_write_last_vectored(
+    stream: &TcpStream,
+    context: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let write = || SockRef::from(stream).send_vectored_with_flags(slices, UNTIL_THE_END);
+    poll(stream, context, || stream.try_io(Interest::WRITABLE, write))
 }
 
 /// Whether nothing has come since a read found no more, as far as the last look at all sockets tells. No system call, and nobody is
@@ -29,5 +52,33 @@ fn poll(stream: &TcpStream, context: &mut Context<'_>, write: impl Fn() -> io::R
             Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(stream.poll_write_ready(context))?,
             written => return Poll::Ready(written),
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_words_and_the_end_come_together() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut reads = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (writes, _) = listener.accept().await.unwrap();
+        writes.set_nodelay(true).unwrap();
+        assert_eq!(poll_fn(|context| poll_write_last(&writes, context, b"good")).await.unwrap(), 4);
+        let more = [IoSlice::new(b"bye"), IoSlice::new(b"!")];
+        assert_eq!(poll_fn(|context| poll_write_last_vectored(&writes, context, &more)).await.unwrap(), 4);
+        // Over loopback, what is sent is there when `send` returns.
+        let unread = SockRef::from(&reads).peek(&mut [std::mem::MaybeUninit::uninit()]);
+        assert_eq!(unread.unwrap_err().kind(), ErrorKind::WouldBlock);
+        SockRef::from(&writes).shutdown(std::net::Shutdown::Write).unwrap();
+        let mut said = String::new();
+        reads.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "goodbye!");
     }
 }
