@@ -3,6 +3,7 @@
 //! tokio is told anew at every look who waits for a socket: a lock and some three hundred instructions, for each event of a stream
 //! and twice for each request, of a client that says nothing. With a waker of our own in that place it is enough to ask that.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -45,6 +46,33 @@ impl Bell {
             self.inner.has_rung.store(true, Ordering::Release);
         }
         polled
+    }
+}
+
+/// A future that is looked at when something has woken it, however often its task runs for other reasons: for each part of
+/// an upload, say, while this waits for an answer.
+pub(super) struct Woken<F> {
+    bell: Option<Bell>,
+    future: F,
+}
+
+impl<F: Future + Unpin> Woken<F> {
+    pub(super) fn new(future: F) -> Self {
+        Self { bell: None, future }
+    }
+}
+
+impl<F: Future + Unpin> Future for Woken<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { bell, future } = self.get_mut();
+        let bell = match bell {
+            Some(bell) if bell.is_set(context) => return Poll::Pending,
+            Some(bell) if bell.is_of(context) => bell,
+            other => other.insert(Bell::of(context)),
+        };
+        bell.poll(|context| Pin::new(future).poll(context))
     }
 }
 
@@ -116,5 +144,34 @@ mod tests {
         assert!(bell.poll(|_| Poll::<()>::Pending).is_pending());
         assert!(bell.is_set(&Context::from_waker(&one)));
         assert!(!bell.is_set(&Context::from_waker(&other)) && !bell.is_of(&Context::from_waker(&other)));
+    }
+
+    #[test]
+    fn a_future_is_looked_at_only_when_it_was_woken() {
+        let (_, waker) = task();
+        let mut context = Context::from_waker(&waker);
+        let (mut looks, mut ringer) = (0, None);
+        let mut asked = Woken::new(std::future::poll_fn(|context: &mut Context<'_>| {
+            looks += 1;
+            ringer = Some(context.waker().clone());
+            if looks < 3 { Poll::Pending } else { Poll::Ready(looks) }
+        }));
+        for _ in 0..5 {
+            assert!(Pin::new(&mut asked).poll(&mut context).is_pending());
+        }
+        // Another task asks, whose waker is to be noted.
+        let (_, other) = task();
+        assert!(Pin::new(&mut asked).poll(&mut Context::from_waker(&other)).is_pending());
+        assert!(Pin::new(&mut asked).poll(&mut Context::from_waker(&other)).is_pending());
+        drop(asked);
+        assert_eq!(looks, 2);
+        let mut woken = Woken::new(std::future::poll_fn(|context: &mut Context<'_>| {
+            context.waker().wake_by_ref();
+            looks += 1;
+            if looks < 4 { Poll::Pending } else { Poll::Ready(looks) }
+        }));
+        assert!(Pin::new(&mut woken).poll(&mut context).is_pending());
+        assert_eq!(Pin::new(&mut woken).poll(&mut context), Poll::Ready(4));
+        assert!(ringer.is_some());
     }
 }

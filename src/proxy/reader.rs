@@ -7,9 +7,10 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::{EXPECT, TRANSFER_ENCODING};
 use http::{Method, Request, Version};
@@ -18,19 +19,21 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
 use super::asker::Asker;
+use super::bell::Woken;
 use super::body::Written;
 use super::connection::{Connection, MOST_IDLE, beyond};
 use super::forward::Admitted;
 use super::line::{Line, Replayed};
 use super::peek::Came;
 use super::rim::{MOST_FIELDS, MOST_HEAD};
-use super::socket::Socket;
+use super::socket::{Socket, Watched};
 use super::{Stage, boxed};
 
 /// A bound on an HTTP/1 connection's read buffer.
-const MOST_BUFFERED: usize = 256 << 10;
+const MOST_BUFFERED: usize = 400 << 10;
 
 /// A request that is whole, and the connection that it came over.
 pub(super) struct Taken<S> {
@@ -68,6 +71,25 @@ where
     Some(Taken { line, admitted, asker })
 }
 
+/// What can come beside what hyper reads.
+enum Between {
+    /// The connection is over, for this reason.
+    Over(&'static str),
+    /// The process is that far.
+    Reached(Stage),
+}
+
+async fn between(watched: &Watched, stage: &mut watch::Receiver<Stage>, heeded: Stage, header_timeout: Duration) -> Between {
+    tokio::select! {
+        biased;
+        () = watched.left() => Between::Over("a client has left"),
+        () = watched.slow_head(header_timeout) => Between::Over("a head did not come to its end"),
+        // Between two requests of which hyper has kept the first.
+        () = watched.quiet(MOST_IDLE) => Between::Over("it was idle"),
+        reached = beyond(stage, heeded) => Between::Reached(reached),
+    }
+}
+
 /// hyper, reading.
 struct Reading<S: AsyncRead + AsyncWrite + Unpin, H: HttpService<Incoming>> {
     hyper: http1::Connection<TokioIo<Socket<Replayed<S>>>, H>,
@@ -100,26 +122,25 @@ where
         let mut stage = connection.stage.clone();
         let mut heeded = Stage::Running;
         loop {
-            tokio::select! {
-                biased;
-                taken = poll_fn(|context| self.poll(context)) => return taken,
-                () = watched.left() => {
-                    tracing::debug!("a client has left");
+            let came = {
+                let between = pin!(between(watched, &mut stage, heeded, header_timeout));
+                let mut between = Woken::new(between);
+                tokio::select! {
+                    biased;
+                    taken = poll_fn(|context| self.poll(context)) => return taken,
+                    came = &mut between => came,
+                }
+            };
+            match came {
+                Between::Over(why) => {
+                    tracing::debug!("the end of a connection: {why}");
                     return None;
                 }
-                () = watched.slow_head(header_timeout) => {
-                    tracing::debug!("a head did not come to its end");
-                    return None;
+                Between::Reached(Stage::Ended) => return None,
+                Between::Reached(reached) => {
+                    Pin::new(&mut self.hyper).graceful_shutdown();
+                    heeded = reached;
                 }
-                // Between two requests of which hyper has kept the first.
-                () = watched.quiet(MOST_IDLE) => return None,
-                reached = beyond(&mut stage, heeded) => match reached {
-                    Stage::Ended => return None,
-                    reached => {
-                        Pin::new(&mut self.hyper).graceful_shutdown();
-                        heeded = reached;
-                    }
-                },
             }
         }
     }
@@ -136,7 +157,7 @@ fn service(
     service_fn(move |request: Request<Incoming>| {
         let (worker, watched, peer, slot) = (worker.clone(), watched.clone(), peer.clone(), slot.clone());
         let exchange = Rc::new(watched.begin());
-        async move {
+        Woken::new(Box::pin(async move {
             let mut asker = Box::<Asker>::default();
             let (parts, body) = request.into_parts();
             let mut admitted = match worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await {
@@ -149,7 +170,7 @@ fn service(
             let post = Rc::new(worker.vigil.post());
             let answer = boxed(|| worker.serve(&peer, admitted.as_mut(), (Some(exchange.clone()), post), &mut asker)).await;
             Ok::<_, Infallible>(answer.into_response(&worker.wire, exchange))
-        }
+        }))
     })
 }
 

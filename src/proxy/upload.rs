@@ -17,8 +17,10 @@ pub(super) struct Upload {
     prefix: Bytes,
     rest: Option<Incoming>,
     pause: Duration,
-    /// Armed when the endpoint first asks for the body: before, the client is not to blame.
+    /// Armed when the endpoint first asks for the body: before, the client is not to blame. It may ring early, and is set anew then: not
+    /// for each part.
     alarm: Option<Pin<Box<Sleep>>>,
+    waits_since: Instant,
     progress: Rc<Progress>,
     _exchange: Option<Rc<Exchange>>,
 }
@@ -32,7 +34,15 @@ impl Upload {
         exchange: Option<Rc<Exchange>>,
     ) -> (Box<Self>, Rc<Progress>) {
         let progress = Rc::<Progress>::default();
-        let upload = Self { prefix, rest, pause, alarm: None, progress: progress.clone(), _exchange: exchange };
+        let upload = Self {
+            prefix,
+            rest,
+            pause,
+            alarm: None,
+            waits_since: Instant::now(),
+            progress: progress.clone(),
+            _exchange: exchange,
+        };
         (Box::new(upload), progress)
     }
 }
@@ -89,12 +99,15 @@ impl Upload {
                     // The client's time runs from when it is waited for, not from its last bytes: in between
                     // it may have been the endpoint that took none.
                     if !self.progress.waits_for_client.replace(true) {
-                        alarm.as_mut().reset(Instant::now() + pause);
+                        self.waits_since = Instant::now();
                     }
-                    return match alarm.as_mut().poll(context) {
-                        Poll::Ready(()) => self.fail(ClientFault::Slow),
-                        Poll::Pending => Poll::Pending,
-                    };
+                    while alarm.as_mut().poll(context).is_ready() {
+                        if self.waits_since.elapsed() >= pause {
+                            return self.fail(ClientFault::Slow);
+                        }
+                        alarm.as_mut().reset(self.waits_since + pause);
+                    }
+                    return Poll::Pending;
                 }
             }
         }

@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(4);
 const MOST_PARKED: usize = 256;
 
 /// Bound on a read buffer: what a client that does not read may cost.
-const MOST_BUFFERED: usize = 256 << 10;
+const MOST_BUFFERED: usize = 400 << 10;
 
 /// Bound on the head of an answer.
 const MOST_HEAD: usize = 64 << 10;
