@@ -47,6 +47,9 @@ fn bind_traffic(address: SocketAddr) -> Result<std::net::TcpListener, AppError> 
     let listen = || -> std::io::Result<std::net::TcpListener> {
         let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        // For all that will be accepted, which costs none of them a system call; and before the first of them, or it would never have it: a small
+        // answer must not wait for an acknowledgement of the one before.
+        socket.set_nodelay(true)?;
         socket.bind(address)?;
         socket.listen(QUEUE)?.into_std()
     };
@@ -63,4 +66,18 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> AppError {
         _ => "",
     };
     AppError::other(format!("cannot listen on {address}: {error}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_connects_before_anything_is_accepted_gets_small_answers_at_once_too() {
+        let listener = bind_traffic("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+    }
 }

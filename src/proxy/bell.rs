@@ -39,8 +39,9 @@ impl Bell {
     /// Asks with this waker, and notes whether there is anything to wait for. A task that has used up its budget is told to wait
     /// without being noted anywhere; the runtime rings for it all the same, before it sleeps.
     pub(super) fn poll<T>(&self, ask: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        // Before the question: what happens during it rings.
-        self.inner.has_rung.store(false, Ordering::Release);
+        // Before the question: what happens during it rings. A plain store could land after the question has been answered, and after
+        // the ring of another thread.
+        self.inner.has_rung.swap(false, Ordering::AcqRel);
         let polled = ask(&mut Context::from_waker(&self.waker));
         if polled.is_ready() {
             self.inner.has_rung.store(true, Ordering::Release);

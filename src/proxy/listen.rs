@@ -5,17 +5,14 @@
 //! 36 to 28. It is a task of a worker and no thread of its own: what its worker keeps need not change threads. A
 //! worker is a thread with a runtime and endpoint connections of its own, so a request never changes threads either.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -53,7 +50,7 @@ impl Load {
 
 impl Front {
     /// Starts serving on bound listeners with so many workers. Without a server for TLS a listener
-    /// serves plain HTTP.
+    /// serves plain HTTP. Connections have `TCP_NODELAY` from their listener, where it was set before it listened.
     pub fn start(
         listeners: Vec<(std::net::TcpListener, Option<Arc<tls::Server>>)>,
         workers: usize,
@@ -63,7 +60,7 @@ impl Front {
         let (hands, connections): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let mut accepts: Vec<Vec<Accepts>> = (0..workers).map(|_| Vec::new()).collect();
         for (at, (listener, tls)) in listeners.into_iter().enumerate() {
-            prepare(&listener)?;
+            listener.set_nonblocking(true)?;
             let door = Arc::new(Door { tls, is_local: listener.local_addr()?.ip().is_loopback() });
             accepts[at % workers].push(Accepts { listener, door, hands: hands.clone() });
         }
@@ -89,13 +86,6 @@ impl Front {
             }
         }
     }
-}
-
-/// What is accepted sends small answers at once, and does not wait for an acknowledgement of the one before: it has that from its
-/// listener.
-fn prepare(listener: &std::net::TcpListener) -> io::Result<()> {
-    SockRef::from(listener).set_tcp_nodelay(true)?;
-    listener.set_nonblocking(true)
 }
 
 fn thread(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
@@ -128,7 +118,6 @@ impl Accepts {
                 Ok((stream, address)) => {
                     turn += 1;
                     hand_out(stream, address, &self.door, &self.hands, &own, turn);
-                    let_others_go_first().await;
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: spinning on it would only add to the load.
@@ -138,20 +127,6 @@ impl Accepts {
             }
         }
     }
-}
-
-/// Queues behind who is ready now. Of many connections at once the first is served before the last is accepted: its endpoint is at work
-/// meanwhile. (tokio's own way to yield looks at all sockets once more.)
-async fn let_others_go_first() {
-    let mut has_waited = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut has_waited, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// A connection on its way to its worker.
@@ -271,20 +246,5 @@ fn run_local(future: impl Future<Output = ()>) {
             runtime.shutdown_timeout(Duration::from_millis(200));
         }
         Err(error) => tracing::error!(%error, "no runtime for traffic"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_accepted_sends_small_answers_at_once() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        prepare(&listener).unwrap();
-        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        listener.set_nonblocking(false).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
-        assert!(accepted.nodelay().unwrap());
     }
 }

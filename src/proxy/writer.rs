@@ -26,9 +26,6 @@ const MOST_GATHERED: usize = 32 << 10;
 const FRONT: usize = 1 << 10;
 const BACK: usize = 2;
 
-/// A part of so many bytes is not moved behind the head: the head is put in front of it.
-const LARGE: usize = 8 << 10;
-
 /// Room for the size of a chunk.
 const SIZE: usize = 18;
 
@@ -178,7 +175,7 @@ impl Writer {
             end += BACK;
         }
         let before = self.left();
-        if before > start || (before > 0 && end - start < LARGE) {
+        if before > start || (before > 0 && end - start < MOST_GATHERED) {
             self.gather(&buffer[start..end], desk);
             return desk.put_reading(buffer);
         }

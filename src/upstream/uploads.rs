@@ -27,8 +27,9 @@ const IDLE: Duration = Duration::from_secs(4);
 /// Parked connections per endpoint and worker; more are closed.
 const MOST_PARKED: usize = 256;
 
-/// Bound on a read buffer: what a client that does not read may cost.
-const MOST_BUFFERED: usize = 400 << 10;
+/// Bound on a read buffer, and on what waits to be written before no more of an upload is taken: a part of one is larger, most often, so
+/// that only one waits.
+const MOST_BUFFERED: usize = 128 << 10;
 
 /// Bound on the head of an answer.
 const MOST_HEAD: usize = 64 << 10;
