@@ -239,3 +239,48 @@ fn write_size(room: &mut [u8], size: usize) -> usize {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waits to be written once a part has come behind a head, and whether it is to be written before more is asked for.
+    fn behind(head: usize, part: usize, is_chunked: bool, desk: &Desk) -> (Vec<u8>, bool) {
+        let mut buffer = desk.reading();
+        buffer[FRONT..FRONT + part].fill(b'p');
+        let (body, waiting) = (ToClient::Own(bytes::Bytes::new()), vec![b'h'; head]);
+        let mut writer = Writer { body, is_chunked, waiting, at: 0, end: head, must_write: false, over: None, closing: None };
+        writer.put(Piece::Here(0..part), buffer, desk);
+        (writer.waiting[writer.at..writer.end].to_vec(), writer.must_write)
+    }
+
+    #[test]
+    fn a_part_follows_its_head_whatever_their_sizes() {
+        let desk = Desk::default();
+        let most = desk.reading().len() - FRONT - BACK;
+        for head in [0, 1, 300, FRONT - SIZE, FRONT - 7, FRONT, FRONT + 1, 20_000] {
+            for part in [1, 200, MOST_GATHERED - 1, MOST_GATHERED, MOST_GATHERED + 1, 100_000, most] {
+                for is_chunked in [false, true] {
+                    let (waits, _) = behind(head, part, is_chunked, &desk);
+                    let mut whole = vec![b'h'; head];
+                    if is_chunked {
+                        whole.extend_from_slice(format!("{part:x}\r\n").as_bytes());
+                    }
+                    whole.extend(std::iter::repeat_n(b'p', part));
+                    if is_chunked {
+                        whole.extend_from_slice(b"\r\n");
+                    }
+                    assert!(waits == whole, "a head of {head}, a part of {part}, chunked: {is_chunked}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_part_waits_for_the_end_that_may_follow_it() {
+        let desk = Desk::default();
+        assert!(!behind(300, MOST_GATHERED - SIZE, true, &desk).1, "the last chunk goes in the same write");
+        assert!(behind(300, MOST_GATHERED, true, &desk).1, "nothing this large is moved");
+        assert!(behind(0, 10, true, &desk).1, "an event is written where it lies");
+    }
+}
