@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use crate::support::{Client, Fake, Options, TestApp, initialize};
 
@@ -83,6 +86,31 @@ async fn a_slow_head_and_a_slow_body_are_cut() {
     assert!(raw(&app, json).await.starts_with("HTTP/1.1 408"));
     let plain = b"POST /plain HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{";
     assert!(raw(&app, plain).await.starts_with("HTTP/1.1 408"));
+}
+
+#[tokio::test]
+async fn a_body_that_pauses_often_is_cut_at_the_first_pause_that_is_too_long() {
+    const PAUSE: Duration = Duration::from_secs(2);
+    let (v1, v2) = pair().await;
+    let text = TestApp::file(crate::support::Folder::new().path(), &[&v1], &[&v2], "100:0", "");
+    let app = TestApp::from_text(format!("limits = {{ body_timeout = \"2s\" }}\n{text}")).await;
+    let upload = async |parts: usize| {
+        let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
+        let head = b"POST /plain HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 5\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        for _ in 0..parts {
+            tokio::time::sleep(PAUSE * 2 / 5).await;
+            stream.write_all(b"p").await.unwrap();
+        }
+        let since = Instant::now();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        (answer, since.elapsed())
+    };
+    let ((whole, _), (cut, waited)) = tokio::join!(upload(5), upload(3));
+    assert!(whole.starts_with("HTTP/1.1 200"), "as long as two pauses may be in all: {whole}");
+    assert!(cut.starts_with("HTTP/1.1 408"), "{cut}");
+    assert!(waited >= PAUSE * 9 / 10, "from its last part on, and not from where the clock was set: {waited:?}");
 }
 
 #[tokio::test]

@@ -546,6 +546,18 @@ async fn sessions_and_streams_are_the_same_over_tls() {
 }
 
 #[tokio::test]
+async fn an_answer_that_ends_its_connection_ends_it_as_tls_does() {
+    let gate = Gate::start("").await;
+    let config = gate.authority.client(&["http/1.1"], None);
+    let mut stream = shake(gate.app.tls.unwrap(), "notes.example", &config).await.unwrap();
+    stream.write_all(b"GET /plain HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    // Without a close_notify, or with a part of the answer missing, this is an error.
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_slow_head_and_a_client_that_leaves_are_felt_through_tls() {
     let gate = Gate::start("").await;
     let config = gate.authority.client(&["http/1.1"], None);
