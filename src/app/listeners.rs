@@ -47,8 +47,8 @@ fn bind_traffic(address: SocketAddr) -> Result<std::net::TcpListener, AppError> 
     let listen = || -> std::io::Result<std::net::TcpListener> {
         let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
-        // For all that will be accepted, which costs none of them a system call; and before the first of them, or it would never have it: a small
-        // answer must not wait for an acknowledgement of the one before.
+        // A small answer must not wait for an acknowledgement of the one before. What is accepted has it from here, without a system
+        // call of its own; set later, who has connected by then would never have it.
         socket.set_nodelay(true)?;
         socket.bind(address)?;
         socket.listen(QUEUE)?.into_std()

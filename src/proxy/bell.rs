@@ -26,8 +26,21 @@ impl Bell {
         Self { waker: inner.clone().into(), inner }
     }
 
+    /// Asks with the bell that is kept here, unless it is set: then there would be no answer. One of another task is replaced.
+    pub(super) fn ask<T>(
+        kept: &mut Option<Self>,
+        context: &Context<'_>,
+        ask: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match kept {
+            Some(bell) if bell.is_set(context) => Poll::Pending,
+            Some(bell) if bell.is_of(context) => bell.poll(ask),
+            other => other.insert(Self::of(context)).poll(ask),
+        }
+    }
+
     /// Whether it wakes the task that asks.
-    pub(super) fn is_of(&self, context: &Context<'_>) -> bool {
+    fn is_of(&self, context: &Context<'_>) -> bool {
         self.inner.task.will_wake(context.waker())
     }
 
@@ -68,12 +81,7 @@ impl<F: Future + Unpin> Future for Woken<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let Self { bell, future } = self.get_mut();
-        let bell = match bell {
-            Some(bell) if bell.is_set(context) => return Poll::Pending,
-            Some(bell) if bell.is_of(context) => bell,
-            other => other.insert(Bell::of(context)),
-        };
-        bell.poll(|context| Pin::new(future).poll(context))
+        Bell::ask(bell, context, |context| Pin::new(future).poll(context))
     }
 }
 

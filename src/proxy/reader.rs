@@ -32,7 +32,8 @@ use super::rim::{MOST_FIELDS, MOST_HEAD};
 use super::socket::{Socket, Watched};
 use super::{Stage, boxed};
 
-/// A bound on an HTTP/1 connection's read buffer, which grows where all of it was filled: with two thirds of this, an upload cost a tenth more.
+/// A bound on an HTTP/1 connection's read buffer, which grows where all of it was filled. With two thirds of this, an upload cost
+/// a tenth more.
 const MOST_BUFFERED: usize = 400 << 10;
 
 /// A request that is whole, and the connection that it came over.

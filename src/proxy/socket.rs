@@ -74,12 +74,7 @@ impl Watched {
     }
 
     fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bell = self.bell.borrow_mut();
-        match &mut *bell {
-            Some(bell) if bell.is_set(context) => Poll::Pending,
-            Some(bell) if bell.is_of(context) => bell.poll(|context| self.stream.poll_read_ready(context)),
-            other => other.insert(Bell::of(context)).poll(|context| self.stream.poll_read_ready(context)),
-        }
+        Bell::ask(&mut self.bell.borrow_mut(), context, |context| self.stream.poll_read_ready(context))
     }
 
     /// Bytes of a request are here.
