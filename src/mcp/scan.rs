@@ -4,10 +4,9 @@
 //! scanner is a JSON checker that keeps a depth, a bit per open container, and the few members that
 //! matter; it agrees with a full parser on what is JSON and what those members are.
 
-use json::Json;
-
 use crate::domain::Outcome;
 
+mod body;
 mod clamp;
 pub mod events;
 pub mod json;
@@ -15,6 +14,7 @@ mod listing;
 #[cfg(test)]
 mod tests;
 
+pub use body::Body;
 pub use clamp::Clamp;
 pub use events::{Events, hash_of_id};
 pub use listing::{Listing, Page};
@@ -98,22 +98,6 @@ pub enum End {
     Cut,
     /// It is not JSON.
     Garbled,
-}
-
-/// A scanner of a JSON body.
-#[derive(Clone, Default)]
-pub struct Body(Json);
-
-impl Body {
-    /// Takes in the next bytes, and tells of every message that they complete.
-    pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
-        self.0.feed(bytes, tell);
-    }
-
-    /// What the body was, if it ends here.
-    pub fn end(&mut self) -> End {
-        self.0.end()
-    }
 }
 
 /// The hash of a request's id as it was written (`1`, `"a"`), to find its answer by.

@@ -187,10 +187,15 @@ impl<const N: usize> JsonOf<N> {
         {
             self.at = At::Behind;
         }
+        self.over().unwrap_or(End::Cut)
+    }
+
+    /// What the text is whatever follows, or as long as nothing but white space does; nothing where it goes on.
+    pub(super) fn over(&self) -> Option<End> {
         match self.at {
-            At::Bad => End::Garbled,
-            At::Behind if self.depth == 0 => End::Whole,
-            _ => End::Cut,
+            At::Bad => Some(End::Garbled),
+            At::Behind if self.depth == 0 => Some(End::Whole),
+            _ => None,
         }
     }
 
@@ -351,6 +356,6 @@ impl<const N: usize> JsonOf<N> {
     }
 }
 
-fn is_blank(byte: u8) -> bool {
+pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }

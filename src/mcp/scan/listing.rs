@@ -52,7 +52,7 @@ impl Listing {
             }
             Form::Events(events) => {
                 events.feed(bytes, &mut note);
-                Some(events.tools())
+                events.tools()
             }
         };
         let (next, Tools { names, has_more }) = (answer?, tools?.clone());
