@@ -39,6 +39,11 @@ impl Bell {
         }
     }
 
+    /// Whether it has rung since it was asked with last, whichever task it wakes.
+    pub(super) fn has_rung(&self) -> bool {
+        self.inner.has_rung.load(Ordering::Acquire)
+    }
+
     /// Whether it wakes the task that asks.
     fn is_of(&self, context: &Context<'_>) -> bool {
         self.inner.task.will_wake(context.waker())
@@ -46,7 +51,7 @@ impl Bell {
 
     /// Whether somebody is to ring it who has not, for the task that asks.
     pub(super) fn is_set(&self, context: &Context<'_>) -> bool {
-        !self.inner.has_rung.load(Ordering::Acquire) && self.is_of(context)
+        !self.has_rung() && self.is_of(context)
     }
 
     /// Asks with this waker, and notes whether there is anything to wait for. A task that has used up its budget is told to wait
@@ -97,13 +102,20 @@ impl Wake for Inner {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
+    /// Counts how often it was woken.
     #[derive(Default)]
-    struct Task(AtomicUsize);
+    pub(in crate::proxy) struct Task(AtomicUsize);
+
+    impl Task {
+        pub(in crate::proxy) fn times(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
 
     impl Wake for Task {
         fn wake(self: Arc<Self>) {
@@ -111,7 +123,7 @@ mod tests {
         }
     }
 
-    fn task() -> (Arc<Task>, Waker) {
+    pub(in crate::proxy) fn task() -> (Arc<Task>, Waker) {
         let task = Arc::new(Task::default());
         (task.clone(), task.into())
     }
@@ -131,7 +143,7 @@ mod tests {
         assert!(asked.is_pending() && bell.is_set(&context));
         ringer.unwrap().wake();
         assert!(!bell.is_set(&context));
-        assert_eq!(task.0.load(Ordering::Relaxed), 1);
+        assert_eq!(task.times(), 1);
     }
 
     #[test]

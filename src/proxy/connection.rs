@@ -194,14 +194,21 @@ impl Connection {
         };
         closes |= answer.head.get("connection").is_some() || worker.vigil.stage() >= Stage::Draining;
         let desk = worker.wire.desk();
-        if answer.body.is_stream() {
+        let is_stream = answer.body.is_stream();
+        if is_stream {
             // It may last for hours, and nothing else is asked on this connection meanwhile.
             self.peer.forget();
         }
         let mut writer = Writer::new(answer, closes.then(|| self.watched.clone()), worker);
-        let written = poll_fn(|context| match writer.poll(context, &mut line.stream, desk) {
-            Poll::Ready(written) => Poll::Ready(Some(written)),
-            Poll::Pending => line.poll_gone(worker, context).map(|()| None),
+        let written = poll_fn(|context| {
+            if is_stream {
+                writer.look_ahead();
+                line.look_ahead();
+            }
+            match writer.poll(context, &mut line.stream, desk) {
+                Poll::Ready(written) => Poll::Ready(Some(written)),
+                Poll::Pending => line.poll_gone(worker, context).map(|()| None),
+            }
         })
         .await;
         match written {

@@ -1,6 +1,7 @@
 //! The outcome of every request, read from its answer and booked once: by tool, by entry, and with
 //! the blame where it belongs.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,6 +178,12 @@ impl Ledger {
     /// The last events of the stream, by the hashes of their ids.
     pub(super) fn last_ids(&self) -> impl Iterator<Item = u64> {
         self.scan.events().into_iter().flat_map(Events::last_ids)
+    }
+
+    /// As [`Writer`](super::writer::Writer) does.
+    pub(super) fn look_ahead(&self) {
+        black_box((self.begun, self.at_once, self.waited_for, self.is_modern));
+        black_box((self.channel.is_some(), self.lodging.is_some(), self.pending.len(), self.can_be_resumed()));
     }
 
     /// Bytes of the answer pass.

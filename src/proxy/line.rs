@@ -133,6 +133,11 @@ impl<S: AsyncRead + Unpin> Line<S> {
         .await
     }
 
+    /// As [`Writer`](super::writer::Writer) does.
+    pub(super) fn look_ahead(&self) {
+        self.watched.look_ahead();
+    }
+
     /// Resolves when the client has left. What it says meanwhile is kept.
     pub(super) fn poll_gone(&mut self, worker: &Worker, context: &mut Context<'_>) -> Poll<()> {
         // Asked after every event of a stream.

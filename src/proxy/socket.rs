@@ -2,6 +2,7 @@
 //! and a client that has left while bytes of it are still unread.
 
 use std::cell::{Cell, RefCell};
+use std::hint::black_box;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -71,6 +72,12 @@ impl Watched {
     /// Whether a read has found nothing, and the task that asks is to be woken by what comes: to read again would find nothing.
     pub(super) fn is_awaited(&self, context: &Context<'_>) -> bool {
         self.bell.borrow().as_ref().is_some_and(|bell| bell.is_set(context))
+    }
+
+    /// As [`Writer`](super::writer::Writer) does.
+    pub(super) fn look_ahead(&self) {
+        black_box((self.is_last.get(), plain::is_at_rest(&self.stream)));
+        black_box(self.bell.borrow().as_ref().map(Bell::has_rung));
     }
 
     fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -35,6 +35,15 @@ impl Source {
         matches!(self, Self::Wire(flow) if flow.is_here())
     }
 
+    /// As [`Writer`](super::writer::Writer) does.
+    pub(super) fn look_ahead(&self) {
+        match self {
+            Self::Wire(flow) => flow.look_ahead(),
+            Self::Spliced(splice) => splice.look_ahead(),
+            _ => {}
+        }
+    }
+
     /// The next part; nothing at the end.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {
         if let Self::Early { bytes, rest } = self {

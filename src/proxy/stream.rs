@@ -1,6 +1,7 @@
 //! What a running event stream needs beside its bytes: comments while it is quiet, and last words
 //! that its client survives.
 
+use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -95,6 +96,11 @@ impl EventStream {
     /// It can be had from another endpoint, should checks of this one get no answer any more.
     pub(super) fn can_move(&self, endpoint: &Arc<Endpoint>) {
         self.post.heed_silence_of(endpoint);
+    }
+
+    /// As [`Writer`](super::writer::Writer) does.
+    pub(super) fn look_ahead(&self) {
+        black_box((self.last, self.is_encoded, self.post.is_quiet()));
     }
 
     /// Takes note of bytes that pass.

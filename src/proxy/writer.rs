@@ -21,6 +21,9 @@ use crate::upstream::Desk;
 /// Small parts are gathered up to so much before they are written.
 const MOST_GATHERED: usize = 32 << 10;
 
+/// Events up to this size are written together with those of other streams.
+const MOST_TOGETHER: usize = 2 << 10;
+
 /// Room in front of what is read for the head that it follows and the size of a chunk, and behind it for the line's end: a large part
 /// is framed where it lies.
 const FRONT: usize = 1 << 10;
@@ -50,6 +53,9 @@ pub(super) struct Writer {
     at: usize,
     end: usize,
     must_write: bool,
+    /// Where an event is at hand that others may follow at once.
+    gives_way: bool,
+    is_stream: bool,
     over: Option<Over>,
     /// Where the connection ends with this answer.
     closing: Option<Rc<Watched>>,
@@ -100,10 +106,22 @@ impl Writer {
         }
         waiting.extend_from_slice(b"\r\n");
         let end = waiting.len();
-        Self { body, is_chunked, waiting, at: 0, end, must_write: false, over: None, closing }
+        let is_stream = body.is_stream();
+        Self { body, is_chunked, waiting, at: 0, end, must_write: false, gives_way: false, is_stream, over: None, closing }
     }
 
-    /// Writes on, to the end of the answer.
+    /// Reads here and there in what the next event needs. Between two of them, what a stream has in memory leaves the processor's caches;
+    /// read where it is used, each piece would be waited for by itself, of which events are half their cost in this program. Here
+    /// nothing depends on what is read, so that all of it comes at once.
+    pub(super) fn look_ahead(&self) {
+        if let ToClient::Held(held) = &self.body {
+            held.look_ahead();
+        }
+    }
+
+    /// Writes on, to the end of the answer. An event gives way, once, to whatever else can run by now: what is there of other streams is
+    /// read first, and then all of it is written. Whoever sleeps and has several of them, a client, is woken once for them, and not
+    /// for each: to wake somebody is a third of what an event costs where they come a few at a time.
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -111,6 +129,11 @@ impl Writer {
         desk: &Desk,
     ) -> Poll<Result<(), Unfinished>> {
         loop {
+            if std::mem::take(&mut self.gives_way) {
+                // Behind the tasks that are ready, and not, as tokio's own way of yielding would have it, behind a look at all sockets.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if self.must_write || self.over.is_some() || self.left() >= MOST_GATHERED {
                 ready!(self.poll_write(context, stream, desk)).map_err(Unfinished::Client)?;
             }
@@ -175,6 +198,12 @@ impl Writer {
             end += BACK;
         }
         let before = self.left();
+        if self.is_stream && before == 0 && end - start <= MOST_TOGETHER {
+            // Moved: of buffers to read into there are few.
+            self.gather(&buffer[start..end], desk);
+            (self.must_write, self.gives_way) = (true, true);
+            return desk.put_reading(buffer);
+        }
         if before > start || (before > 0 && end - start < MOST_GATHERED) {
             self.gather(&buffer[start..end], desk);
             return desk.put_reading(buffer);
@@ -242,14 +271,20 @@ fn write_size(room: &mut [u8], size: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bell::tests::task;
     use super::*;
+
+    fn writer(waiting: Vec<u8>, is_chunked: bool, is_stream: bool) -> Writer {
+        let (body, end) = (ToClient::Own(bytes::Bytes::new()), waiting.len());
+        let (must_write, gives_way, over, closing) = (false, false, None, None);
+        Writer { body, is_chunked, waiting, at: 0, end, must_write, gives_way, is_stream, over, closing }
+    }
 
     /// What waits to be written once a part has come behind a head, and whether it is to be written before more is asked for.
     fn behind(head: usize, part: usize, is_chunked: bool, desk: &Desk) -> (Vec<u8>, bool) {
         let mut buffer = desk.reading();
         buffer[FRONT..FRONT + part].fill(b'p');
-        let (body, waiting) = (ToClient::Own(bytes::Bytes::new()), vec![b'h'; head]);
-        let mut writer = Writer { body, is_chunked, waiting, at: 0, end: head, must_write: false, over: None, closing: None };
+        let mut writer = writer(vec![b'h'; head], is_chunked, false);
         writer.put(Piece::Here(0..part), buffer, desk);
         (writer.waiting[writer.at..writer.end].to_vec(), writer.must_write)
     }
@@ -281,6 +316,26 @@ mod tests {
         let desk = Desk::default();
         assert!(!behind(300, MOST_GATHERED - SIZE, true, &desk).1, "the last chunk goes in the same write");
         assert!(behind(300, MOST_GATHERED, true, &desk).1, "nothing this large is moved");
-        assert!(behind(0, 10, true, &desk).1, "an event is written where it lies");
+        assert!(behind(0, 10, true, &desk).1, "nothing waits that it could follow");
+    }
+
+    #[test]
+    fn an_event_gives_way_once_and_is_then_written() {
+        let (desk, (task, waker)) = (Desk::default(), task());
+        let mut context = Context::from_waker(&waker);
+        for (head, part, gives_way) in [(0, 10, 1), (0, MOST_TOGETHER, 0), (300, 10, 0)] {
+            let mut buffer = desk.reading();
+            buffer[FRONT..FRONT + part].fill(b'p');
+            let (mut writer, mut out) = (writer(vec![b'h'; head], true, true), Vec::new());
+            writer.put(Piece::Here(0..part), buffer, &desk);
+            let before = task.times();
+            for _ in 0..gives_way {
+                assert!(writer.poll(&mut context, &mut out, &desk).is_pending() && out.is_empty());
+            }
+            assert!(writer.poll(&mut context, &mut out, &desk).is_ready());
+            assert_eq!(task.times() - before, gives_way, "it is asked again at once");
+            let expected = [vec![b'h'; head], format!("{part:x}\r\n{}\r\n0\r\n\r\n", "p".repeat(part)).into_bytes()].concat();
+            assert!(out == expected, "a head of {head}, an event of {part}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::hash::BuildHasherDefault;
+use std::hint::black_box;
 use std::io;
 use std::ops::Range;
 use std::pin::{Pin, pin};
@@ -313,6 +314,11 @@ impl Flow {
             }
         }
         Ok(found)
+    }
+
+    /// Reads here and there in what the next part needs, so that the processor has it at hand.
+    pub fn look_ahead(&self) {
+        black_box((self.stream.is_some(), self.endpoint, self.early.len(), self.rest.is_some(), self.framing.is_done()));
     }
 
     /// Whether the body is through.

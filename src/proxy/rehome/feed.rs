@@ -1,5 +1,6 @@
 //! What comes to a GET stream from one server of its session.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -71,6 +72,12 @@ impl Feed {
     pub(super) fn endpoint(&self) -> Option<u64> {
         let known = self.home.as_ref().map(|(endpoint, _)| endpoint.id);
         known.or_else(|| self._ticket.as_ref().map(|ticket| ticket.endpoint().id))
+    }
+
+    /// Reads here and there in what the next event needs.
+    pub(super) fn look_ahead(&self) {
+        black_box((self.at.epoch, self.retag.is_some(), self.boundary.is_between_events()));
+        self.source.look_ahead();
     }
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Next> {

@@ -4,6 +4,7 @@
 //! The stream is opened at the new server before the session lives there, so that nothing which is said in between is lost.
 //! Where the server is gone, the client's stream is held open until there is another one.
 
+use std::hint::black_box;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -159,6 +160,19 @@ impl Splice {
                 },
             }
         }
+    }
+
+    /// Reads here and there in what the next event needs, so that the processor has it at hand.
+    pub(in crate::proxy) fn look_ahead(&self) {
+        black_box((self.session.stirred(), self.number, self.is_lost, self.words.len(), self.speaking));
+        black_box((
+            self.before.len(),
+            self.looked.is_some(),
+            self.opening.is_some(),
+            self.again.is_some(),
+            self.moving.is_some(),
+        ));
+        self.current.look_ahead();
     }
 
     /// The session is to leave its server, or is to be taken for lost. Whether that is under way.
