@@ -207,6 +207,8 @@ impl Connection {
             }
             match writer.poll(context, &mut line.stream, desk) {
                 Poll::Ready(written) => Poll::Ready(Some(written)),
+                // What was read is written, also to a client that has just shut down its own direction.
+                Poll::Pending if writer.has_given_way() => Poll::Pending,
                 Poll::Pending => line.poll_gone(worker, context).map(|()| None),
             }
         })

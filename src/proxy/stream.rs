@@ -100,7 +100,8 @@ impl EventStream {
 
     /// As [`Writer`](super::writer::Writer) does.
     pub(super) fn look_ahead(&self) {
-        black_box((self.last, self.is_encoded, self.post.is_quiet()));
+        black_box((self.last, self.is_encoded));
+        self.post.look_ahead();
     }
 
     /// Takes note of bytes that pass.

@@ -5,6 +5,7 @@
 //! than the next look, which no time in the configuration is fine enough to notice.
 
 use std::cell::{Cell, RefCell};
+use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -26,8 +27,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// The watch of one worker.
 pub(super) struct Vigil {
     posts: RefCell<Slab<State>>,
-    /// How many looks have found anything.
-    found: Cell<u64>,
     stage: watch::Receiver<Stage>,
     now: Cell<Instant>,
     has_begun: Notify,
@@ -47,9 +46,6 @@ struct Evictions {
 pub(super) struct Post {
     vigil: Rc<Vigil>,
     key: usize,
-    /// As of which find nothing had happened here, and the task that was told so. Asked after every event of a stream, when what
-    /// is heeded has long left the processor's caches: this is beside what is read anyway.
-    quiet: Cell<Option<(u64, usize)>>,
 }
 
 /// What to be woken by.
@@ -101,8 +97,8 @@ struct State {
 
 impl Vigil {
     pub(super) fn new(stage: watch::Receiver<Stage>, reader: LocalReader, clock: Clock) -> Rc<Self> {
-        let (posts, found, now, has_begun) = (RefCell::default(), Cell::new(0), Cell::new(Instant::now()), Notify::new());
-        Rc::new(Self { posts, found, stage, now, has_begun, reader, clock, evictions: RefCell::default() })
+        let (posts, now, has_begun) = (RefCell::default(), Cell::new(Instant::now()), Notify::new());
+        Rc::new(Self { posts, stage, now, has_begun, reader, clock, evictions: RefCell::default() })
     }
 
     /// A place that heeds nothing yet.
@@ -114,7 +110,7 @@ impl Vigil {
         }
         let key = posts.insert(State { heed: None, alarm: None, waker: None });
         drop(posts);
-        Post { vigil: self.clone(), key, quiet: Cell::new(None) }
+        Post { vigil: self.clone(), key }
     }
 
     /// How far the process is.
@@ -149,16 +145,15 @@ impl Vigil {
         });
         // The clock of evictions is not read where there are none.
         let moment = if evictions.all.is_empty() { Moment::default() } else { self.clock.now() };
-        let mut has_found = false;
         for (_, post) in self.posts.borrow_mut().iter_mut() {
             let Some(heed) = post.heed.as_ref().filter(|_| post.alarm.is_none()) else { continue };
             post.alarm = heed.alarm(now, stage).or_else(|| heed.guest.as_ref()?.alarm(&evictions.all, moment));
-            if post.alarm.is_some() {
-                has_found = true;
-                post.waker.take().into_iter().for_each(Waker::wake);
+            if post.alarm.is_some()
+                && let Some(waker) = post.waker.take()
+            {
+                waker.wake();
             }
         }
-        self.found.set(self.found.get() + u64::from(has_found));
     }
 }
 
@@ -257,23 +252,18 @@ impl Post {
 
     /// Heeds nothing.
     pub(super) fn rest(&self) {
-        self.quiet.set(None);
         if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key) {
             (post.heed, post.alarm, post.waker) = (None, None, None);
         }
     }
 
-    /// Whether nothing had happened when it was last asked.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.quiet.get().is_some()
+    /// As [`Writer`](super::writer::Writer) does.
+    pub(super) fn look_ahead(&self) {
+        black_box(self.vigil.posts.borrow().get(self.key).map(|post| (post.alarm, post.waker.is_some())));
     }
 
     /// What has happened. It is told again after the next look, for as long as it holds.
     pub(super) fn poll(&self, context: &Context<'_>) -> Poll<Alarm> {
-        let asked = Some((self.vigil.found.get(), context.waker().data().addr()));
-        if self.quiet.get() == asked {
-            return Poll::Pending;
-        }
         let mut posts = self.vigil.posts.borrow_mut();
         let Some(post) = posts.get_mut(self.key) else { return Poll::Pending };
         if let Some(alarm) = post.alarm.take() {
@@ -282,7 +272,6 @@ impl Post {
         if !post.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             post.waker = Some(context.waker().clone());
         }
-        self.quiet.set(asked);
         Poll::Pending
     }
 
@@ -306,7 +295,6 @@ impl Drop for Post {
 mod tests {
     use std::future::poll_fn;
 
-    use super::super::bell::tests::task;
     use super::*;
     use crate::live::{Snapshot, cell};
 
@@ -341,31 +329,5 @@ mod tests {
             () = all => {}
             () = vigil.keep() => {}
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_was_told_that_nothing_has_happened_is_told_what_has_and_so_is_another_task() {
-        let (_stage, watched) = watch::channel(Stage::Running);
-        let (_publisher, reader) = cell::cell(Snapshot::first(Vec::new()));
-        let vigil = Vigil::new(watched, reader.local(), Clock::start());
-        let post = vigil.post();
-        let [(one, first), (other, second)] = [task(), task()];
-        post.heed(Heed { due: Some(Instant::now() + Duration::from_secs(1)), ..Heed::stage(Stage::Ended) });
-        for waker in [&first, &first, &second] {
-            assert!(post.poll(&Context::from_waker(waker)).is_pending());
-        }
-        vigil.look();
-        assert!(post.poll(&Context::from_waker(&second)).is_pending());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        vigil.look();
-        assert_eq!([one.times(), other.times()], [0, 1], "who has asked last is woken");
-        assert_eq!(post.poll(&Context::from_waker(&second)), Poll::Ready(Alarm::Due));
-        assert!(post.poll(&Context::from_waker(&second)).is_pending());
-        // Nobody is noted any more, and nothing was found since.
-        post.rest();
-        assert!(post.poll(&Context::from_waker(&second)).is_pending());
-        post.heed(Heed { due: Some(Instant::now()), ..Heed::stage(Stage::Ended) });
-        vigil.look();
-        assert_eq!(other.times(), 2);
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Writer {
     end: usize,
     must_write: bool,
     /// Where an event is at hand that others may follow at once.
-    gives_way: bool,
+    way: Way,
     is_stream: bool,
     over: Option<Over>,
     /// Where the connection ends with this answer.
@@ -75,6 +75,14 @@ impl Dates {
         line(out, b"date", date.as_bytes());
         *kept = Some((looked, date));
     }
+}
+
+/// Whether an event lets others go first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Keeps,
+    Gives,
+    Gave,
 }
 
 #[derive(Clone, Copy)]
@@ -107,7 +115,7 @@ impl Writer {
         waiting.extend_from_slice(b"\r\n");
         let end = waiting.len();
         let is_stream = body.is_stream();
-        Self { body, is_chunked, waiting, at: 0, end, must_write: false, gives_way: false, is_stream, over: None, closing }
+        Self { body, is_chunked, waiting, at: 0, end, must_write: false, way: Way::Keeps, is_stream, over: None, closing }
     }
 
     /// Reads here and there in what the next event needs. Between two of them, what a stream has in memory leaves the processor's caches;
@@ -129,7 +137,8 @@ impl Writer {
         desk: &Desk,
     ) -> Poll<Result<(), Unfinished>> {
         loop {
-            if std::mem::take(&mut self.gives_way) {
+            self.way = if self.way == Way::Gives { Way::Gave } else { Way::Keeps };
+            if self.has_given_way() {
                 // Behind the tasks that are ready, and not, as tokio's own way of yielding would have it, behind a look at all sockets.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
@@ -167,6 +176,11 @@ impl Writer {
         }
     }
 
+    /// Whether it was asked last for nothing but to let others go first: it is asked again at once.
+    pub(super) fn has_given_way(&self) -> bool {
+        self.way == Way::Gave
+    }
+
     fn left(&self) -> usize {
         self.end - self.at
     }
@@ -201,7 +215,7 @@ impl Writer {
         if self.is_stream && before == 0 && end - start <= MOST_TOGETHER {
             // Moved: of buffers to read into there are few.
             self.gather(&buffer[start..end], desk);
-            (self.must_write, self.gives_way) = (true, true);
+            (self.must_write, self.way) = (true, Way::Gives);
             return desk.put_reading(buffer);
         }
         if before > start || (before > 0 && end - start < MOST_GATHERED) {
@@ -276,8 +290,8 @@ mod tests {
 
     fn writer(waiting: Vec<u8>, is_chunked: bool, is_stream: bool) -> Writer {
         let (body, end) = (ToClient::Own(bytes::Bytes::new()), waiting.len());
-        let (must_write, gives_way, over, closing) = (false, false, None, None);
-        Writer { body, is_chunked, waiting, at: 0, end, must_write, gives_way, is_stream, over, closing }
+        let (must_write, way, over, closing) = (false, Way::Keeps, None, None);
+        Writer { body, is_chunked, waiting, at: 0, end, must_write, way, is_stream, over, closing }
     }
 
     /// What waits to be written once a part has come behind a head, and whether it is to be written before more is asked for.
@@ -331,8 +345,9 @@ mod tests {
             let before = task.times();
             for _ in 0..gives_way {
                 assert!(writer.poll(&mut context, &mut out, &desk).is_pending() && out.is_empty());
+                assert!(writer.has_given_way(), "nobody is asked meanwhile whether the client is there");
             }
-            assert!(writer.poll(&mut context, &mut out, &desk).is_ready());
+            assert!(writer.poll(&mut context, &mut out, &desk).is_ready() && !writer.has_given_way());
             assert_eq!(task.times() - before, gives_way, "it is asked again at once");
             let expected = [vec![b'h'; head], format!("{part:x}\r\n{}\r\n0\r\n\r\n", "p".repeat(part)).into_bytes()].concat();
             assert!(out == expected, "a head of {head}, an event of {part}");
