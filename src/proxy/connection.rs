@@ -201,7 +201,7 @@ impl Connection {
         }
         let mut writer = Writer::new(answer, closes.then(|| self.watched.clone()), worker);
         let written = poll_fn(|context| {
-            if is_stream {
+            if is_stream && !writer.has_given_way() {
                 writer.look_ahead();
                 line.look_ahead();
             }
