@@ -72,7 +72,7 @@ pub(super) struct Held {
     pub(super) _permit: Permit,
 }
 
-/// One is made for each answer: what is larger, the allocator (glibc) does not keep at hand.
+/// One is made for each answer, and moved on its way; what is larger than 1,032 bytes the allocator (glibc) would not keep at hand.
 const _: () = assert!(size_of::<Held>() <= 536);
 
 impl Answer {

@@ -119,8 +119,8 @@ impl Writer {
     }
 
     /// Reads here and there in what the next event needs. Between two of them, what a stream has in memory leaves the processor's caches;
-    /// read where it is used, each piece would be waited for by itself, of which events are half their cost in this program. Here
-    /// nothing depends on what is read, so that all of it comes at once.
+    /// read where it is used, each piece would be waited for by itself. Here nothing depends on what is read, so that all of it comes
+    /// at once.
     pub(super) fn look_ahead(&self) {
         if let ToClient::Held(held) = &self.body {
             held.look_ahead();
@@ -129,7 +129,7 @@ impl Writer {
 
     /// Writes on, to the end of the answer. An event gives way, once, to whatever else can run by now: what is there of other streams is
     /// read first, and then all of it is written. Whoever sleeps and has several of them, a client, is woken once for them, and not
-    /// for each: to wake somebody is a third of what an event costs where they come a few at a time.
+    /// for each: to wake somebody is a fifth of what an event costs where they come a few at a time (docs/performance.md).
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
