@@ -129,7 +129,7 @@ impl<'a> Envelope<'a> {
     /// Reads a complete body; nothing if it is not JSON-RPC 2.0. Members are not interpreted
     /// further, and a message with a member given twice is nobody's message.
     pub fn read(body: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(body).ok()?;
+        let text = str::from_utf8(body).ok()?;
         if let Some((raw, tool)) = glance(text) {
             return Some(Self::of_raw(raw, |_| tool.map(Cow::Borrowed)));
         }

@@ -2,6 +2,7 @@
 
 pub mod brief;
 pub mod catalogue;
+mod cursor;
 pub mod endpoint;
 pub mod envelope;
 pub mod essentials;

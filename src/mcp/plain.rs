@@ -5,53 +5,92 @@ const HIGHS: u64 = ONES * 0x80;
 
 /// How many bytes from here are text of a string as it is: ASCII without quote, backslash, control.
 pub(super) fn ascii(bytes: &[u8]) -> usize {
-    before::<true>(bytes, 0)
+    before::<true>(bytes)
 }
 
 /// The same, with what is no ASCII: whether that is UTF-8 is for others to see.
+#[inline(always)]
 pub(super) fn text(bytes: &[u8]) -> usize {
-    before::<false>(bytes, 0)
+    before::<false>(bytes)
 }
 
 /// The same as [`ascii`], with escapes passed over, but for those by number.
 pub(super) fn escaped(bytes: &[u8]) -> usize {
-    let mut at = 0;
+    let mut rest = bytes;
     loop {
-        at = before::<true>(bytes, at);
-        match bytes.get(at..).and_then(<[u8]>::first_chunk) {
-            Some([b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't']) => at += 2,
-            _ => return at,
+        rest = &rest[before::<true>(rest)..];
+        match rest {
+            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => rest = behind,
+            _ => return bytes.len() - rest.len(),
         }
     }
 }
 
-/// Where, from a place on, the first byte is at which a string ends or is escaped or is none.
+/// How many bytes are before the first at which a string ends or is escaped or is none.
 #[inline(always)]
-fn before<const ASCII: bool>(bytes: &[u8], from: usize) -> usize {
-    let mut at = from;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let found = ends::<ASCII>(u64::from_le_bytes(*word));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-        // Keys and names end before this.
-        if at - from == 16 {
-            at = past_blocks::<ASCII>(bytes, at);
+fn before<const ASCII: bool>(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    // Keys and names end in one of these.
+    for _ in 0..2 {
+        match word::<ASCII>(rest) {
+            Ok(behind) => rest = behind,
+            Err(more) => return bytes.len() - rest.len() + more,
         }
     }
-    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20) || (ASCII && !byte.is_ascii());
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(is_end).unwrap_or(rest.len())
+    bytes.len() - rest.len() + before_long::<ASCII>(rest)
 }
 
-/// Behind all whole blocks from there in which nothing is found.
-fn past_blocks<const ASCII: bool>(bytes: &[u8], from: usize) -> usize {
-    let mut at = from;
-    while bytes.get(at..).and_then(<[u8]>::first_chunk).is_some_and(is_plain::<ASCII>) {
-        at += 32;
+#[inline(never)]
+fn before_long<const ASCII: bool>(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((block, behind)) = rest.split_first_chunk()
+        && is_plain::<ASCII>(block)
+    {
+        rest = behind;
     }
-    at
+    loop {
+        match word::<ASCII>(rest) {
+            Ok(behind) => rest = behind,
+            Err(more) => return bytes.len() - rest.len() + more,
+        }
+    }
+}
+
+/// What is behind eight bytes in which nothing is found; or how many are before what is found, or before the end.
+#[inline(always)]
+fn word<const ASCII: bool>(bytes: &[u8]) -> Result<&[u8], usize> {
+    let Some((word, behind)) = bytes.split_first_chunk() else { return Err(before_end::<ASCII>(bytes)) };
+    match ends::<ASCII>(u64::from_le_bytes(*word)) {
+        0 => Ok(behind),
+        found => Err(found.trailing_zeros() as usize / 8),
+    }
+}
+
+#[inline(never)]
+fn before_end<const ASCII: bool>(bytes: &[u8]) -> usize {
+    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20) || (ASCII && !byte.is_ascii());
+    bytes.iter().position(is_end).unwrap_or(bytes.len())
+}
+
+/// How many digits are here.
+#[inline(always)]
+pub(super) fn digits(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        let others = no_digits(u64::from_le_bytes(*word));
+        if others != 0 {
+            return bytes.len() - rest.len() + others.trailing_zeros() as usize / 8;
+        }
+        rest = behind;
+    }
+    bytes.len() - rest.len() + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// The high bit of a byte is set where it is no digit, up to the first such byte; above it, a carry may set or clear that of others.
+fn no_digits(word: u64) -> u64 {
+    let above = word.wrapping_add(ONES * (0x7f - u64::from(b'9')));
+    let below = word.wrapping_sub(ONES * u64::from(b'0'));
+    (above | below | word) & HIGHS
 }
 
 /// Whether none of these is one at which a string ends or is escaped or is none. Without a way out in the middle the compiler makes

@@ -9,6 +9,8 @@ use crate::domain::Outcome;
 mod body;
 mod clamp;
 pub mod events;
+mod fnv;
+mod glance;
 pub mod json;
 mod listing;
 #[cfg(test)]

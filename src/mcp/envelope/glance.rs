@@ -5,266 +5,113 @@
 //! and neither is what is wrong: then there is nothing, and serde is asked.
 
 use super::Raw;
-use crate::mcp::{names, plain};
+use crate::mcp::cursor::Cursor;
+use crate::mcp::names;
 
-/// Containers open at a time inside a value that is passed over.
-const DEEPEST: u32 = 64;
+/// A member of a message.
+enum Key {
+    Version,
+    Method,
+    Id,
+    Params,
+    Other,
+}
 
-/// Reads one message.
+/// Reads one message, and the tool that it calls.
 pub(super) fn glance(text: &str) -> Option<(Raw<'_>, Option<&str>)> {
-    let mut cursor = Cursor { text, at: 0 };
-    let (mut is_json_rpc, mut raw, mut name) = (false, Raw::default(), None);
-    cursor.blank();
-    cursor.take(b'{')?;
+    let mut glance = Glance { text, cursor: Cursor::of_text(text) };
+    let (mut raw, mut name) = (Raw::default(), None);
+    glance.cursor.blank();
+    glance.cursor.take(b'{')?;
+    let mut is_json_rpc = glance.cursor.takes(br#""jsonrpc":"2.0","#);
     loop {
-        match cursor.key()? {
-            "jsonrpc" if !is_json_rpc && cursor.word()? == "2.0" => is_json_rpc = true,
-            "method" if raw.method.is_none() => raw.method = Some(cursor.word()?.into()),
-            "id" if raw.id.is_none() => raw.id = Some(cursor.id()?),
-            "params" if raw.params.is_none() => {
-                let from = cursor.at;
-                name = cursor.params()?;
-                raw.params = Some(&text[from..cursor.at]);
-            }
-            "jsonrpc" | "method" | "id" | "params" => return None,
-            _ => cursor.pass()?,
+        match glance.key()? {
+            Key::Method if raw.method.is_none() => raw.method = Some(glance.word()?.into()),
+            Key::Id if raw.id.is_none() => raw.id = Some(glance.read(|cursor| cursor.id().map(drop))?),
+            Key::Params if raw.params.is_none() => raw.params = Some(glance.params(&mut name)?),
+            Key::Version if !is_json_rpc && glance.cursor.word()? == b"2.0" => is_json_rpc = true,
+            Key::Other => glance.cursor.pass()?,
+            _ => return None,
         }
-        if !cursor.goes_on(b'}')? {
+        if !glance.cursor.goes_on(b'}')? {
             break;
         }
     }
-    cursor.blank();
+    glance.cursor.blank();
     let is_call = raw.method.as_deref() == Some(names::CALL_TOOL);
-    let is_whole = is_json_rpc && cursor.at == text.len();
-    match name.unwrap_or(Name::None) {
-        _ if !is_whole => None,
-        Name::One(name) if is_call => Some((raw, Some(name))),
-        Name::Unclear if is_call => None,
-        _ => Some((raw, None)),
-    }
+    (is_json_rpc && glance.cursor.is_at_end()).then(|| (raw, name.filter(|_| is_call)))
 }
 
-/// `params.name`, where there are params that are an object.
-enum Name<'a> {
-    None,
-    One(&'a str),
-    /// It is escaped, or no text, or there are two.
-    Unclear,
-}
-
-struct Cursor<'a> {
+struct Glance<'a> {
     text: &'a str,
-    at: usize,
+    cursor: Cursor<'a, true>,
 }
 
-impl<'a> Cursor<'a> {
-    fn rest(&self) -> &'a [u8] {
-        &self.text.as_bytes()[self.at..]
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn take(&mut self, byte: u8) -> Option<()> {
-        (self.peek()? == byte).then(|| self.at += 1)
-    }
-
-    fn blank(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
-            self.at += 1;
+impl<'a> Glance<'a> {
+    #[inline(always)]
+    fn key(&mut self) -> Option<Key> {
+        let cursor = &mut self.cursor;
+        // As they are written most often.
+        let common = [(&b"\"id\":"[..], Key::Id), (b"\"method\":", Key::Method), (b"\"params\":", Key::Params)];
+        for (written, key) in common {
+            if cursor.takes(written) {
+                cursor.blank();
+                return Some(key);
+            }
         }
+        Some(match cursor.key()? {
+            b"jsonrpc" => Key::Version,
+            b"method" => Key::Method,
+            b"id" => Key::Id,
+            b"params" => Key::Params,
+            _ => Key::Other,
+        })
     }
 
-    /// A key that is not escaped, up to its value.
-    fn key(&mut self) -> Option<&'a str> {
-        self.blank();
-        let key = self.word()?;
-        self.colon()?;
-        Some(key)
-    }
-
-    fn colon(&mut self) -> Option<()> {
-        self.blank();
-        self.take(b':')?;
-        self.blank();
-        Some(())
-    }
-
-    /// Behind a value: whether another one comes, or this is the end of the container.
-    fn goes_on(&mut self, end: u8) -> Option<bool> {
-        self.blank();
-        let byte = self.peek()?;
-        self.at += 1;
-        if byte == b',' { Some(true) } else { (byte == end).then_some(false) }
+    /// What is passed over, as text.
+    #[inline(always)]
+    fn read(&mut self, pass: impl FnOnce(&mut Cursor<'a, true>) -> Option<()>) -> Option<&'a str> {
+        let at = |cursor: &Cursor<'a, true>| self.text.len().checked_sub(cursor.rest().len());
+        let from = at(&self.cursor)?;
+        pass(&mut self.cursor)?;
+        self.text.get(from..at(&self.cursor)?)
     }
 
     /// A string that is not escaped.
+    #[inline(always)]
     fn word(&mut self) -> Option<&'a str> {
-        self.take(b'"')?;
-        let from = self.at;
-        self.at += plain::text(self.rest());
-        let word = self.text.get(from..self.at)?;
-        self.take(b'"')?;
-        Some(word)
+        let quoted = self.read(|cursor| cursor.word().map(drop))?;
+        quoted.get(1..quoted.len().checked_sub(1)?)
     }
 
-    /// An id as it was written: a number, or a string that is not escaped.
-    fn id(&mut self) -> Option<&'a str> {
-        let from = self.at;
-        match self.peek()? {
-            b'"' => drop(self.word()?),
-            b'-' | b'0'..=b'9' => self.number()?,
-            _ => return None,
-        }
-        self.text.get(from..self.at)
-    }
-
-    /// Params, and the name in them.
-    fn params(&mut self) -> Option<Option<Name<'a>>> {
-        if self.peek()? != b'{' {
+    /// Params; and the name in them, where they are an object that has one.
+    fn params(&mut self, name: &mut Option<&'a str>) -> Option<&'a str> {
+        let from = self.text.len().checked_sub(self.cursor.rest().len())?;
+        match self.cursor.peek()? {
+            b'{' => self.members(name)?,
             // serde takes null for none.
-            return if self.peek()? == b'n' { None } else { self.pass().map(|()| None) };
+            b'n' => return None,
+            _ => self.cursor.pass()?,
         }
-        self.at += 1;
-        let mut name = Name::None;
-        self.blank();
-        if self.peek()? == b'}' {
-            self.at += 1;
-            return Some(Some(name));
+        self.text.get(from..self.text.len().checked_sub(self.cursor.rest().len())?)
+    }
+
+    fn members(&mut self, name: &mut Option<&'a str>) -> Option<()> {
+        self.cursor.take(b'{')?;
+        if self.cursor.is_empty(b'}') {
+            return Some(());
         }
         loop {
-            self.blank();
-            let from = self.at;
-            self.string()?;
-            let key = self.text.get(from + 1..self.at - 1)?;
-            self.colon()?;
-            if key.contains('\\') {
-                name = Name::Unclear;
+            let is_name = self.cursor.takes(b"\"name\":") || self.cursor.key()? == b"name";
+            self.cursor.blank();
+            if !is_name {
+                self.cursor.pass()?;
+            } else if name.replace(self.word()?).is_some() {
+                return None;
             }
-            if key == "name" {
-                name = match (name, self.one()?) {
-                    (Name::None, Some(word)) => Name::One(word),
-                    _ => Name::Unclear,
-                };
-            } else {
-                self.pass()?;
-            }
-            if !self.goes_on(b'}')? {
-                return Some(Some(name));
+            if !self.cursor.goes_on(b'}')? {
+                return Some(());
             }
         }
-    }
-
-    /// A value, and what it says where it is a string that is not escaped.
-    fn one(&mut self) -> Option<Option<&'a str>> {
-        let from = self.at;
-        self.pass()?;
-        let value = self.text.get(from..self.at)?;
-        let word = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        Some(word.filter(|word| !word.contains('\\')))
-    }
-
-    /// Any value, which is only checked.
-    fn pass(&mut self) -> Option<()> {
-        let (mut depth, mut objects) = (0, 0_u64);
-        loop {
-            match self.peek()? {
-                b'"' => self.string()?,
-                open @ (b'{' | b'[') => {
-                    let is_object = open == b'{';
-                    self.at += 1;
-                    self.blank();
-                    if self.peek()? == if is_object { b'}' } else { b']' } {
-                        self.at += 1;
-                    } else {
-                        (depth, objects) = (depth + 1, objects << 1 | u64::from(is_object));
-                        if depth > DEEPEST {
-                            return None;
-                        }
-                        self.begin(is_object)?;
-                        continue;
-                    }
-                }
-                b'-' | b'0'..=b'9' => self.number()?,
-                b't' => self.literal(b"true")?,
-                b'f' => self.literal(b"false")?,
-                b'n' => self.literal(b"null")?,
-                _ => return None,
-            }
-            loop {
-                if depth == 0 {
-                    return Some(());
-                }
-                let is_object = objects & 1 == 1;
-                if self.goes_on(if is_object { b'}' } else { b']' })? {
-                    self.begin(is_object)?;
-                    break;
-                }
-                (depth, objects) = (depth - 1, objects >> 1);
-            }
-        }
-    }
-
-    /// Up to a value in a container.
-    fn begin(&mut self, is_object: bool) -> Option<()> {
-        self.blank();
-        if is_object {
-            self.string()?;
-            self.colon()?;
-        }
-        Some(())
-    }
-
-    /// A string that is only checked, as closely as serde checks what it passes over.
-    fn string(&mut self) -> Option<()> {
-        self.take(b'"')?;
-        loop {
-            self.at += plain::text(self.rest());
-            match self.rest() {
-                [b'"', ..] => {
-                    self.at += 1;
-                    return Some(());
-                }
-                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
-                [b'\\', b'u', digits @ ..] if digits.get(..4)?.iter().all(u8::is_ascii_hexdigit) => self.at += 6,
-                _ => return None,
-            }
-        }
-    }
-
-    fn literal(&mut self, literal: &[u8]) -> Option<()> {
-        self.rest().starts_with(literal).then(|| self.at += literal.len())
-    }
-
-    /// A number (RFC 8259, 6).
-    fn number(&mut self) -> Option<()> {
-        if self.peek()? == b'-' {
-            self.at += 1;
-        }
-        let is_zero = self.peek()? == b'0';
-        if self.digits()? > 1 && is_zero {
-            return None;
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Some(())
-    }
-
-    fn digits(&mut self) -> Option<usize> {
-        let from = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        (self.at > from).then_some(self.at - from)
     }
 }

@@ -1,5 +1,6 @@
 //! A scanner of a JSON body.
 
+use super::glance::glance;
 use super::json::{Json, is_blank};
 use super::{End, Message};
 
@@ -24,8 +25,12 @@ impl Body {
     pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
         match &mut self.0 {
             State::Fresh => {
+                if let Some(message) = glance(bytes) {
+                    self.0 = State::Over(End::Whole);
+                    return tell(message);
+                }
                 let mut json = Json::default();
-                json.feed(bytes, tell);
+                json.check(bytes, tell);
                 self.0 = json.over().map_or_else(|| State::Underway(Box::new(json)), State::Over);
             }
             State::Underway(json) => {

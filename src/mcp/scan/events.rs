@@ -4,6 +4,7 @@
 use memchr::memchr2;
 use smallvec::SmallVec;
 
+use super::fnv;
 use super::json::{JsonOf, LEVELS, Tools};
 use super::{End, Message};
 
@@ -84,8 +85,8 @@ enum At {
 }
 
 impl<const N: usize> EventsOf<N> {
-    /// Where an event was read so deep, what it listed is asked for after its end.
-    const READS_LISTS: bool = N > LEVELS;
+    /// Then what an event listed is asked for after its end.
+    const READS_LISTS: bool = JsonOf::<N>::READS_LISTS;
 
     /// Takes in the next bytes, and tells of every message that they complete.
     pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
@@ -173,8 +174,12 @@ impl<const N: usize> Event<N> {
         }
     }
 
-    /// A line that is whole in the bytes at hand, up to what ends it; one of nearly all that there are.
+    /// A line that is whole in the bytes at hand, and what ends it; one of nearly all that there are.
     fn whole_line<'a>(&mut self, kept: &mut Kept, bytes: &'a [u8], tell: &mut impl FnMut(Message)) -> Option<&'a [u8]> {
+        if let Some(rest) = bytes.strip_prefix(b"event: message\n").or_else(|| bytes.strip_prefix(b"event: message\r\n")) {
+            (kept.after_cr, self.is_other) = (false, false);
+            return Some(rest);
+        }
         let end = memchr2(b'\n', b'\r', bytes).filter(|end| *end > 0)?;
         let (line, rest) = bytes.split_at(end);
         match line {
@@ -194,8 +199,13 @@ impl<const N: usize> Event<N> {
             _ => return None,
         }
         kept.after_cr = false;
-        self.at = At::Passed;
-        Some(rest)
+        Some(match rest {
+            [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] => rest,
+            _ => {
+                self.at = At::Passed;
+                rest
+            }
+        })
     }
 
     /// The rest of a line of which no more is to be understood but data.
@@ -251,7 +261,7 @@ impl<const N: usize> Event<N> {
             }
             (At::IdColon, b' ') => At::IdValue,
             (At::IdColon | At::IdValue, byte) => {
-                kept.last_id = hashed(kept.last_id, byte);
+                kept.last_id = fnv::and(kept.last_id, &[byte]);
                 At::IdValue
             }
             (At::Data(4), b':') => {
@@ -314,14 +324,9 @@ impl<const N: usize> Event<N> {
     }
 }
 
-/// By which an event's id is known again (FNV-1a): it comes in pieces, and is not kept. A client that makes two alike can
-/// only mistake its own.
+/// By which an event's id is known again.
 pub fn hash_of_id(id: &[u8]) -> u64 {
-    id.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| hashed(hash, *byte))
-}
-
-fn hashed(hash: u64, byte: u8) -> u64 {
-    (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    fnv::and(fnv::NOTHING, id)
 }
 
 fn matches_next(read: Option<u8>, byte: u8) -> Option<u8> {

@@ -4,7 +4,8 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use super::{End, Message};
+use super::glance::glance;
+use super::{End, Message, fnv};
 use crate::mcp::plain;
 
 mod escapes;
@@ -13,8 +14,8 @@ mod number;
 mod utf8;
 mod whole;
 
+use members::Slot;
 pub(super) use members::Tools;
-use members::{Slot, id_hasher};
 use number::{Digits, may_end};
 use utf8::Utf8;
 
@@ -31,9 +32,11 @@ pub(super) fn hash_of(word: &[u8]) -> u64 {
 
 /// `1` and `"1"` are two ids.
 pub(super) fn hash_of_id(is_text: bool, id: &[u8]) -> u64 {
-    let mut hasher = id_hasher(is_text);
-    hasher.write(id);
-    hasher.finish()
+    fnv::and(before_id(is_text), id)
+}
+
+fn before_id(is_text: bool) -> u64 {
+    fnv::and(fnv::NOTHING, &[u8::from(is_text)])
 }
 
 /// Where in the grammar the next byte is.
@@ -109,6 +112,8 @@ pub struct JsonOf<const N: usize> {
     text: [u8; 16],
     length: u8,
     hasher: SipHasher13,
+    /// The hash of an id, so far.
+    id: u64,
     unicode: u32,
     high: u32,
     utf8: Utf8,
@@ -130,6 +135,7 @@ impl<const N: usize> Default for JsonOf<N> {
             text: [0; 16],
             length: 0,
             hasher: SipHasher13::new_with_key(HASH_KEY),
+            id: fnv::NOTHING,
             unicode: 0,
             high: 0,
             utf8: Utf8::default(),
@@ -142,9 +148,24 @@ impl<const N: usize> Default for JsonOf<N> {
 }
 
 impl<const N: usize> JsonOf<N> {
+    /// Whether it reads deep enough for the tools of a list.
+    pub(super) const READS_LISTS: bool = N > LEVELS;
+
     /// Takes in the next bytes, and tells of every message that they complete. What is whole in them is taken as a
     /// whole; what they cut, byte by byte.
     pub fn feed(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
+        if self.is_untouched()
+            && !Self::READS_LISTS
+            && let Some(message) = glance(bytes)
+        {
+            self.at = At::Behind;
+            return tell(message);
+        }
+        self.check(bytes, tell);
+    }
+
+    /// The same, of a text that is not to be glanced at.
+    pub(super) fn check(&mut self, bytes: &[u8], tell: &mut impl FnMut(Message)) {
         let mut rest = bytes;
         while let Some((byte, behind)) = rest.split_first() {
             let whole = match self.at {
@@ -301,7 +322,7 @@ impl<const N: usize> JsonOf<N> {
             b'"' => {
                 self.length = 0;
                 match slot {
-                    Slot::Id => self.hasher = id_hasher(true),
+                    Slot::Id => self.id = before_id(true),
                     _ if slot.is_hashed() => self.hasher = SipHasher13::new_with_key(HASH_KEY),
                     _ => {}
                 }
@@ -309,8 +330,7 @@ impl<const N: usize> JsonOf<N> {
             }
             b'-' | b'0'..=b'9' => {
                 if slot == Slot::Id {
-                    self.hasher = id_hasher(false);
-                    self.hasher.write(&[byte]);
+                    self.id = fnv::and(before_id(false), &[byte]);
                 }
                 self.negative = byte == b'-';
                 self.number = Some(i64::from(byte.wrapping_sub(b'0')) * i64::from(!self.negative));

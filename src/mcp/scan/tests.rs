@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -131,8 +133,16 @@ fn cut_and_garbled_bodies_are_told_apart() {
     assert_eq!(end(&"[".repeat(200)), End::Garbled, "deeper than full parsers go");
 }
 
-/// Texts near what servers say, with every member that matters, in any order, twice or astray.
+/// Texts near what servers say, with every member that matters, once or astray.
 fn bodies() -> impl Strategy<Value = String> {
+    texts(|members| members.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect())
+}
+
+/// The members of an object.
+type Members = Vec<(&'static str, String)>;
+
+/// The same, with an object's members put in order.
+fn texts(ordered: fn(Members) -> Members) -> impl Strategy<Value = String> {
     let word = prop_oneof![
         Just("\"a\""),
         Just("\"input_required\""),
@@ -182,10 +192,12 @@ fn bodies() -> impl Strategy<Value = String> {
     leaf.prop_recursive(5, 40, 5, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" ,"))),
-            prop::collection::btree_map(key(), inner, 0..6).prop_map(|map| format!(
-                "{{{}}}",
-                map.iter().map(|(k, v)| format!("\"{k}\" :\t{v}")).collect::<Vec<_>>().join(",")
-            )),
+            (prop::collection::vec((key(), inner), 0..6), prop::sample::select(vec!["\":", "\" :\t"])).prop_map(
+                move |(members, colon)| {
+                    let members = ordered(members).into_iter().map(|(key, value)| format!("\"{key}{colon}{value}"));
+                    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+                }
+            ),
         ]
     })
 }
@@ -214,6 +226,25 @@ proptest! {
         prop_assert_eq!(end == End::Whole, is_json, "{:?}", String::from_utf8_lossy(&bytes));
         if let Some(parsed) = parsed(&bytes) {
             prop_assert_eq!(without_odd_ids(messages, &parsed), parsed, "{:?}", String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    #[test]
+    fn what_a_glance_reads_the_checker_reads_the_same(
+        members in prop::collection::vec((prop::sample::select(vec!["id", "method", "result", "error", "x"]), texts(|members| members)), 0..4),
+        change in any::<Option<(prop::sample::Index, u8)>>(),
+        behind in prop::sample::select(vec!["", "", " \n", "{}", "}"]),
+    ) {
+        let members: Vec<String> = members.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+        let mut text = format!("{{{}}}{behind}", members.join(",")).into_bytes();
+        if let Some((at, byte)) = change {
+            let at = at.index(text.len());
+            text[at] = byte;
+        }
+        if let Some(message) = glance::glance(&text) {
+            let (mut checker, mut told) = (json::Json::default(), Vec::new());
+            checker.check(&text, &mut |message| told.push(message));
+            prop_assert_eq!((told, checker.end()), (vec![message], End::Whole), "{}", String::from_utf8_lossy(&text));
         }
     }
 
@@ -271,4 +302,22 @@ fn a_garbled_event_is_counted_and_the_next_one_is_read() {
     assert_eq!((messages.len(), scanner.garbled()), (1, 1));
     scanner.feed(b"data: {", &mut |_| {});
     assert_eq!(scanner.end(), End::Cut);
+}
+
+#[test]
+fn a_common_answer_takes_no_more_than_a_glance() {
+    for text in [
+        r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"\"ü\"\n\u00e9"}],"isError":true}}"#,
+        r#" { "id" : "a" , "error" : { "code" : -32603 , "message" : "no", "data": [1, -2.5e3, {}] } , "jsonrpc" : "2.0" } "#,
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":0.5}}"#,
+        r#"{"result":{"tools":[{"name":"a","inputSchema":{}}],"nextCursor":"c","ttlMs":60000},"id":2}"#,
+        "{}",
+    ] {
+        assert!(glance::glance(text.as_bytes()).is_some(), "{text}");
+    }
+    for text in
+        ["[]", "{", r#"{"id":1,"id":2}"#, r#"{"result":{"task":{"taskId":"t"}}}"#, r#"{"x":"\ud83d\ude00"}"#, r#"{"x":"\ud800"}"#]
+    {
+        assert!(glance::glance(text.as_bytes()).is_none(), "{text}");
+    }
 }

@@ -2,10 +2,8 @@
 
 use std::hash::Hasher;
 
-use siphasher::sip::SipHasher13;
-
-use super::super::{Message, ResultType, Ttl};
-use super::{At, HASH_KEY, JsonOf};
+use super::super::{Message, ResultType, Ttl, fnv};
+use super::{At, JsonOf};
 
 /// What a value means, by where it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,15 +59,8 @@ impl Slot {
     }
 }
 
-/// `1` and `"1"` are two ids.
-pub(super) fn id_hasher(is_text: bool) -> SipHasher13 {
-    let mut hasher = SipHasher13::new_with_key(HASH_KEY);
-    hasher.write_u8(u8::from(is_text));
-    hasher
-}
-
 impl ResultType {
-    pub(super) fn of(text: Option<&[u8]>) -> Self {
+    pub(in crate::mcp::scan) fn of(text: Option<&[u8]>) -> Self {
         match text {
             Some(b"input_required") => Self::InputRequired,
             Some(b"task") => Self::Task,
@@ -145,6 +136,7 @@ impl<const N: usize> JsonOf<N> {
         let slot = self.slot();
         match slot {
             Slot::ResultType => self.message.result_type = ResultType::of(self.short_text()),
+            Slot::Id => self.note_hash(slot, self.id),
             _ if slot.is_hashed() => self.note_hash(slot, self.hasher.finish()),
             _ => {}
         }
@@ -221,8 +213,11 @@ impl<const N: usize> JsonOf<N> {
             // Too long to be a word that matters: more than fits, for good.
             None => self.length = u8::MAX,
         }
-        if !self.is_key && self.slot().is_hashed() {
-            self.hasher.write(bytes);
+        match self.slot() {
+            _ if self.is_key => {}
+            Slot::Id => self.id = fnv::and(self.id, bytes),
+            slot if slot.is_hashed() => self.hasher.write(bytes),
+            _ => {}
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Numbers (RFC 8259, 6).
 
-use std::hash::Hasher;
-
+use super::super::fnv;
 use super::{At, JsonOf, Slot};
 
 /// Where in a number.
@@ -38,7 +37,7 @@ impl<const N: usize> JsonOf<N> {
             }
         };
         if self.slot() == Slot::Id {
-            self.hasher.write(&[byte]);
+            self.id = fnv::and(self.id, &[byte]);
         }
         self.number = match next {
             Whole | Zero => self.number.and_then(|number| number.checked_mul(10)?.checked_add(i64::from(byte - b'0'))),
@@ -51,7 +50,7 @@ impl<const N: usize> JsonOf<N> {
     pub(super) fn end_number(&mut self) {
         match self.slot() {
             Slot::Code => self.message.code = self.number.map(|number| if self.negative { -number } else { number }),
-            Slot::Id => self.message.id = Some(self.hasher.finish()),
+            Slot::Id => self.message.id = Some(self.id),
             slot => self.note_number(slot, self.number.filter(|_| !self.negative).and_then(|number| number.try_into().ok())),
         }
         self.at = At::Behind;
