@@ -23,6 +23,7 @@ pub mod http1;
 pub mod live;
 pub mod mcp;
 pub mod proxy;
+mod swar;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -6,7 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FLOORS: [&[&str]; 6] = [
+const FLOORS: [&[&str]; 7] = [
+    &["swar"],
     &["domain", "http1", "mcp"],
     &["config", "telemetry"],
     &["live", "tls", "upstream"],

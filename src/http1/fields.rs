@@ -3,15 +3,20 @@
 use std::ops::Range;
 
 use http::HeaderMap;
-use smallvec::SmallVec;
+
+use super::MOST_FIELDS;
+use super::lines::{self, COLON, CRLF, Line};
+use crate::swar;
 
 /// Fields in their order. A look-up goes through them: of a dozen that is less than a hash.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     text: Vec<u8>,
-    list: SmallVec<[Field; 12]>,
+    list: Vec<Field>,
     /// The marks of the names: most look-ups are for a name that is not there, and end here.
     marks: u64,
+    /// Whether a name may have large letters.
+    may_be_mixed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +30,35 @@ struct Field {
 }
 
 impl Fields {
-    /// The fields that were found in a head.
+    /// The fields of a head whose first line is so long, where each is written as most are, and the head's length. `look` looks at each name and
+    /// value, and can say that it is not to be read here.
+    #[inline(always)]
+    pub(super) fn read(bytes: &[u8], first: usize, mut look: impl FnMut(&[u8], &[u8]) -> Option<()>) -> Option<(Self, usize)> {
+        let mut fields = spare::take();
+        let mut rest = bytes.get(first..)?;
+        loop {
+            let at = (bytes.len() - rest.len()) as u32;
+            let Some(Line::Field(name, value, is_mixed)) = lines::line(rest) else { break };
+            fields.may_be_mixed |= is_mixed;
+            let (line, behind) = rest.split_at_checked(name + COLON + value + CRLF)?;
+            rest = behind;
+            look(&line[..name], &line[name + COLON..][..value])?;
+            fields.marks |= mark(&line[..name]);
+            let (name_length, value_length) = (name as u32, value as u32);
+            fields.list.push(Field { name: at, name_length, value: at + name_length + 2, value_length, is_line: true });
+        }
+        if fields.list.len() > MOST_FIELDS {
+            return None;
+        }
+        rest = rest.strip_prefix(b"\r\n")?;
+        let length = bytes.len() - rest.len();
+        // Room for the field or two that take another's place.
+        fields.text.reserve(length + 128);
+        fields.text.extend_from_slice(&bytes[..length]);
+        Some((fields, length))
+    }
+
+    /// The fields that httparse has found in a head.
     pub(super) fn copy(bytes: &[u8], found: &[httparse::Header<'_>]) -> Self {
         let base = bytes.as_ptr() as usize;
         let at = |part: &[u8]| (part.as_ptr() as usize).saturating_sub(base) as u32;
@@ -38,18 +71,21 @@ impl Fields {
             let is_line = bytes.get(colon..value as usize) == Some(b": ") && bytes.get(end..end + 2) == Some(b"\r\n");
             Field { name, name_length, value, value_length, is_line }
         };
-        let mut text = spare::take();
-        // Room for the field or two that take another's place.
-        text.reserve(bytes.len() + 128);
-        text.extend_from_slice(bytes);
-        let list = found.iter().map(field).collect();
-        Self { text, list, marks }
+        let mut fields = spare::take();
+        fields.text.reserve(bytes.len() + 128);
+        fields.text.extend_from_slice(bytes);
+        fields.list.extend(found.iter().map(field));
+        (fields.marks, fields.may_be_mixed) = (marks, true);
+        fields
     }
 
     /// All names in lower case.
     pub(super) fn in_lower_case(mut self) -> Self {
-        for field in &self.list {
-            lower(&mut self.text[field.name as usize..][..field.name_length as usize]);
+        if self.may_be_mixed {
+            for field in &self.list {
+                lower(&mut self.text[field.name as usize..][..field.name_length as usize]);
+            }
+            self.may_be_mixed = false;
         }
         self
     }
@@ -120,6 +156,7 @@ impl Fields {
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
         let at = self.text.len() as u32;
         self.marks |= mark(name);
+        self.may_be_mixed = true;
         self.text.extend_from_slice(name);
         self.text.extend_from_slice(value);
         let (name_length, value_length) = (name.len() as u32, value.len() as u32);
@@ -151,7 +188,7 @@ impl Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        spare::keep(std::mem::take(&mut self.text));
+        spare::keep(std::mem::take(&mut self.text), std::mem::take(&mut self.list));
     }
 }
 
@@ -165,37 +202,42 @@ impl From<&HeaderMap> for Fields {
     }
 }
 
-/// Room for text, from one head to the next. There are as many heads as requests on their way, and of each size the allocator (glibc)
+/// Room for fields, from one head to the next. There are as many heads as requests on their way, and of each size the allocator (glibc)
 /// keeps seven at hand.
 mod spare {
     use std::cell::RefCell;
 
-    /// Kept by a thread, 160 KiB at the most; the others are freed.
+    use super::{Field, Fields};
+
+    /// Kept by a thread, a quarter of a mebibyte at the most; the others are freed.
     const MOST_KEPT: usize = 128;
 
     /// Longer ones are rare.
     const LONGEST: usize = 1280;
+    const MOST_FIELDS: usize = 32;
 
     thread_local! {
-        static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+        static KEPT: RefCell<Vec<(Vec<u8>, Vec<Field>)>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Empty, with some room or without.
-    pub(super) fn take() -> Vec<u8> {
-        KEPT.with_borrow_mut(Vec::pop).unwrap_or_default()
+    /// None, with some room or without.
+    pub(super) fn take() -> Fields {
+        let (text, list) = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
+        Fields { text, list, marks: 0, may_be_mixed: false }
     }
 
-    pub(super) fn keep(mut text: Vec<u8>) {
-        if text.capacity() == 0 || text.capacity() > LONGEST {
+    pub(super) fn keep(mut text: Vec<u8>, mut list: Vec<Field>) {
+        if text.capacity() == 0 || text.capacity() > LONGEST || list.capacity() > MOST_FIELDS {
             return;
         }
         text.clear();
+        list.clear();
         // At the end of a thread there is nothing to keep it in.
         let _ = KEPT.try_with(|kept| {
             if let Ok(mut kept) = kept.try_borrow_mut()
                 && kept.len() < MOST_KEPT
             {
-                kept.push(text);
+                kept.push((text, list));
             }
         });
     }
@@ -223,7 +265,7 @@ fn lower(name: &mut [u8]) {
     if length < 8 {
         for from in [0, length - 4] {
             if let Some(four) = name[from..].first_chunk_mut() {
-                *four = (lower_eight(u32::from_le_bytes(*four).into()) as u32).to_le_bytes();
+                *four = (swar::lower(u32::from_le_bytes(*four).into()) as u32).to_le_bytes();
             }
         }
         return;
@@ -232,21 +274,10 @@ fn lower(name: &mut [u8]) {
     while at < length {
         let from = at.min(length - 8);
         if let Some(eight) = name[from..].first_chunk_mut() {
-            *eight = lower_eight(u64::from_le_bytes(*eight)).to_le_bytes();
+            *eight = swar::lower(u64::from_le_bytes(*eight)).to_le_bytes();
         }
         at += 8;
     }
-}
-
-/// Sets the bit that makes a letter small in each byte of `A` to `Z`. No sum of a byte carries into the next, as none is beyond
-/// ASCII; one that is has its highest bit set, and stays.
-fn lower_eight(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 0xff;
-    const HIGHS: u64 = ONES * 0x80;
-    let low = word & !HIGHS;
-    let from_a = low + ONES * (0x80 - b'A' as u64);
-    let beyond_z = low + ONES * (0x80 - b'Z' as u64 - 1);
-    word | (from_a & !beyond_z & !word & HIGHS) >> 2
 }
 
 /// A value as text: visible ASCII, spaces and tabs.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
 
+use super::lines::{self, CRLF};
 use super::{Fields, Framing};
 
 /// Fields of a head; more are refused.
@@ -67,33 +68,66 @@ pub struct Head {
 /// # Errors
 /// What is wrong with the head; nothing of the connection can be used after that.
 pub fn answer(bytes: &[u8], asked: &Method) -> Result<Read, Fault> {
+    let found = match by_lines(bytes) {
+        Some(found) => found,
+        None => match by_httparse(bytes)? {
+            Some(found) => found,
+            None => return Ok(Read::More),
+        },
+    };
+    let Found { status, is_http10, reason, fields, length } = found;
+    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Read::Interim(length));
+    }
+    let mut said = Said::default();
+    for (name, value) in fields.iter() {
+        said.hear(name, value)?;
+    }
+    let framing = said.framing(status, asked, is_http10)?;
+    let persists = said.persists(is_http10) && framing != Framing::ToClose && status != StatusCode::SWITCHING_PROTOCOLS;
+    let mut head = Box::new(Head { status, reason, fields });
+    said.say_once(&mut head);
+    Ok(Read::Final(Answer { head, framing, length, persists }))
+}
+
+/// A head that is whole.
+struct Found {
+    status: StatusCode,
+    is_http10: bool,
+    reason: Range<usize>,
+    fields: Fields,
+    length: usize,
+}
+
+/// Of lines as nearly everybody writes them.
+fn by_lines(bytes: &[u8]) -> Option<Found> {
+    const VERSION: usize = "HTTP/1.1 ".len();
+    const CODE: usize = "200 ".len();
+    let first = lines::visible(bytes)?;
+    let [code @ .., b' '] = bytes[..first].strip_prefix(b"HTTP/1.1 ")?.first_chunk::<CODE>()? else { return None };
+    let status = StatusCode::from_bytes(code).ok()?;
+    let (fields, length) = Fields::read(bytes, first + CRLF, |_, _| Some(()))?;
+    Some(Found { status, is_http10: false, reason: VERSION + CODE..first, fields, length })
+}
+
+/// Nothing where it is not whole yet.
+fn by_httparse(bytes: &[u8]) -> Result<Option<Found>, Fault> {
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let length = match httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
         .map_err(wrong)?
     {
-        httparse::Status::Partial => return Ok(Read::More),
+        httparse::Status::Partial => return Ok(None),
         httparse::Status::Complete(length) => length,
     };
     let code = parsed.code.unwrap_or_default();
     let status = StatusCode::from_u16(code).map_err(|_| Fault("the status is no number from 100 to 999"))?;
-    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(Read::Interim(length));
-    }
-    let is_http10 = parsed.version == Some(0);
-    let mut said = Said::default();
-    for field in parsed.headers.iter() {
-        said.hear(field.name, field.value)?;
-    }
-    let framing = said.framing(status, asked, is_http10)?;
-    let persists = said.persists(is_http10) && framing != Framing::ToClose && status != StatusCode::SWITCHING_PROTOCOLS;
     let reason = parsed.reason.unwrap_or_default();
     let start = if reason.is_empty() { 0 } else { (reason.as_ptr() as usize).saturating_sub(bytes.as_ptr() as usize) };
     let fields = Fields::copy(&bytes[..length], parsed.headers);
-    let mut head = Box::new(Head { status, reason: start..start + reason.len(), fields });
-    said.say_once(&mut head);
-    Ok(Read::Final(Answer { head, framing, length, persists }))
+    let is_http10 = parsed.version == Some(0);
+    Ok(Some(Found { status, is_http10, reason: start..start + reason.len(), fields, length }))
 }
 
 fn wrong(error: httparse::Error) -> Fault {
@@ -120,30 +154,39 @@ struct Said {
 }
 
 impl Said {
-    fn hear(&mut self, name: &str, value: &[u8]) -> Result<(), Fault> {
+    fn hear(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
         // By length first: nearly every field is none of them.
         match name.len() {
-            10 if name.eq_ignore_ascii_case("connection") => {
+            10 if name.eq_ignore_ascii_case(b"connection") => {
                 self.closes |= mentions(value, b"close");
                 // Whoever reads no strange bytes in a list does not see this word in it: in doubt it is not kept.
                 self.keeps |= value.is_ascii() && mentions(value, b"keep-alive");
             }
-            14 if name.eq_ignore_ascii_case("content-length") => {
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                // One number, nearly always.
+                if !value.contains(&b',') {
+                    return self.hear_length(value);
+                }
                 for one in value.split(|byte| *byte == b',') {
-                    let length = number(one.trim_ascii()).ok_or(Fault("the content length is no number"))?;
-                    self.lengths += 1;
-                    if self.length.replace(length).is_some_and(|other| other != length) {
-                        return Err(Fault("two content lengths that differ"));
-                    }
+                    self.hear_length(one.trim_ascii())?;
                 }
             }
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.has_coding || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                     return Err(Fault("a transfer coding that is not chunked alone"));
                 }
                 (self.has_coding, self.is_chunked) = (true, true);
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn hear_length(&mut self, digits: &[u8]) -> Result<(), Fault> {
+        let length = number(digits).ok_or(Fault("the content length is no number"))?;
+        self.lengths += 1;
+        if self.length.replace(length).is_some_and(|other| other != length) {
+            return Err(Fault("two content lengths that differ"));
         }
         Ok(())
     }
@@ -177,10 +220,14 @@ impl Said {
 
 /// Digits and nothing else: no sign, no space, and no more than fits.
 fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= MOST_LENGTH)
+    let and = |number: u64, digit: &u8| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    };
+    digits.iter().try_fold(0, and).filter(|length| *length <= MOST_LENGTH)
 }
 
 fn mentions(list: &[u8], element: &[u8]) -> bool {
@@ -196,7 +243,7 @@ impl Head {
     pub fn read_by_hyper(parts: &response::Parts, asked: &Method) -> Result<Self, Fault> {
         let mut said = Said::default();
         for (name, value) in &parts.headers {
-            said.hear(name.as_str(), value.as_bytes())?;
+            said.hear(name.as_str().as_bytes(), value.as_bytes())?;
         }
         said.framing(parts.status, asked, parts.version == Version::HTTP_10)?;
         let mut head = Self::from(parts);

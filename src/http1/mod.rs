@@ -9,6 +9,7 @@ mod beginning;
 mod fields;
 mod framing;
 mod head;
+mod lines;
 mod request;
 
 pub use beginning::Beginning;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::{Method, Uri, Version, request};
 
+use super::lines::{self, CRLF};
 use super::{Fields, MOST_FIELDS};
 
 /// What a client asks for. Names of fields are in lower case.
@@ -77,48 +78,90 @@ pub fn plain(came: &[u8], most_head: usize, targets: &Targets) -> Coming {
 }
 
 fn read(came: &[u8], most_head: usize, targets: &Targets) -> Option<Coming> {
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-    let mut parsed = httparse::Request::new(&mut []);
-    let status = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut parsed, came, &mut fields).ok()?;
-    let httparse::Status::Complete(head) = status else { return None };
-    if head > most_head || parsed.version != Some(1) {
+    let Asked { method, target, fields, head, said } = by_lines(came).or_else(|| by_httparse(came))?;
+    if head > most_head {
         return None;
     }
-    let method = method(parsed.method?)?;
-    let target = parsed.path.filter(|path| path.starts_with('/'))?;
-    let mut length = None;
-    for field in parsed.headers.iter() {
-        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-        match field.name.len() {
-            6 if is("expect") => return None,
-            7 if is("upgrade") => return None,
-            17 if is("transfer-encoding") => return None,
-            14 if is("content-length") => {
-                let is_first = length.replace(number(field.value)?).is_none();
-                is_first.then_some(())?;
-            }
-            _ => {}
-        }
-    }
-    let length = head.checked_add(length.unwrap_or(0))?;
+    let length = head.checked_add(said.length.unwrap_or(0))?;
     if length > came.len() {
         return Some(Coming::Short(length));
     }
     let uri = targets.read(target)?;
-    let headers = Fields::copy(&came[..head], parsed.headers).in_lower_case();
-    let body = head..length;
-    let head = Box::new(RequestHead { method, uri, version: Version::HTTP_11, headers });
-    Some(Coming::Whole(Plain { head, body }))
+    let head_of = RequestHead { method, uri, version: Version::HTTP_11, headers: fields.in_lower_case() };
+    Some(Coming::Whole(Plain { head: Box::new(head_of), body: head..length }))
 }
 
-fn method(word: &str) -> Option<Method> {
+/// A head that is whole.
+struct Asked<'a> {
+    method: Method,
+    target: &'a str,
+    fields: Fields,
+    /// Its length.
+    head: usize,
+    said: Said,
+}
+
+/// Of lines as nearly everybody writes them.
+fn by_lines(came: &[u8]) -> Option<Asked<'_>> {
+    let first = lines::visible(came)?;
+    let (word, rest) = came[..first].split_at_checked(came.iter().position(|byte| *byte == b' ')?)?;
+    let target = rest.strip_prefix(b" ")?.strip_suffix(b" HTTP/1.1")?;
+    if !target.starts_with(b"/") || !target.iter().all(|byte| lines::is_in_target(*byte)) {
+        return None;
+    }
+    let mut said = Said::default();
+    let (fields, head) = Fields::read(came, first + CRLF, |name, value| said.hear(name, value))?;
+    Some(Asked { method: method(word)?, target: str::from_utf8(target).ok()?, fields, head, said })
+}
+
+fn by_httparse(came: &[u8]) -> Option<Asked<'_>> {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let status = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut parsed, came, &mut fields).ok()?;
+    let httparse::Status::Complete(head) = status else { return None };
+    if parsed.version != Some(1) {
+        return None;
+    }
+    let method = method(parsed.method?.as_bytes())?;
+    let target = parsed.path.filter(|path| path.starts_with('/'))?;
+    let mut said = Said::default();
+    for field in parsed.headers.iter() {
+        said.hear(field.name.as_bytes(), field.value)?;
+    }
+    Some(Asked { method, target, fields: Fields::copy(&came[..head], parsed.headers), head, said })
+}
+
+/// What a head says of the body's length.
+#[derive(Default)]
+struct Said {
+    length: Option<usize>,
+}
+
+impl Said {
+    /// Nothing where it says what a plain request does not.
+    #[inline(always)]
+    fn hear(&mut self, name: &[u8], value: &[u8]) -> Option<()> {
+        match name.len() {
+            6 if name.eq_ignore_ascii_case(b"expect") => None,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => None,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => None,
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let is_first = self.length.replace(number(value)?).is_none();
+                is_first.then_some(())
+            }
+            _ => Some(()),
+        }
+    }
+}
+
+fn method(word: &[u8]) -> Option<Method> {
     Some(match word {
-        "POST" => Method::POST,
-        "GET" => Method::GET,
-        "DELETE" => Method::DELETE,
-        "OPTIONS" => Method::OPTIONS,
-        "PUT" => Method::PUT,
-        "PATCH" => Method::PATCH,
+        b"POST" => Method::POST,
+        b"GET" => Method::GET,
+        b"DELETE" => Method::DELETE,
+        b"OPTIONS" => Method::OPTIONS,
+        b"PUT" => Method::PUT,
+        b"PATCH" => Method::PATCH,
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@
 //! What is passed over is well-formed (RFC 8259). What is wrong, escaped where it should be read, or nested beyond bounds is not
 //! judged: then there is nothing, and whoever asks has a slower reader to ask.
 
-use super::plain;
+use crate::swar;
 
 /// Containers open at a time inside a value that is passed over.
 const DEEPEST: u32 = 64;
@@ -127,10 +127,10 @@ impl<'a, const CHECKED: bool> Cursor<'a, CHECKED> {
     #[inline(always)]
     fn run(&mut self) -> Option<()> {
         if CHECKED {
-            self.rest = self.rest.split_at(plain::text(self.rest)).1;
+            self.rest = self.rest.split_at(swar::json_text(self.rest)).1;
             return Some(());
         }
-        self.rest = self.rest.split_at(plain::ascii(self.rest)).1;
+        self.rest = self.rest.split_at(swar::json_ascii(self.rest)).1;
         match self.rest {
             [0x80..=0xff, ..] => self.strange_run(),
             _ => Some(()),
@@ -139,7 +139,7 @@ impl<'a, const CHECKED: bool> Cursor<'a, CHECKED> {
 
     #[cold]
     fn strange_run(&mut self) -> Option<()> {
-        let (run, rest) = self.rest.split_at(plain::text(self.rest));
+        let (run, rest) = self.rest.split_at(swar::json_text(self.rest));
         str::from_utf8(run).ok()?;
         self.rest = rest;
         Some(())
@@ -250,7 +250,7 @@ impl<'a, const CHECKED: bool> Cursor<'a, CHECKED> {
 
     #[inline(always)]
     fn digits(&mut self) -> Option<()> {
-        let digits = plain::digits(self.rest);
+        let digits = swar::digits(self.rest);
         self.rest = self.rest.split_at(digits).1;
         (digits > 0).then_some(())
     }

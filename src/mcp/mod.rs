@@ -8,7 +8,6 @@ pub mod envelope;
 pub mod essentials;
 pub mod event_id;
 pub mod names;
-mod plain;
 pub mod request_id;
 pub mod retag;
 pub mod scan;

@@ -18,6 +18,7 @@ use super::{Site, Worker, boxed, headers};
 use crate::domain::Blame;
 use crate::http1::{self, Fields, RequestHead};
 use crate::live::ServiceView;
+use crate::swar;
 
 const MOST_TARGET: usize = 8 << 10;
 
@@ -227,8 +228,7 @@ fn host<'a>(head: &'a RequestHead, field: Option<&'a [u8]>) -> Result<Cow<'a, st
 
 fn of_field(field: &[u8]) -> Option<Cow<'_, str>> {
     // A plain name or IPv4 address, with a port or without, is what nearly everybody sends: read at a glance.
-    let is_plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
-    let (name, rest) = field.split_at(field.iter().position(|byte| !is_plain(byte)).unwrap_or(field.len()));
+    let (name, rest) = field.split_at(swar::small_name(field));
     let is_port = match rest {
         [] => true,
         [b':', port @ ..] => (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit),

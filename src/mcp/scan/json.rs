@@ -6,7 +6,6 @@ use siphasher::sip::SipHasher13;
 
 use super::glance::glance;
 use super::{End, Message, fnv};
-use crate::mcp::plain;
 
 mod escapes;
 mod members;

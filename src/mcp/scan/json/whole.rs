@@ -2,7 +2,8 @@
 //! the steps would not decide: what is cut, escaped or wrong is left to them.
 
 use super::super::ResultType;
-use super::{At, JsonOf, Slot, hash_of, hash_of_id, plain};
+use super::{At, JsonOf, Slot, hash_of, hash_of_id};
+use crate::swar;
 
 impl<const N: usize> JsonOf<N> {
     /// A key, behind its first quote, and the colon where that comes at once.
@@ -92,7 +93,7 @@ impl<const N: usize> JsonOf<N> {
         };
         let mut rest = bytes;
         loop {
-            let (run, behind) = rest.split_at(if is_kept { plain::ascii(rest) } else { plain::escaped(rest) });
+            let (run, behind) = rest.split_at(if is_kept { swar::json_ascii(rest) } else { escaped(rest) });
             if is_kept && !run.is_empty() {
                 self.take_text(run);
             }
@@ -120,15 +121,27 @@ impl<const N: usize> JsonOf<N> {
 
 /// A text as it is up to its last quote, from behind the first; and what is behind that.
 fn whole_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let length = plain::ascii(bytes);
+    let length = swar::json_ascii(bytes);
     match bytes.split_at(length) {
         (text, [b'"', rest @ ..]) => Some((text, rest)),
         _ => None,
     }
 }
 
+/// How many bytes from here are ASCII of a string, with escapes passed over, but for those by number.
+fn escaped(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    loop {
+        rest = &rest[swar::json_ascii(rest)..];
+        match rest {
+            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => rest = behind,
+            _ => return bytes.len() - rest.len(),
+        }
+    }
+}
+
 /// How many bytes from here are whole characters of a string as they are.
 fn whole_characters(bytes: &[u8]) -> usize {
-    let run = &bytes[..plain::text(bytes)];
+    let run = &bytes[..swar::json_text(bytes)];
     str::from_utf8(run).map_or_else(|error| error.valid_up_to(), str::len)
 }
