@@ -327,3 +327,45 @@ impl From<&response::Parts> for Head {
         Self { status: parts.status, reason: 0..0, fields: Fields::from(&parts.headers) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http1::lines::tests::heads;
+
+    fn shown(found: &Found) -> String {
+        let Found { status, is_http10, reason, fields, length } = found;
+        let all: Vec<_> =
+            fields.iter().map(|(name, value)| (name.escape_ascii().to_string(), value.escape_ascii().to_string())).collect();
+        format!("{status} {is_http10} {} {length} {all:?}", fields.part(reason.clone()).escape_ascii())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn an_answer_that_is_read_by_its_lines_is_read_so_by_httparse(
+            head in heads(&["HTTP/1.1 200 OK", "HTTP/1.1 404 Not Found", "HTTP/1.0 200 OK", "HTTP/1.1 200", "HTTP/1.1 299 ", "HTTP/1.1 099 x"]),
+        ) {
+            if let Some(found) = by_lines(&head) {
+                let other = by_httparse(&head).map(|other| other.as_ref().map(shown));
+                prop_assert_eq!(other, Ok(Some(shown(&found))));
+                let mut written = Vec::new();
+                found.fields.write(&mut written, |_, _| true);
+                prop_assert!(head[..found.length].ends_with(&[&written[..], b"\r\n"].concat()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_servers_write_is_read_by_its_lines() {
+        for head in [
+            "HTTP/1.1 200 OK\r\ndate: Fri, 20 Nov 2026 10:00:00 GMT\r\nserver: uvicorn\r\nmcp-session-id: 5f2c\r\ncontent-length: 38\r\n\r\n",
+            "HTTP/1.1 404 Not Found\r\nX-Powered-By: Express\r\nETag: W/\"2-vyGp\"\r\nKeep-Alive: timeout=5\r\n\r\n",
+        ] {
+            assert!(by_lines(head.as_bytes()).is_some(), "{head}");
+        }
+    }
+}

@@ -72,3 +72,57 @@ const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
     }
     table
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    /// Heads near what is written: lines with oddities, and sometimes a byte that is another.
+    pub(in crate::http1) fn heads(first: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+        const NAMES: [&str; 12] = [
+            "host",
+            "Content-Type",
+            "content-length",
+            "Content-Length",
+            "x_y",
+            "a.b",
+            "mcp-protocol-version",
+            "expect",
+            "Transfer-Encoding",
+            "x!",
+            "",
+            " x",
+        ];
+        const COLONS: [&str; 6] = [": ", ": ", ": ", ":", " : ", ":  "];
+        const VALUES: [&str; 10] = [
+            "a",
+            "application/json, text/event-stream",
+            "12",
+            "1 2",
+            "",
+            " ",
+            "a ",
+            "J\u{f6}rg",
+            "a\tb",
+            "0123456789abcdef0123456789abcdef01",
+        ];
+        const ENDS: [&str; 5] = ["\r\n", "\r\n", "\r\n", "\n", "\r"];
+        let pick = |all: &'static [&'static str]| prop::sample::select(all);
+        let line = (pick(&NAMES), pick(&COLONS), pick(&VALUES), pick(&ENDS));
+        let plain = (pick(&NAMES[..8]), pick(&VALUES[..4])).prop_map(|(name, value)| (name, ": ", value, "\r\n"));
+        let lines = prop::collection::vec(prop_oneof![6 => plain, 1 => line], 0..8);
+        let change = any::<Option<(prop::sample::Index, u8)>>();
+        (pick(first), lines, pick(&["\r\n", "\r\n", "\n", ""]), pick(&["", "body", "\r\n", "x: y\r\n\r\n"]), change).prop_map(
+            |(first, lines, end, behind, change)| {
+                let lines: String =
+                    lines.into_iter().map(|(name, colon, value, end)| format!("{name}{colon}{value}{end}")).collect();
+                let mut head = format!("{first}\r\n{lines}{end}{behind}").into_bytes();
+                if let Some((at, byte)) = change {
+                    let at = at.index(head.len());
+                    head[at] = byte;
+                }
+                head
+            },
+        )
+    }
+}

@@ -173,3 +173,42 @@ fn number(digits: &[u8]) -> Option<usize> {
     }
     digits.iter().try_fold(0usize, |number, digit| digit.is_ascii_digit().then(|| number * 10 + usize::from(digit - b'0')))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http1::lines::tests::heads;
+
+    fn shown(asked: Asked<'_>) -> String {
+        let Asked { method, target, fields, head, said } = asked;
+        let fields = fields.in_lower_case();
+        let all: Vec<_> =
+            fields.iter().map(|(name, value)| (name.escape_ascii().to_string(), value.escape_ascii().to_string())).collect();
+        format!("{method} {target} {head} {:?} {all:?}", said.length)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn a_request_that_is_read_by_its_lines_is_read_so_by_httparse(
+            head in heads(&["POST /mcp HTTP/1.1", "GET /a?b=%20~c HTTP/1.1", "PUT  / HTTP/1.1", "POST /a b HTTP/1.1", "DELETE * HTTP/1.1", "get / HTTP/1.1", "GET / HTTP/1.0"]),
+        ) {
+            if let Some(asked) = by_lines(&head) {
+                prop_assert_eq!(by_httparse(&head).map(shown), Some(shown(asked)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_clients_write_is_read_by_its_lines() {
+        for head in [
+            "POST /mcp HTTP/1.1\r\nhost: a:1\r\naccept: application/json, text/event-stream\r\nmcp-session-id: a.b_c-d\r\ncontent-length: 2\r\n\r\n",
+            "GET /mcp?x=1 HTTP/1.1\r\nHost: localhost\r\nUser-Agent: python-httpx/0.28.1\r\nAccept: */*\r\nConnection: keep-alive\r\n\r\n",
+        ] {
+            assert!(by_lines(head.as_bytes()).is_some(), "{head}");
+        }
+    }
+}
