@@ -7,13 +7,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::{Site, Stage, Worker, connection};
@@ -101,7 +104,7 @@ struct Accepts {
 
 impl Accepts {
     async fn accept(self, own: Rc<Own>) {
-        let listener = match TcpListener::from_std(self.listener) {
+        let listener = match Listener::new(self.listener) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the listener cannot be used"),
         };
@@ -129,23 +132,58 @@ impl Accepts {
     }
 }
 
-/// A connection on its way to its worker.
+/// A connection on its way to its worker, which registers its socket.
 struct Accepted {
     stream: std::net::TcpStream,
     address: SocketAddr,
     door: Arc<Door>,
 }
 
-async fn accept_below_limit(listener: &TcpListener, load: &Load, most: usize) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept_below_limit(listener: &Listener, load: &Load, most: usize) -> io::Result<(std::net::TcpStream, SocketAddr)> {
     while load.0.iter().map(|count| count.load(Ordering::Relaxed)).sum::<usize>() >= most {
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
     listener.accept().await
 }
 
+/// A listener that is asked for no connection where none waits: the kernel would make a socket for it first, which costs seven times as
+/// much as a look.
+struct Listener {
+    socket: std::net::TcpListener,
+    /// The same socket, registered as a stream's would be: of a listener's own type the runtime neither shows nor takes back that it
+    /// is ready.
+    bell: TcpStream,
+}
+
+impl Listener {
+    fn new(socket: std::net::TcpListener) -> io::Result<Self> {
+        let same = std::net::TcpStream::from(OwnedFd::from(socket.try_clone()?));
+        Ok(Self { socket, bell: TcpStream::from_std(same)? })
+    }
+
+    async fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+        loop {
+            self.bell.readable().await?;
+            let accepted = match self.socket.accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                accepted => Some(accepted?),
+            };
+            let mut look = [PollFd::new(&self.socket, PollFlags::IN)];
+            if accepted.is_none() || poll(&mut look, Some(&Timespec::default())) == Ok(0) {
+                // Told so, it waits: whoever comes from now on rings anew.
+                let _ = self.bell.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            }
+            if let Some((stream, address)) = accepted {
+                stream.set_nonblocking(true)?;
+                return Ok((stream, address));
+            }
+        }
+    }
+}
+
 /// To the worker with the fewest connections; among equals they take turns.
 fn hand_out(
-    stream: TcpStream,
+    stream: std::net::TcpStream,
     address: SocketAddr,
     door: &Arc<Door>,
     hands: &[mpsc::UnboundedSender<Accepted>],
@@ -156,15 +194,10 @@ fn hand_out(
     let order = (0..counts.len()).map(|at| (at + turn) % counts.len());
     let Some(least) = order.min_by_key(|at| counts[*at].load(Ordering::Relaxed)) else { return };
     counts[least].fetch_add(1, Ordering::Relaxed);
+    let accepted = Accepted { stream, address, door: door.clone() };
     if least == own.at {
-        return own.serve(stream, address, door.clone());
-    }
-    // A worker registers the socket with its own runtime, so it must leave this one first.
-    let sent = stream.into_std().ok().and_then(|stream| {
-        let accepted = Accepted { stream, address, door: door.clone() };
-        hands[least].send(accepted).ok()
-    });
-    if sent.is_none() {
+        own.serve(accepted);
+    } else if hands[least].send(accepted).is_err() {
         counts[least].fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -188,14 +221,8 @@ fn work(site: Arc<Site>, accepts: Vec<Accepts>, mut connections: mpsc::Unbounded
         for accepts in accepts {
             tokio::task::spawn_local(accepts.accept(own.clone()));
         }
-        while let Some(Accepted { stream, address, door }) = connections.recv().await {
-            match TcpStream::from_std(stream) {
-                Ok(stream) => own.serve(stream, address, door),
-                Err(error) => {
-                    own.load.0[at].fetch_sub(1, Ordering::Relaxed);
-                    tracing::debug!(%error, "connection lost at once");
-                }
-            }
+        while let Some(accepted) = connections.recv().await {
+            own.serve(accepted);
         }
         // The acceptors are gone; what runs goes on until the stage says otherwise.
         let mut stage = site.stage.clone();
@@ -220,8 +247,13 @@ struct Own {
 
 impl Own {
     /// Serves a connection that has been counted.
-    fn serve(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, door: Arc<Door>) {
+    fn serve(self: &Rc<Self>, accepted: Accepted) {
         let guard = OpenConnection(self.clone());
+        let Accepted { stream, address, door } = accepted;
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(%error, "connection lost at once"),
+        };
         tokio::task::spawn_local(async move {
             connection::serve(guard.0.worker.clone(), stream, address, door).await;
             drop(guard);
