@@ -20,7 +20,10 @@ const FLOORS: [&[&str]; 7] = [
 /// names an entry.
 const EXCEPTIONS: [(&str, &str); 3] = [("live", "upstream"), ("upstream", "tls"), ("mcp", "domain")];
 
-/// The ground floor has no sockets, no clocks, no dice, no disk.
+/// The ground floor, and what is below it.
+const PURE: usize = 2;
+
+/// They have no sockets, no clocks, no dice, no disk.
 const IMPURE: [&str; 10] =
     ["tokio", "hyper", "std::net", "std::fs", "std::io", "Instant::now", "SystemTime", "std::env", "rand::fill", "std::thread"];
 
@@ -77,7 +80,7 @@ fn an_import_points_down_only() {
 fn the_ground_floor_is_pure() {
     let mut wrong = Vec::new();
     for (path, module, text) in code() {
-        if !FLOORS[0].contains(&module.as_str()) {
+        if !FLOORS[..PURE].concat().contains(&module.as_str()) {
             continue;
         }
         for word in IMPURE {

@@ -41,14 +41,20 @@ impl Fields {
             let Some(Line::Field(name, value, is_mixed)) = lines::line(rest) else { break };
             fields.may_be_mixed |= is_mixed;
             let (line, behind) = rest.split_at_checked(name + COLON + value + CRLF)?;
+            if fields.list.len() == MOST_FIELDS {
+                return None;
+            }
             rest = behind;
             look(&line[..name], &line[name + COLON..][..value])?;
             fields.marks |= mark(&line[..name]);
             let (name_length, value_length) = (name as u32, value as u32);
-            fields.list.push(Field { name: at, name_length, value: at + name_length + 2, value_length, is_line: true });
-        }
-        if fields.list.len() > MOST_FIELDS {
-            return None;
+            fields.list.push(Field {
+                name: at,
+                name_length,
+                value: at + name_length + COLON as u32,
+                value_length,
+                is_line: true,
+            });
         }
         rest = rest.strip_prefix(b"\r\n")?;
         let length = bytes.len() - rest.len();
@@ -143,7 +149,11 @@ impl Fields {
                 continue;
             }
             if field.is_line {
-                out.extend_from_slice(part(&self.text, field.name, field.name_length + field.value_length + 4));
+                out.extend_from_slice(part(
+                    &self.text,
+                    field.name,
+                    field.name_length + field.value_length + (COLON + CRLF) as u32,
+                ));
                 continue;
             }
             for part in [name, b": ", value, b"\r\n"] {

@@ -1,14 +1,15 @@
 //! The lines of a head, written as nearly everybody writes them, in one pass.
 //!
-//! A line is a name, a colon, one blank, a value, and CR LF (RFC 9112, 5). A name is of letters, digits, `-`, `.` and `_`; a value is of visible ASCII with blanks inside. Such a
-//! line has one meaning. What is written in any other way is not judged here: then there is nothing, and httparse is asked.
+//! A line is a name, a colon, one blank, a value, and CR LF (RFC 9112, 5). A name is of letters, digits, `-`, `.` and `_`; a value is of
+//! visible ASCII with blanks inside. Such a line has one meaning. What is written in any other way is not judged here: then there is
+//! nothing, and httparse is asked.
 
 use crate::swar;
 
 /// What comes first.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// A field, by the lengths of its name and value; and whether the name has large letters.
+    /// A field, by the lengths of its name and value; and whether the name may have large letters.
     Field(usize, usize, bool),
     /// The empty line at the end.
     End,
@@ -40,7 +41,7 @@ fn whole_name(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|byte| !IN_NAMES[usize::from(*byte)])
 }
 
-/// How long a line is that is of visible ASCII and blanks, and of which neither is first or last.
+/// How long a line is that is of visible ASCII and blanks, and does not end with one.
 #[inline(always)]
 pub(super) fn visible(bytes: &[u8]) -> Option<usize> {
     let length = swar::visible(bytes);

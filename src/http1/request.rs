@@ -109,9 +109,10 @@ fn by_lines(came: &[u8]) -> Option<Asked<'_>> {
     if !target.starts_with(b"/") || !target.iter().all(|byte| lines::is_in_target(*byte)) {
         return None;
     }
+    let method = method(word)?;
     let mut said = Said::default();
     let (fields, head) = Fields::read(came, first + CRLF, |name, value| said.hear(name, value))?;
-    Some(Asked { method: method(word)?, target: str::from_utf8(target).ok()?, fields, head, said })
+    Some(Asked { method, target: str::from_utf8(target).ok()?, fields, head, said })
 }
 
 fn by_httparse(came: &[u8]) -> Option<Asked<'_>> {

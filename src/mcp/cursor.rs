@@ -206,7 +206,7 @@ impl<'a, const CHECKED: bool> Cursor<'a, CHECKED> {
         Some(())
     }
 
-    /// A string that is only checked. Half a character (`\ud800` without its other half) is for others to judge, who differ.
+    /// A string that is only checked. Half a character (`\ud800` without the other one) is for others to judge, who differ.
     fn string(&mut self) -> Option<()> {
         self.take(b'"')?;
         loop {
@@ -217,17 +217,30 @@ impl<'a, const CHECKED: bool> Cursor<'a, CHECKED> {
                     return Some(());
                 }
                 [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] => self.rest = rest,
-                [b'\\', b'u', digits @ ..] => {
-                    let (digits, rest) = digits.split_first_chunk::<4>()?;
-                    let is_half = matches!(digits, [b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', ..]);
-                    if is_half || !digits.iter().all(u8::is_ascii_hexdigit) {
-                        return None;
-                    }
-                    self.rest = rest;
-                }
+                [b'\\', b'u', ..] => self.unit()?,
                 _ => return None,
             }
         }
+    }
+
+    /// A character that is escaped by its number, or by two: a half that is high, and a low one (RFC 8259, 7).
+    #[cold]
+    fn unit(&mut self) -> Option<()> {
+        let high = self.half()?;
+        match high {
+            [b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B', ..] => {
+                matches!(self.half()?, [b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', ..]).then_some(())
+            }
+            [b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', ..] => None,
+            _ => Some(()),
+        }
+    }
+
+    /// The four digits behind `\u`.
+    fn half(&mut self) -> Option<&'a [u8; 4]> {
+        let (digits, rest) = self.rest.strip_prefix(br"\u")?.split_first_chunk::<4>()?;
+        self.rest = rest;
+        digits.iter().all(u8::is_ascii_hexdigit).then_some(digits)
     }
 
     /// A number (RFC 8259, 6).

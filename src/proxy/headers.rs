@@ -374,12 +374,10 @@ fn is_protected(name: &[u8]) -> bool {
 
 /// Servers that turn `_` into `-` would take `X_Forwarded_For` for ours.
 fn is_alias(name: &[u8]) -> bool {
-    // Of `content-length`, `mcp-` and `x-forwarded-`: the others have nothing in them that could be turned.
-    if !matches!(name, [b'c' | b'm' | b'x', ..]) {
-        return false;
-    }
+    // Of those with a `-`: `content-length`, `mcp-` and `x-forwarded-`.
+    let may_be = matches!(name, [b'c' | b'm' | b'x', ..]) && name.contains(&b'_');
     let real = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
-    name.contains(&b'_') && is_protected(&name.iter().map(real).collect::<Vec<_>>())
+    may_be && is_protected(&name.iter().map(real).collect::<Vec<_>>())
 }
 
 /// The target that an endpoint is asked for: path and query, without the prefix where that is stripped; and the slash

@@ -309,6 +309,7 @@ fn a_common_answer_takes_no_more_than_a_glance() {
     for text in [
         r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"\"ü\"\n\u00e9"}],"isError":true}}"#,
         r#" { "id" : "a" , "error" : { "code" : -32603 , "message" : "no", "data": [1, -2.5e3, {}] } , "jsonrpc" : "2.0" } "#,
+        r#"{"id":1,"result":{"content":[{"type":"text","text":"\ud83d\uDE00"}]}}"#,
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":0.5}}"#,
         r#"{"result":{"tools":[{"name":"a","inputSchema":{}}],"nextCursor":"c","ttlMs":60000},"id":2}"#,
         "{}",
@@ -316,8 +317,24 @@ fn a_common_answer_takes_no_more_than_a_glance() {
         assert!(glance::glance(text.as_bytes()).is_some(), "{text}");
     }
     for text in
-        ["[]", "{", r#"{"id":1,"id":2}"#, r#"{"result":{"task":{"taskId":"t"}}}"#, r#"{"x":"\ud83d\ude00"}"#, r#"{"x":"\ud800"}"#]
+        ["[]", "{", r#"{"id":1,"id":2}"#, r#"{"result":{"task":{"taskId":"t"}}}"#, r#"{"x":"\ud800"}"#, r#"{"x":"\ude00"}"#]
     {
         assert!(glance::glance(text.as_bytes()).is_none(), "{text}");
+    }
+}
+
+#[test]
+fn halves_of_characters_are_judged_alike() {
+    const UNITS: [&str; 11] =
+        ["\\ud83d", "\\uDBFF", "\\ude00", "\\uDC00", "\\ue000", "\\uD7ff", "\\u0041", "\\ud8g0", "\\n", "x", ""];
+    for one in UNITS {
+        for two in UNITS {
+            for three in UNITS {
+                let text = format!("{{\"x\":\"{one}{two}{three}\"}}");
+                let mut checker = json::Json::default();
+                checker.check(text.as_bytes(), &mut |_| {});
+                assert_eq!(glance::glance(text.as_bytes()).is_some(), checker.end() == End::Whole, "{text}");
+            }
+        }
     }
 }
