@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 
 use super::{AppError, Bound};
 use crate::config::Config;
+use crate::tls::plain;
 
 /// Listeners that nobody serves yet.
 pub(super) struct Listeners {
@@ -19,7 +20,7 @@ impl Listeners {
     /// Binds all that the configuration names.
     pub(super) async fn bind(config: &Config) -> Result<Self, AppError> {
         Ok(Self {
-            traffic: bind_traffic(config.listen)?,
+            traffic: bind_plain(config.listen)?,
             secure: config.tls.as_ref().map(|tls| bind_traffic(tls.listen)).transpose()?,
             admin: bind(config.admin.listen).await?,
             metrics: match config.metrics {
@@ -39,6 +40,13 @@ impl Listeners {
             token: token.to_owned(),
         })
     }
+}
+
+/// A request is answered before anything but an acknowledgement would go out; with TLS its hello is.
+fn bind_plain(address: SocketAddr) -> Result<std::net::TcpListener, AppError> {
+    let listener = bind_traffic(address)?;
+    plain::acknowledge_by_answers(&listener).map_err(|error| cannot_listen(address, &error))?;
+    Ok(listener)
 }
 
 fn bind_traffic(address: SocketAddr) -> Result<std::net::TcpListener, AppError> {
@@ -79,5 +87,19 @@ mod tests {
         listener.set_nonblocking(false).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         assert!(accepted.nodelay().unwrap());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_request_is_acknowledged_by_its_answer() {
+        for (listener, is_acknowledged_first) in
+            [(bind_plain("127.0.0.1:0".parse().unwrap()), false), (bind_traffic("127.0.0.1:0".parse().unwrap()), true)]
+        {
+            let listener = listener.unwrap();
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            listener.set_nonblocking(false).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            assert_eq!(socket2::SockRef::from(&accepted).tcp_quickack().unwrap(), is_acknowledged_first);
+        }
     }
 }

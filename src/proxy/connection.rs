@@ -138,6 +138,7 @@ impl Connection {
 
     /// One request after the other.
     async fn http1<S: AsyncRead + AsyncWrite + Unpin>(self, mut line: Line<S>) {
+        let mut is_first = true;
         loop {
             if line.early.is_empty() {
                 let due = Some(self.worker.vigil.now() + MOST_IDLE);
@@ -147,6 +148,9 @@ impl Connection {
                 }
             }
             let mut coming = http1::plain(&line.early, MOST_HEAD, &self.worker.targets);
+            if std::mem::take(&mut is_first) && !matches!(coming, Coming::Whole(_)) {
+                self.watched.wants_more();
+            }
             if let Coming::Short(length) = coming
                 && line.gather(&self.worker, &self.post, length).await
             {

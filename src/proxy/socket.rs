@@ -95,6 +95,11 @@ impl Watched {
         self.is_behind.get()
     }
 
+    /// More has to come before anything is answered.
+    pub(super) fn wants_more(&self) {
+        plain::acknowledge(&self.stream);
+    }
+
     /// What is written from now on ends the connection: who says so shuts it down as soon as it is written.
     pub(super) fn writes_the_last(&self) {
         self.is_last.set(true);
