@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::coop::consume_budget;
 
 use super::{Site, Stage, Worker, connection};
 use crate::tls;
@@ -161,8 +162,11 @@ impl Listener {
         Ok(Self { socket, bell: TcpStream::from_std(same)? })
     }
 
+    /// One connection. Dropped before its end it has taken none.
     async fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
         loop {
+            // As the runtime's own sockets do: to be ready uses up nothing, and thousands may wait at a time.
+            consume_budget().await;
             self.bell.readable().await?;
             let accepted = match self.socket.accept() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -278,5 +282,38 @@ fn run_local(future: impl Future<Output = ()>) {
             runtime.shutdown_timeout(Duration::from_millis(200));
         }
         Err(error) => tracing::error!(%error, "no runtime for traffic"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(flavor = "local")]
+    async fn many_who_connect_at_once_do_not_keep_others_from_their_turn() {
+        const MANY: usize = 300;
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        // More than the standard library lets wait.
+        socket2::SockRef::from(&socket).listen(MANY as i32).unwrap();
+        let address = socket.local_addr().unwrap();
+        let _clients: Vec<_> = (0..MANY).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let listener = Listener::new(socket).unwrap();
+        let accepted = Rc::new(Cell::new(0));
+        let before_others = Rc::new(Cell::new(None));
+        let (count, seen) = (accepted.clone(), before_others.clone());
+        let acceptor = async {
+            listener.bell.readable().await.unwrap();
+            // Its turn comes when this one's is over.
+            tokio::task::spawn_local(async move { seen.set(Some(count.get())) });
+            while accepted.get() < MANY {
+                listener.accept().await.unwrap();
+                accepted.set(accepted.get() + 1);
+            }
+        };
+        acceptor.await;
+        assert!(before_others.get().is_some_and(|before| before < MANY), "{before_others:?} of {MANY}");
     }
 }
