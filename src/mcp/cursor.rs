@@ -86,6 +86,19 @@ impl<'a, const CHECKED: bool> Cursor<'a, CHECKED> {
         Some(key)
     }
 
+    /// What one of these stands for that comes next: keys with their colons, as they are written most often. Then this is up to
+    /// what follows.
+    #[inline(always)]
+    pub(super) fn common_key<K, const N: usize>(&mut self, keys: [(&[u8], K); N]) -> Option<K> {
+        for (written, key) in keys {
+            if self.takes(written) {
+                self.blank();
+                return Some(key);
+            }
+        }
+        None
+    }
+
     #[inline(always)]
     fn colon(&mut self) -> Option<()> {
         if self.take(b':').is_none() {

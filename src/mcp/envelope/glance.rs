@@ -50,16 +50,11 @@ struct Glance<'a> {
 impl<'a> Glance<'a> {
     #[inline(always)]
     fn key(&mut self) -> Option<Key> {
-        let cursor = &mut self.cursor;
-        // As they are written most often.
         let common = [(&b"\"id\":"[..], Key::Id), (b"\"method\":", Key::Method), (b"\"params\":", Key::Params)];
-        for (written, key) in common {
-            if cursor.takes(written) {
-                cursor.blank();
-                return Some(key);
-            }
+        if let Some(key) = self.cursor.common_key(common) {
+            return Some(key);
         }
-        Some(match cursor.key()? {
+        Some(match self.cursor.key()? {
             b"jsonrpc" => Key::Version,
             b"method" => Key::Method,
             b"id" => Key::Id,
@@ -71,10 +66,14 @@ impl<'a> Glance<'a> {
     /// What is passed over, as text.
     #[inline(always)]
     fn read(&mut self, pass: impl FnOnce(&mut Cursor<'a, true>) -> Option<()>) -> Option<&'a str> {
-        let at = |cursor: &Cursor<'a, true>| self.text.len().checked_sub(cursor.rest().len());
-        let from = at(&self.cursor)?;
+        let from = self.at()?;
         pass(&mut self.cursor)?;
-        self.text.get(from..at(&self.cursor)?)
+        self.text.get(from..self.at()?)
+    }
+
+    #[inline(always)]
+    fn at(&self) -> Option<usize> {
+        self.text.len().checked_sub(self.cursor.rest().len())
     }
 
     /// A string that is not escaped.
@@ -86,14 +85,14 @@ impl<'a> Glance<'a> {
 
     /// Params; and the name in them, where they are an object that has one.
     fn params(&mut self, name: &mut Option<&'a str>) -> Option<&'a str> {
-        let from = self.text.len().checked_sub(self.cursor.rest().len())?;
+        let from = self.at()?;
         match self.cursor.peek()? {
             b'{' => self.members(name)?,
             // serde takes null for none.
             b'n' => return None,
             _ => self.cursor.pass()?,
         }
-        self.text.get(from..self.text.len().checked_sub(self.cursor.rest().len())?)
+        self.text.get(from..self.at()?)
     }
 
     fn members(&mut self, name: &mut Option<&'a str>) -> Option<()> {

@@ -65,12 +65,9 @@ pub(super) fn glance(bytes: &[u8]) -> Option<Message> {
 
 #[inline(always)]
 fn key(cursor: &mut Cursor<'_, false>) -> Option<Key> {
-    // As they are written most often.
-    for (written, key) in [(&b"\"id\":"[..], Key::Id), (b"\"result\":", Key::Result), (b"\"method\":", Key::Method)] {
-        if cursor.takes(written) {
-            cursor.blank();
-            return Some(key);
-        }
+    let common = [(&b"\"id\":"[..], Key::Id), (b"\"result\":", Key::Result), (b"\"method\":", Key::Method)];
+    if let Some(key) = cursor.common_key(common) {
+        return Some(key);
     }
     Some(match cursor.key()? {
         b"id" => Key::Id,
