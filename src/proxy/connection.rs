@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
@@ -69,8 +70,8 @@ const MOST_RESET_FOR_ERRORS: usize = 256;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
 
-/// Serves a connection to its end.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, door: Arc<Door>) {
+/// Serves a connection to its end, of which some may have been read.
+pub(super) async fn serve(worker: Rc<Worker>, (stream, early): (TcpStream, Bytes), address: SocketAddr, door: Arc<Door>) {
     let (peer, header_timeout) = {
         let tuning = worker.site.tuning();
         (Peer::new(address, &door, &tuning.limits), tuning.limits.header_timeout)
@@ -83,6 +84,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
         worker,
     };
     let mut line = Line::new(connection.watched.raw(), connection.watched.clone());
+    line.early = early;
     // Each in a box: an idle connection should not cost what the largest of them needs.
     if let Some(tls) = &door.tls {
         return boxed(|| connection.secure(line.stream, tls)).await;

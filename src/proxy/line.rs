@@ -1,6 +1,6 @@
 //! A client's connection of HTTP/1.1 between two requests, and beside one: bytes that came early.
 
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -49,6 +49,18 @@ pub(super) struct Replayed<S> {
     pub(super) stream: S,
 }
 
+/// What a client has said by now, where that can be read.
+pub(super) fn first_words(mut stream: &std::net::TcpStream, worker: &Worker) -> Bytes {
+    let desk = worker.wire.desk();
+    let mut buffer = desk.reading();
+    let most = buffer.len().min(MOST_EARLY);
+    // Where it fails, and at the end, the next read tells.
+    let count = stream.read(&mut buffer[..most]).unwrap_or(0);
+    let words = Bytes::copy_from_slice(&buffer[..count]);
+    desk.put_reading(buffer);
+    words
+}
+
 impl<S> Line<S> {
     pub(super) fn new(stream: S, watched: Rc<Watched>) -> Self {
         Self { stream, early: Bytes::new(), watched, leaving: None }
@@ -93,10 +105,7 @@ impl<S: AsyncRead + Unpin> Line<S> {
     /// What the first bytes are, once there are any. Nothing where the client says nothing for as long as an idle connection may,
     /// begins a word and does not end it in the time of a head, or has left.
     pub(super) async fn opening(&mut self, worker: &Worker, post: &Post, head: Duration) -> Option<Opening> {
-        let mut within = MOST_IDLE;
         loop {
-            post.heed(Heed { due: Some(worker.vigil.now() + within), ..Heed::stage(Stage::Draining) });
-            self.fill(worker, post).await?;
             let seen = self.early.len().min(PREFACE.len());
             if self.early[..seen] != PREFACE[..seen] {
                 return Some(Opening::Http1);
@@ -104,7 +113,9 @@ impl<S: AsyncRead + Unpin> Line<S> {
             if seen == PREFACE.len() {
                 return Some(Opening::Http2);
             }
-            within = head;
+            let within = if seen == 0 { MOST_IDLE } else { head };
+            post.heed(Heed { due: Some(worker.vigil.now() + within), ..Heed::stage(Stage::Draining) });
+            self.fill(worker, post).await?;
         }
     }
 

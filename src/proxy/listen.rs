@@ -14,14 +14,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::coop::consume_budget;
 
-use super::{Site, Stage, Worker, connection};
-use crate::tls;
+use super::{Site, Stage, Worker, connection, line};
+use crate::tls::{self, plain};
 
 /// Between two tries to accept after an error like "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -119,9 +120,9 @@ impl Accepts {
                 accepted = accept_below_limit(&listener, &own.load, site.tuning().limits.connections) => accepted,
             };
             match accepted {
-                Ok((stream, address)) => {
+                Ok(caller) => {
                     turn += 1;
-                    hand_out(stream, address, &self.door, &self.hands, &own, turn);
+                    hand_out(caller, &self.door, &self.hands, &own, turn);
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: spinning on it would only add to the load.
@@ -133,14 +134,21 @@ impl Accepts {
     }
 }
 
-/// A connection on its way to its worker, which registers its socket.
-struct Accepted {
+/// A connection that nobody serves yet.
+struct Caller {
     stream: std::net::TcpStream,
     address: SocketAddr,
+    /// There is something to read.
+    has_spoken: bool,
+}
+
+/// A connection on its way to its worker, which registers its socket.
+struct Accepted {
+    caller: Caller,
     door: Arc<Door>,
 }
 
-async fn accept_below_limit(listener: &Listener, load: &Load, most: usize) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+async fn accept_below_limit(listener: &Listener, load: &Load, most: usize) -> io::Result<Caller> {
     while load.0.iter().map(|count| count.load(Ordering::Relaxed)).sum::<usize>() >= most {
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
@@ -163,42 +171,40 @@ impl Listener {
     }
 
     /// One connection. Dropped before its end it has taken none.
-    async fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    async fn accept(&self) -> io::Result<Caller> {
         loop {
             // As the runtime's own sockets do: to be ready uses up nothing, and thousands may wait at a time.
             consume_budget().await;
             self.bell.readable().await?;
-            let accepted = match self.socket.accept() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                accepted => Some(accepted?),
-            };
-            let mut look = [PollFd::new(&self.socket, PollFlags::IN)];
-            if accepted.is_none() || poll(&mut look, Some(&Timespec::default())) == Ok(0) {
-                // Told so, it waits: whoever comes from now on rings anew.
-                let _ = self.bell.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-            }
-            if let Some((stream, address)) = accepted {
-                stream.set_nonblocking(true)?;
-                return Ok((stream, address));
+            match plain::accept(&self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.rest(),
+                Err(error) => return Err(error),
+                Ok((stream, address)) => {
+                    let mut looks = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&stream, PollFlags::IN)];
+                    let has_looked = poll(&mut looks, Some(&Timespec::default())).is_ok();
+                    let [waits, has_spoken] = looks.map(|look| has_looked && look.revents().contains(PollFlags::IN));
+                    if has_looked && !waits {
+                        self.rest();
+                    }
+                    return Ok(Caller { stream, address, has_spoken });
+                }
             }
         }
+    }
+
+    /// Nobody waits: whoever comes from now on rings anew.
+    fn rest(&self) {
+        let _ = self.bell.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
     }
 }
 
 /// To the worker with the fewest connections; among equals they take turns.
-fn hand_out(
-    stream: std::net::TcpStream,
-    address: SocketAddr,
-    door: &Arc<Door>,
-    hands: &[mpsc::UnboundedSender<Accepted>],
-    own: &Rc<Own>,
-    turn: usize,
-) {
+fn hand_out(caller: Caller, door: &Arc<Door>, hands: &[mpsc::UnboundedSender<Accepted>], own: &Rc<Own>, turn: usize) {
     let counts = &own.load.0;
     let order = (0..counts.len()).map(|at| (at + turn) % counts.len());
     let Some(least) = order.min_by_key(|at| counts[*at].load(Ordering::Relaxed)) else { return };
     counts[least].fetch_add(1, Ordering::Relaxed);
-    let accepted = Accepted { stream, address, door: door.clone() };
+    let accepted = Accepted { caller, door: door.clone() };
     if least == own.at {
         own.serve(accepted);
     } else if hands[least].send(accepted).is_err() {
@@ -253,13 +259,18 @@ impl Own {
     /// Serves a connection that has been counted.
     fn serve(self: &Rc<Self>, accepted: Accepted) {
         let guard = OpenConnection(self.clone());
-        let Accepted { stream, address, door } = accepted;
+        let Accepted { caller: Caller { stream, address, has_spoken }, door } = accepted;
+        // Read before the runtime knows of it, which would have to be asked first whether there is anything.
+        let early = match has_spoken && door.tls.is_none() {
+            true => line::first_words(&stream, &self.worker),
+            false => Bytes::new(),
+        };
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(%error, "connection lost at once"),
         };
         tokio::task::spawn_local(async move {
-            connection::serve(guard.0.worker.clone(), stream, address, door).await;
+            connection::serve(guard.0.worker.clone(), (stream, early), address, door).await;
             drop(guard);
         });
     }
@@ -315,5 +326,27 @@ mod tests {
         };
         acceptor.await;
         assert!(before_others.get().is_some_and(|before| before < MANY), "{before_others:?} of {MANY}");
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn who_has_spoken_by_now_is_known_from_who_has_not() {
+        use std::io::Write;
+
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = Listener::new(socket).unwrap();
+        let mut speaks = std::net::TcpStream::connect(address).unwrap();
+        speaks.write_all(b"GET").unwrap();
+        let _listens = std::net::TcpStream::connect(address).unwrap();
+        assert!(listener.accept().await.unwrap().has_spoken);
+        assert!(!listener.accept().await.unwrap().has_spoken);
+        let late = async {
+            tokio::task::yield_now().await;
+            std::net::TcpStream::connect(address).unwrap()
+        };
+        // Nobody waited: who comes now is told of anew.
+        let (accepted, _late) = tokio::join!(listener.accept(), late);
+        assert!(!accepted.unwrap().has_spoken);
     }
 }

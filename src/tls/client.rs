@@ -237,6 +237,14 @@ impl Stream {
         matches!(self, Self::Secure(_))
     }
 
+    /// Writes what is first over it, and knows that there is room where the socket was just connected.
+    pub fn poll_write_first(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => plain::poll_write_first(stream, context, bytes),
+            Self::Secure(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
     /// Whether it is plain to see that the server has said nothing since a read found no more. Of TLS it is not: what has
     /// been read may wait above the socket.
     pub fn is_at_rest(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Sockets without TLS, used with as few questions as tokio's own way allows.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
@@ -12,6 +13,57 @@ use tokio::net::TcpStream;
 const UNTIL_THE_END: i32 = libc::MSG_MORE | libc::MSG_NOSIGNAL;
 #[cfg(not(target_os = "linux"))]
 const UNTIL_THE_END: i32 = libc::MSG_NOSIGNAL;
+
+/// A connection of those that wait at a listener. It does not block.
+pub fn accept(listener: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::net::{SocketFlags, acceptfrom_with};
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (socket, address) = rustix::io::retry_on_intr(|| acceptfrom_with(listener, flags))?;
+        let address = address.and_then(|address| SocketAddr::try_from(address).ok()).ok_or(ErrorKind::InvalidData)?;
+        Ok((socket.into(), address))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let (stream, address) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok((stream, address))
+    }
+}
+
+/// Connects, with `TCP_NODELAY`: a small request must not wait for an acknowledgement of the one before it.
+#[cfg(target_os = "linux")]
+pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
+    use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    match net::connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    // On the same machine it is through by now: a look then saves the turn of the runtime that would tell so.
+    let mut look = [PollFd::new(&stream, PollFlags::OUT)];
+    let seen = poll(&mut look, Some(&Timespec::default()));
+    if seen == Ok(1) && look[0].revents() == PollFlags::OUT {
+        return Ok(stream);
+    }
+    stream.writable().await?;
+    stream.take_error()?.map_or(Ok(stream), Err)
+}
+
+/// Connects, with `TCP_NODELAY`: a small request must not wait for an acknowledgement of the one before it.
+#[cfg(not(target_os = "linux"))]
+pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
 
 /// What comes first over a connection that this listener accepts is acknowledged by the answer to it, and not by itself before: one
 /// segment less for each connection. To be called once it listens, as that forgets it. Who can say no more before that is
@@ -38,6 +90,14 @@ pub fn acknowledge(stream: &TcpStream) {
 /// writes has read before.
 pub fn poll_write(stream: &TcpStream, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     poll(stream, context, || stream.try_write(bytes))
+}
+
+/// Writes what is first over a connection that was just made: the runtime has not been told yet that there is room, which there is.
+pub fn poll_write_first(stream: &TcpStream, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    match SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => poll_write(stream, context, bytes),
+        written => Poll::Ready(written),
+    }
 }
 
 /// Writes what nothing follows but the end of this direction, which is to be told at once (by a shutdown): both go in one segment then,
@@ -89,6 +149,36 @@ mod tests {
 
     /// The kernel holds it back for 200 ms at the most.
     const SOON: Duration = Duration::from_millis(100);
+
+    #[tokio::test]
+    async fn a_new_connection_takes_its_first_words_at_once_and_the_rest_as_there_is_room() {
+        const MUCH: usize = 8 << 20;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut writes = connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(writes.nodelay().unwrap());
+        let (mut reads, address) = accept(&listener).unwrap();
+        assert_eq!(address, writes.local_addr().unwrap());
+        // Neither waits, and before the runtime has had a turn it takes no socket for ready.
+        assert_eq!(io::Read::read(&mut reads, &mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(writes.try_write(b"x").unwrap_err().kind(), ErrorKind::WouldBlock);
+        let words = vec![b'w'; MUCH];
+        let context = &mut Context::from_waker(std::task::Waker::noop());
+        let Poll::Ready(Ok(first)) = poll_write_first(&writes, context, &words) else { panic!("there is room") };
+        assert!((1..MUCH).contains(&first), "{first}");
+        assert!(poll_write_first(&writes, context, &words).is_pending());
+        let mut reads = TcpStream::from_std(reads).unwrap();
+        let mut read = vec![0; MUCH];
+        let (written, all) = tokio::join!(writes.write_all(&words[first..]), reads.read_exact(&mut read));
+        assert!(written.is_ok() && all.is_ok() && read == words);
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_it_is_said_why_there_is_no_connection() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(gone) = std::net::TcpListener::bind(any).and_then(|listener| listener.local_addr()) else { continue };
+            assert_eq!(connect(gone).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        }
+    }
 
     #[tokio::test]
     async fn the_last_words_and_the_end_come_together() {

@@ -77,6 +77,8 @@ pub struct Flow {
 struct Out {
     bytes: Vec<u8>,
     at: usize,
+    /// Nothing went over the connection before.
+    is_first: bool,
     /// The endpoint hung up in the middle of it.
     is_broken: bool,
 }
@@ -86,7 +88,12 @@ impl Out {
     /// the answer lies ready to be read: what is read tells.
     fn poll(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
         while self.at < self.bytes.len() && !self.is_broken {
-            match ready!(Pin::new(&mut *stream).poll_write(context, &self.bytes[self.at..])) {
+            let rest = &self.bytes[self.at..];
+            let written = match std::mem::take(&mut self.is_first) {
+                true => stream.poll_write_first(context, rest),
+                false => Pin::new(&mut *stream).poll_write(context, rest),
+            };
+            match ready!(written) {
                 Ok(0) => return self.fail(io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.at += count,
                 Err(error) if self.at > 0 && is_hang_up(&error) => self.is_broken = true,
@@ -139,7 +146,7 @@ impl Wire {
                 // Rare, and large: in a box, so that not every request has room for it.
                 None => (Box::pin(open(endpoint, connect_timeout)).await.map_err(Trouble::Unsent)?, false),
             };
-            match self.ask(stream, asked, &write).await {
+            match self.ask((stream, reused), asked, &write).await {
                 Ok((stream, answer, early, rest)) => {
                     let Answer { head, framing, persists, .. } = answer;
                     let (wire, endpoint, stream) = (self.clone(), endpoint.id, Some(stream));
@@ -154,11 +161,11 @@ impl Wire {
 
     async fn ask(
         &self,
-        mut stream: Stream,
+        (mut stream, reused): (Stream, bool),
         asked: &Method,
         write: impl Fn(&mut Vec<u8>),
     ) -> Result<(Stream, Answer, Vec<u8>, Option<Box<Out>>), Trouble> {
-        let mut out = Out { bytes: self.desk.writing(), at: 0, is_broken: false };
+        let mut out = Out { bytes: self.desk.writing(), at: 0, is_first: !reused, is_broken: false };
         write(&mut out.bytes);
         let mut before = Beginning::default();
         let mut is_out = false;
