@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Method, Uri, Version, request};
@@ -34,7 +35,7 @@ impl From<request::Parts> for RequestHead {
 #[derive(Debug)]
 pub struct Plain {
     /// Its head.
-    pub head: Box<RequestHead>,
+    pub head: Rc<RequestHead>,
     /// Where its body is. Behind that is what comes next.
     pub body: Range<usize>,
 }
@@ -88,7 +89,7 @@ fn read(came: &[u8], most_head: usize, targets: &Targets) -> Option<Coming> {
     }
     let uri = targets.read(target)?;
     let head_of = RequestHead { method, uri, version: Version::HTTP_11, headers: fields.in_lower_case() };
-    Some(Coming::Whole(Plain { head: Box::new(head_of), body: head..length }))
+    Some(Coming::Whole(Plain { head: Rc::new(head_of), body: head..length }))
 }
 
 /// A head that is whole.

@@ -1,6 +1,7 @@
 //! The beginning of an HTTP+SSE stream (2024-11-05, transports, HTTP with SSE): its first event is
 //! `endpoint`, and its data is the URI to which the client posts everything.
 
+use memchr::{memchr2, memmem};
 use url::{Position, Url};
 
 /// The most that is held back until the first event is complete, in bytes.
@@ -59,17 +60,20 @@ impl Opening {
         }
         // Up to here everything has said nothing and may pass.
         let mut passed = self.line * usize::from(!self.has_fields);
-        while let Some(byte) = self.held.get(self.scanned).copied() {
-            self.scanned += 1;
-            let second_of_pair = self.after_cr && byte == b'\n';
-            self.after_cr = byte == b'\r';
-            if second_of_pair {
+        while self.scanned < self.held.len() {
+            let rest = &self.held[self.scanned..];
+            if std::mem::take(&mut self.after_cr) && rest[0] == b'\n' {
+                self.scanned += 1;
                 self.line = self.scanned;
-            } else if matches!(byte, b'\r' | b'\n') {
+            } else if let Some(at) = memchr2(b'\r', b'\n', rest) {
+                self.after_cr = rest[at] == b'\r';
+                self.scanned += at + 1;
                 if self.end_line() {
                     return self.end_event(passed);
                 }
                 self.line = self.scanned;
+            } else {
+                self.scanned = self.held.len();
             }
             if !self.has_fields {
                 passed = self.line;
@@ -167,6 +171,9 @@ pub fn resolve(reference: &str, authority: &str, target: &str) -> Result<String,
 }
 
 fn is_endpoint(event: &[u8]) -> bool {
+    if memmem::find(event, b"endpoint").is_none() {
+        return false;
+    }
     let event = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
     fields(event).filter(|(name, _)| *name == b"event").last().is_some_and(|(_, kind)| kind == b"endpoint")
 }

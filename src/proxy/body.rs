@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::channel::Downstream;
+use super::channel::{Downstream, Passed};
 use super::error::ProxyError;
 use super::ledger::Ledger;
 use super::lists::clamped;
@@ -182,9 +182,13 @@ impl Held {
                     let piece = match &mut self.downstream {
                         None => piece,
                         Some(downstream) => match downstream.pass(piece.of(buffer), &mut self.ledger, self.stream.as_ref()) {
-                            Ok(None) => piece,
-                            Ok(Some(changed)) if changed.is_empty() => continue,
-                            Ok(Some(changed)) => Piece::Apart(changed),
+                            Ok(Passed::AsTheyCame) => piece,
+                            Ok(Passed::Instead(changed)) if changed.is_empty() => continue,
+                            Ok(Passed::Instead(changed)) => Piece::Apart(changed),
+                            Ok(Passed::NoChannel(all)) => {
+                                self.downstream = None;
+                                all.map_or(piece, Piece::Apart)
+                            }
                             Err(reason) => return self.refuse(&reason),
                         },
                     };

@@ -246,7 +246,7 @@ impl Connection {
             async move {
                 let mut asker = Asker::default();
                 let (parts, body) = request.into_parts();
-                let mut admitted = worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await;
+                let mut admitted = worker.admit(&peer, Rc::new(parts.into()), Came::Running(body), &mut asker).await;
                 let post = Rc::new(worker.vigil.post());
                 let answer = boxed(|| worker.serve(&peer, admitted.as_mut(), (Some(exchange.clone()), post), &mut asker)).await;
                 let mut response = answer.into_response(&worker.wire, exchange);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use http::{HeaderValue, Method, Uri};
 
 use super::asker::{Asker, Kind};
-use super::channel::{self, Opens};
+use super::channel;
 use super::error::ProxyError;
 use super::handles::{self, Led};
 use super::keys::{address_key, client_key};
@@ -54,8 +54,8 @@ pub(super) struct Facts {
     pub(super) repeatable: bool,
     /// Whether it may open a session although nobody has read it, being longer than may be looked at.
     pub(super) unread: bool,
-    /// What a GET without a session opens, should the server speak HTTP+SSE (2024-11-05).
-    pub(super) opens: Option<Box<Opens>>,
+    /// A GET without a session, which opens one should the server speak HTTP+SSE (2024-11-05).
+    pub(super) opens: bool,
     /// The server's own URI, where the request was posted to a sealed one.
     pub(super) target: Option<Box<Uri>>,
     /// What it asks for that holds from then on, in its session.
@@ -96,7 +96,7 @@ impl Facts {
             session: None,
             repeatable: false,
             unread: false,
-            opens: None,
+            opens: false,
             target: None,
             wish: None,
             initializes: false,
@@ -127,7 +127,7 @@ impl Facts {
 
     /// The counter that a keyless birth is dealt from.
     pub(super) fn births<'a>(&self, service: &'a ServiceView) -> &'a AtomicU64 {
-        if self.opens.is_some() { &service.births.streams } else { &service.births.sessions }
+        if self.opens { &service.births.streams } else { &service.births.sessions }
     }
 
     /// The endpoint of an entry that alone will do: the one that holds the session, or that gave out a word
@@ -180,10 +180,7 @@ pub(super) fn read(
     if matches!(body, Peeked::Running { over_limit: true, .. }) {
         service.tally.unpeeked.fetch_add(1, Ordering::Relaxed);
     }
-    if asker.kind == Kind::Listen && asker.era == Some(Era::Legacy) && accepts_events(&head.headers) {
-        let path = head.uri.path().to_owned();
-        facts.opens = Some(Box::new(Opens { path, target: headers::origin_form(&head.uri, &service.config) }));
-    }
+    facts.opens = asker.kind == Kind::Listen && asker.era == Some(Era::Legacy) && accepts_events(&head.headers);
     place_newcomer(head, envelope.as_ref(), service, peer, site, asker, facts)
 }
 
@@ -197,7 +194,7 @@ fn place_newcomer(
     asker: &Asker,
     facts: &mut Facts,
 ) -> Result<(), ProxyError> {
-    let is_birth = asker.kind == Kind::Initialize || facts.unread || facts.opens.is_some();
+    let is_birth = asker.kind == Kind::Initialize || facts.unread || facts.opens;
     facts.key = client_key(head, service, peer, site, !is_birth);
     if facts.key.is_none() && !is_birth && asker.is_mcp() {
         // Whoever else lists the keys: what is no birth must not use one up.

@@ -42,7 +42,7 @@ use crate::upstream::{StreamGuard, StreamKind, Trouble};
 
 /// A request whose head is in order, and whose body has been looked at as far as that serves what will become of it.
 pub(super) struct Admitted {
-    head: Box<RequestHead>,
+    head: Rc<RequestHead>,
     body: Peeked,
     service: Arc<ServiceView>,
     room: Room,
@@ -88,7 +88,7 @@ impl Worker {
     pub(super) async fn admit(
         &self,
         peer: &Peer,
-        head: Box<RequestHead>,
+        head: Rc<RequestHead>,
         came: Came,
         asker: &mut Asker,
     ) -> Result<Admitted, ProxyError> {
@@ -119,14 +119,20 @@ impl Worker {
     }
 
     /// The same, of one that was looked at before.
-    pub(super) async fn serve_taken(&self, peer: &Peer, mut admitted: Admitted, mut asker: Box<Asker>, post: Rc<Post>) -> Answer {
+    pub(super) async fn serve_taken(
+        &self,
+        peer: &Rc<Peer>,
+        mut admitted: Admitted,
+        mut asker: Box<Asker>,
+        post: Rc<Post>,
+    ) -> Answer {
         self.serve(peer, Ok(&mut admitted), (None, post), &mut asker).await
     }
 
     /// Answers a request, whatever happens.
     pub(super) async fn serve(
         &self,
-        peer: &Peer,
+        peer: &Rc<Peer>,
         admitted: Result<&mut Admitted, &mut ProxyError>,
         (exchange, post): (Option<Rc<Exchange>>, Rc<Post>),
         asker: &mut Asker,
@@ -144,7 +150,7 @@ impl Worker {
 
     async fn forward(
         &self,
-        peer: &Peer,
+        peer: &Rc<Peer>,
         admitted: &mut Admitted,
         exchange: Option<Rc<Exchange>>,
         post: Rc<Post>,
@@ -275,8 +281,8 @@ impl Worker {
         let outcome = self.seal_session(facts, &seat, &mut head, asker.kind, (essentials, outgoing))?;
         let stream = is_event_stream(&head).then(|| event_stream(&mut head, &seat, facts, post, asker.case()));
         let clamp = lists::clamp(facts.lists, &head, &seat.service);
-        let opens = facts.opens.as_ref().filter(|_| stream.is_some());
-        let downstream = opens.map(|opens| Downstream::begin(self, opens, (&seat, &head), outgoing)).transpose()?.flatten();
+        let may_be_channel = facts.opens && stream.is_some();
+        let downstream = if may_be_channel { Downstream::begin(self, (&seat, &head), outgoing)? } else { None };
         let mut ledger = self.ledger(facts, &seat, &head, (outcome, at_once), stream.as_ref().map(EventStream::kind), asker);
         let patience = seat.service.config.traffic.first_byte_timeout;
         let (source, ticket) = match stay {

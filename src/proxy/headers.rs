@@ -1,12 +1,14 @@
 //! What changes in a head on its way, and nothing else does.
 
-use http::uri::PathAndQuery;
+use std::rc::Rc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::Via;
 use super::error::ProxyError;
 use super::peer::{Peer, X_FORWARDED_FOR};
 use super::rehome::{Letterhead, is_of_one_request};
+use super::target::{path_and_query, stripped};
 use crate::config::{HostSeen, Service};
 use crate::http1::{self, Fields, Head, RequestHead};
 use crate::mcp::{SessionPin, StandsFor};
@@ -18,9 +20,9 @@ const X_FORWARDED_HOST: &str = "x-forwarded-host";
 /// A request's head as any endpoint is to see it: what belongs to this hop is left out (RFC 9110, 7.6.1), what the
 /// proxy says of the client is put in. Written in one pass, once for each endpoint that is tried.
 pub(super) struct Outgoing<'a> {
-    head: &'a RequestHead,
+    head: &'a Rc<RequestHead>,
     service: &'a Service,
-    peer: &'a Peer,
+    peer: &'a Rc<Peer>,
     via: &'a HeaderValue,
     is_mcp: bool,
     /// Named in `Connection`.
@@ -91,9 +93,9 @@ impl Lines for HeaderMap {
 impl<'a> Outgoing<'a> {
     /// Looks at a head; an error where `Connection` names what is not its hop's to remove.
     pub(super) fn new(
-        head: &'a RequestHead,
+        head: &'a Rc<RequestHead>,
         service: &'a Service,
-        peer: &'a Peer,
+        peer: &'a Rc<Peer>,
         via: &'a Via,
         target: Option<&'a Uri>,
         is_mcp: bool,
@@ -110,6 +112,11 @@ impl<'a> Outgoing<'a> {
     /// The method.
     pub(super) fn method(&self) -> &Method {
         &self.head.method
+    }
+
+    /// What was asked, and by whom, as long as that is of use.
+    pub(super) fn keep(&self) -> (Rc<RequestHead>, Rc<Peer>) {
+        (self.head.clone(), self.peer.clone())
     }
 
     /// Whose it is.
@@ -380,24 +387,6 @@ fn is_alias(name: &[u8]) -> bool {
     may_be && is_protected(&name.iter().map(real).collect::<Vec<_>>())
 }
 
-/// The target that an endpoint is asked for: path and query, without the prefix where that is stripped; and the slash
-/// that it may want in front.
-fn stripped<'a>(uri: &'a Uri, service: &Service) -> (&'static str, &'a str) {
-    let target = path_and_query(uri);
-    let kept = if service.strip_prefix { target.strip_prefix(service.path.as_str()).unwrap_or(target) } else { target };
-    (if kept.starts_with('/') { "" } else { "/" }, kept)
-}
-
-fn path_and_query(uri: &Uri) -> &str {
-    uri.path_and_query().map_or("/", PathAndQuery::as_str)
-}
-
-/// The same, as a URI.
-pub(super) fn origin_form(uri: &Uri, service: &Service) -> Uri {
-    let (slash, kept) = stripped(uri, service);
-    format!("{slash}{kept}").parse::<PathAndQuery>().map(Uri::from).unwrap_or_else(|_| Uri::from_static("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -418,9 +407,9 @@ mod tests {
         endpoints = ["http://127.0.0.1:3001"]
     "#;
 
-    fn peer(trusted: bool) -> Peer {
+    fn peer(trusted: bool) -> Rc<Peer> {
         let address = "192.0.2.7:1".parse().unwrap();
-        Peer {
+        Rc::new(Peer {
             address,
             trusted,
             secure: false,
@@ -428,11 +417,11 @@ mod tests {
             shown: "192.0.2.7".into(),
             sessions: Default::default(),
             introduction: Default::default(),
-        }
+        })
     }
 
     /// What an endpoint sees of these lines.
-    fn seen(lines: &[(&'static str, &str)], peer: &Peer) -> Result<HeaderMap, ProxyError> {
+    fn seen(lines: &[(&'static str, &str)], peer: &Rc<Peer>) -> Result<HeaderMap, ProxyError> {
         let service = crate::config::load("f", CONFIG, None).unwrap().services.remove(0);
         let connector = Connector::new("t".to_owned(), &ClientTls::default());
         let spec = EndpointSpec { name: "e".to_owned(), url: "http://10.0.0.1:3000".to_owned(), resolve: None, address: None };
@@ -441,7 +430,7 @@ mod tests {
         for (name, value) in lines {
             request.headers_mut().append(*name, value.parse().unwrap());
         }
-        let head = request.into_parts().0.into();
+        let head = Rc::new(request.into_parts().0.into());
         let via = Via::new("dualgate-test").unwrap();
         let mut seen = HeaderMap::new();
         let outgoing = Outgoing::new(&head, &service, peer, &via, None, true)?;

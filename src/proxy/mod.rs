@@ -63,6 +63,7 @@ mod source;
 mod stalls;
 mod stream;
 mod table;
+mod target;
 mod upload;
 mod vigil;
 mod witness;

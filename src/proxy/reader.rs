@@ -161,7 +161,7 @@ fn service(
         Woken::new(Box::pin(async move {
             let mut asker = Box::<Asker>::default();
             let (parts, body) = request.into_parts();
-            let mut admitted = match worker.admit(&peer, Box::new(parts.into()), Came::Running(body), &mut asker).await {
+            let mut admitted = match worker.admit(&peer, Rc::new(parts.into()), Came::Running(body), &mut asker).await {
                 Ok(admitted) if can_be_taken(&admitted) && !watched.is_behind() => {
                     *slot.borrow_mut() = Some((admitted, asker));
                     return std::future::pending().await;

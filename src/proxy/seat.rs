@@ -44,7 +44,7 @@ impl Seat {
         let session = facts.session.as_ref().map(|session| Client::of_session(session.as_bytes()));
         let client = session.or_else(|| facts.key.map(Client::of_key));
         // A stream that opens a session is that one's, which is not known yet.
-        self.guest(facts).map(|guest| Guest { client: client.filter(|_| facts.opens.is_none()), ..guest })
+        self.guest(facts).map(|guest| Guest { client: client.filter(|_| !facts.opens), ..guest })
     }
 }
 

@@ -21,7 +21,7 @@ const MOST_KEPT: usize = 128;
 pub(super) struct Order {
     pub(super) worker: Rc<Worker>,
     pub(super) peer: Rc<Peer>,
-    pub(super) head: Box<RequestHead>,
+    pub(super) head: Rc<RequestHead>,
     pub(super) body: Bytes,
     pub(super) post: Rc<Post>,
 }

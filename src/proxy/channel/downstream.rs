@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Channel;
 use super::moves::Owner;
 use crate::domain::{Blame, Entry, Moment, Outcome};
-use crate::http1::Head;
+use crate::http1::{Head, RequestHead};
 use crate::live::ServiceView;
 use crate::mcp::endpoint::{EndpointEvent, Found, Opening, resolve};
 use crate::mcp::{SessionPin, StandsFor};
@@ -24,10 +24,12 @@ use crate::proxy::books::Books;
 use crate::proxy::error::ProxyError;
 use crate::proxy::headers::{Outgoing, is_encoded};
 use crate::proxy::ledger::Ledger;
+use crate::proxy::peer::Peer;
 use crate::proxy::rehome::{ChannelSplice, Letterhead};
 use crate::proxy::seat::Seat;
 use crate::proxy::source::Source;
 use crate::proxy::stream::EventStream;
+use crate::proxy::target::origin_form;
 use crate::proxy::{Site, Worker, table};
 use crate::upstream::{Client, Endpoint, EntryTally, Ticket};
 
@@ -35,28 +37,32 @@ use crate::upstream::{Client, Endpoint, EntryTally, Ticket};
 /// taken for abandoned.
 const SEEN_EVERY: Duration = Duration::from_secs(60);
 
-/// What a GET opens, if its answer is an HTTP+SSE stream.
-#[derive(Debug)]
-pub(in crate::proxy) struct Opens {
-    /// The path of the GET as the client wrote it: its POSTs come back to it.
-    pub(in crate::proxy) path: String,
-    /// What the server is asked for, against which its endpoint is resolved.
-    pub(in crate::proxy) target: Uri,
+/// What becomes of bytes of a stream that is, or may become, a channel.
+pub(in crate::proxy) enum Passed {
+    AsTheyCame,
+    Instead(Bytes),
+    /// It is a GET stream like any other. Where something was held back, that goes first.
+    NoChannel(Option<Bytes>),
 }
 
 /// A stream that is, or may become, a channel.
 pub(in crate::proxy) struct Downstream {
     site: Arc<Site>,
     worker: Weak<Worker>,
-    home: Rc<Home>,
     /// Where its session lives.
     entry: Entry,
     revision: u64,
     tally: Arc<EntryTally>,
     endpoint: Arc<Endpoint>,
-    /// What it takes to remember the session, once it is born.
-    birth: Option<(Arc<ServiceView>, Letterhead, Owner)>,
     phase: Phase,
+}
+
+/// The GET that opens the session, if it does: most streams are no channels, and to write down then what only channels need
+/// would cost each of them its first event's time.
+struct Birth {
+    service: Arc<ServiceView>,
+    head: Rc<RequestHead>,
+    peer: Rc<Peer>,
 }
 
 /// Words are due where none can be said: the stream has to end.
@@ -65,21 +71,22 @@ struct Stuck;
 /// Where the session is from, and how the URIs of its servers are read.
 pub(in crate::proxy) struct Home {
     service: String,
+    /// The path of the GET as the client wrote it: its POSTs come back to it.
     path: String,
+    /// What the server is asked for, against which its endpoint is resolved.
     target: Uri,
     strips: Option<String>,
 }
 
 enum Phase {
     /// The first event is not complete.
-    Opening(Opening),
+    Opening(Opening, Birth),
     Open(Open),
-    /// It was another event: a GET stream like any other.
-    Passing,
 }
 
 struct Open {
     channel: Arc<Channel>,
+    home: Rc<Home>,
     token: String,
     seen: Instant,
     silence: Pin<Box<dyn Future<Output = ()>>>,
@@ -92,7 +99,6 @@ impl Downstream {
     /// could not be sealed: what was said to it would go past the proxy's memory of where the session lives.
     pub(in crate::proxy) fn begin(
         worker: &Worker,
-        opens: &Opens,
         (seat, head): (&Seat, &Head),
         outgoing: &Outgoing<'_>,
     ) -> Result<Option<Box<Self>>, ProxyError> {
@@ -102,50 +108,38 @@ impl Downstream {
         if is_encoded(head) {
             return Err(ProxyError::BadAnswer("an event stream in a content coding, where none was accepted".to_owned()));
         }
-        let config = &seat.service.config;
-        let home = Home {
-            service: config.name.clone(),
-            path: opens.path.clone(),
-            target: opens.target.clone(),
-            strips: config.strip_prefix.then(|| config.path.clone()),
-        };
+        let (asked, peer) = outgoing.keep();
+        let birth = Birth { service: seat.service.clone(), head: asked, peer };
         Ok(Some(Box::new(Self {
             site: worker.site.clone(),
             worker: worker.own.clone(),
-            home: Rc::new(home),
             entry: seat.entry,
             revision: seat.service.revision,
-            birth: Some((seat.service.clone(), outgoing.letterhead(), Owner::new(&worker.site.sessions, outgoing.headers()))),
             tally: seat.tally().clone(),
             endpoint: seat.ticket.endpoint().clone(),
-            phase: Phase::Opening(Opening::default()),
+            phase: Phase::Opening(Opening::default(), birth),
         })))
     }
 
-    /// What the client sees instead of these bytes, if it is not they; an error where the server's endpoint cannot be
-    /// used.
+    /// What the client sees of these bytes; an error where the server's endpoint cannot be used.
     pub(in crate::proxy) fn pass(
         &mut self,
         bytes: &[u8],
         ledger: &mut Ledger,
         stream: Option<&EventStream>,
-    ) -> Result<Option<Bytes>, String> {
+    ) -> Result<Passed, String> {
         match &mut self.phase {
-            Phase::Passing => Ok(None),
             Phase::Open(open) => {
                 if open.seen.elapsed() > SEEN_EVERY {
                     open.seen = Instant::now();
                     self.note_alive();
                 }
-                Ok(None)
+                Ok(Passed::AsTheyCame)
             }
-            Phase::Opening(opening) => match opening.feed(bytes) {
-                Found::Nothing(passed) => Ok(Some(passed.into())),
-                Found::Other(all) => {
-                    self.phase = Phase::Passing;
-                    Ok(Some(all.into()))
-                }
-                Found::Endpoint(event) => self.open(event, ledger, stream).map(Some),
+            Phase::Opening(opening, _) => match opening.feed(bytes) {
+                Found::Nothing(passed) => Ok(Passed::Instead(passed.into())),
+                Found::Other(all) => Ok(Passed::NoChannel((all.len() > bytes.len()).then(|| all.into()))),
+                Found::Endpoint(event) => self.open(event, ledger, stream).map(Passed::Instead),
                 Found::TooLong => Err("its endpoint event is longer than 16 KiB".to_owned()),
             },
         }
@@ -154,8 +148,8 @@ impl Downstream {
     /// What was held back when the stream ended early.
     pub(in crate::proxy) fn end(&mut self) -> Bytes {
         match &mut self.phase {
-            Phase::Opening(opening) => opening.end().into(),
-            Phase::Open(_) | Phase::Passing => Bytes::new(),
+            Phase::Opening(opening, _) => opening.end().into(),
+            Phase::Open(_) => Bytes::new(),
         }
     }
 
@@ -196,7 +190,9 @@ impl Downstream {
 
     /// A session is born: its token, its channel, its place in the counts.
     fn open(&mut self, event: EndpointEvent, ledger: &mut Ledger, stream: Option<&EventStream>) -> Result<Bytes, String> {
-        let uri = self.home.posts_go_to(&event.reference, &self.endpoint.authority.to_string())?;
+        let Phase::Opening(_, birth) = &self.phase else { return Err("it has begun already".to_owned()) };
+        let home = birth.home();
+        let uri = home.posts_go_to(&event.reference, &self.endpoint.authority.to_string())?;
         let pin = SessionPin {
             stands_for: StandsFor::EndpointUri,
             entry: self.entry,
@@ -204,24 +200,23 @@ impl Downstream {
             revision: self.revision,
             upstream: Some(uri.into()),
         };
-        let token = self.site.keys.seal(&self.home.service, &pin).map_err(|too_long| too_long.to_string())?;
-        let shown = event.with(&self.home.posts_come_from(&token));
+        let token = self.site.keys.seal(&home.service, &pin).map_err(|too_long| too_long.to_string())?;
+        let shown = event.with(&home.posts_come_from(&token));
         let client = Client::of_session(token.as_bytes());
-        let born = self.birth.take().map(|(service, letterhead, owner)| {
-            let opened = self.site.sessions.open_apart(&service, client, &pin, letterhead);
-            if opened.is_none() {
-                service.tally.remembered.forgotten.fetch_add(1, Ordering::Relaxed);
-                self.site.sessions.note_full(&service.config.name);
-            }
-            (opened, Some(owner))
-        });
-        let channel = self.site.channels.open(&token, born.unwrap_or_default());
+        let (letterhead, owner) = birth.introduces(&self.site)?;
+        let session = self.site.sessions.open_apart(&birth.service, client, &pin, letterhead);
+        if session.is_none() {
+            birth.service.tally.remembered.forgotten.fetch_add(1, Ordering::Relaxed);
+            self.site.sessions.note_full(&birth.service.config.name);
+        }
+        let channel = self.site.channels.open(&token, (session, Some(owner)));
         ledger.follow(channel.clone(), client);
         if let Some(stream) = stream {
             stream.belongs_to(client);
         }
         let silence = Box::pin(silent(self.endpoint.silent.subscribe()));
-        self.phase = Phase::Open(Open { channel, token, seen: Instant::now(), silence, is_spliced: false });
+        let home = Rc::new(home);
+        self.phase = Phase::Open(Open { channel, home, token, seen: Instant::now(), silence, is_spliced: false });
         self.tally.note_birth();
         self.note_alive();
         Ok(shown.into())
@@ -235,7 +230,7 @@ impl Downstream {
         }
         if let (Some(worker), Some(session)) = (self.worker.upgrade(), open.channel.session().cloned()) {
             let whole = (std::mem::replace(source, Source::None), ticket.take());
-            let splice = ChannelSplice::begin(worker, open.channel.clone(), session, self.home.clone(), whole);
+            let splice = ChannelSplice::begin(worker, open.channel.clone(), session, open.home.clone(), whole);
             *source = Source::Channel(Box::new(splice));
         }
     }
@@ -287,6 +282,25 @@ impl Held {
         tracing::warn!(reason, "an HTTP+SSE stream is ended");
         self.ledger.refuse();
         self.end_with(Bytes::new())
+    }
+}
+
+impl Birth {
+    fn home(&self) -> Home {
+        let config = &self.service.config;
+        Home {
+            service: config.name.clone(),
+            path: self.head.uri.path().to_owned(),
+            target: origin_form(&self.head.uri, config),
+            strips: config.strip_prefix.then(|| config.path.clone()),
+        }
+    }
+
+    /// What it takes to speak in its client's name, and to know that again.
+    fn introduces(&self, site: &Site) -> Result<(Letterhead, Owner), String> {
+        let Self { service, head, peer } = self;
+        let outgoing = Outgoing::new(head, &service.config, peer, &site.via, None, true).map_err(|error| error.to_string())?;
+        Ok((outgoing.letterhead(), Owner::new(&site.sessions, outgoing.headers())))
     }
 }
 

@@ -28,7 +28,7 @@ mod downstream;
 mod moves;
 mod posted;
 
-pub(super) use downstream::{Downstream, Home, Opens};
+pub(super) use downstream::{Downstream, Home, Passed};
 use moves::Owner;
 pub(super) use moves::Sent;
 pub(super) use posted::{Posted, open, token};
