@@ -158,9 +158,15 @@ pub async fn connect(port: u16) -> io::Result<Channel<TcpStream>> {
 async fn open_stream(port: u16, client: u32) -> io::Result<Channel<TcpStream>> {
     let mut channel = connect(port).await?;
     let session = initialize(&mut channel, HOST, client).await?;
+    listen(&mut channel, &format!("mcp-session-id: {session}\r\n")).await?;
+    Ok(channel)
+}
+
+/// Opens an event stream, and waits for its first event.
+pub async fn listen(channel: &mut Channel<TcpStream>, fields: &str) -> io::Result<()> {
     let head = "GET /mcp HTTP/1.1\r\nhost: mcp.test\r\naccept: text/event-stream\r\nmcp-protocol-version: 2025-11-25\r\n";
-    channel.send(format!("{head}mcp-session-id: {session}\r\n\r\n").as_bytes()).await?;
-    let Message { head, mut body } = next(&mut channel).await?;
+    channel.send(format!("{head}{fields}\r\n").as_bytes()).await?;
+    let Message { head, mut body } = next(channel).await?;
     let is_stream = head.starts_with("HTTP/1.1 200 ") && value(&head, "content-type") == Some("text/event-stream");
     if !is_stream {
         return Err(wrong(&head, &body));
@@ -170,7 +176,7 @@ async fn open_stream(port: u16, client: u32) -> io::Result<Channel<TcpStream>> {
             return Err(wrong(&head, &body));
         }
     }
-    Ok(channel)
+    Ok(())
 }
 
 /// Holds so many keep-alive connections with a session each, and says so. Then, a line of input each: one call on the next

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 use super::backend::{BULK, EVENTS};
-use super::load::{HOST, ask, connect, initialize, is_refused, next, or_exit, request, tool_call, wrong};
+use super::load::{self, HOST, ask, connect, initialize, is_refused, next, or_exit, request, tool_call, wrong};
 use super::message::{Channel, find};
 use super::run_local;
 
@@ -42,6 +42,7 @@ pub fn run(port: u16, tls: u16, whole: bool) {
         side_by_side(clients, |client| async move { session(connect(port).await?, client, calls).await }).await;
         side_by_side(clients, |client| async move { answered_by_events(port, client, calls / 8).await }).await;
         side_by_side(streams, |client| async move { listen(connect(port).await?, client).await }).await;
+        side_by_side(clients, |client| async move { short_streams(port, client, calls / 16).await }).await;
         side_by_side(clients, |client| async move { short_connections(port, client, calls / 16).await }).await;
         side_by_side(clients, |client| async move { keyed(port, client, calls / 8).await }).await;
         side_by_side(4, |_| async move { bulk(port, bulks).await }).await;
@@ -112,6 +113,18 @@ async fn listen<S: AsyncRead + AsyncWrite + Unpin>(mut channel: Channel<S>, clie
     let head =
         format!("GET /mcp?busy HTTP/1.1\r\nhost: {HOST}\r\naccept: text/event-stream\r\nmcp-session-id: {session}\r\n\r\n");
     to_the_end(&mut channel, &head, EVENTS).await
+}
+
+/// Streams that are left after their first event, of a session and of none: what a stream's beginning takes is what its client
+/// waits for.
+async fn short_streams(port: u16, client: u32, streams: u32) -> io::Result<()> {
+    let session = initialize(&mut connect(port).await?, HOST, client).await?;
+    for fields in [format!("mcp-session-id: {session}\r\n"), String::new()] {
+        for _ in 0..streams {
+            load::listen(&mut connect(port).await?, &fields).await?;
+        }
+    }
+    Ok(())
 }
 
 /// An answer in chunks, with so many events in it.
