@@ -179,18 +179,10 @@ impl Held {
             self.heed_news();
             match polled {
                 Poll::Ready(Some(Ok(piece))) => {
-                    let piece = match &mut self.downstream {
-                        None => piece,
-                        Some(downstream) => match downstream.pass(piece.of(buffer), &mut self.ledger, self.stream.as_ref()) {
-                            Ok(Passed::AsTheyCame) => piece,
-                            Ok(Passed::Instead(changed)) if changed.is_empty() => continue,
-                            Ok(Passed::Instead(changed)) => Piece::Apart(changed),
-                            Ok(Passed::NoChannel(all)) => {
-                                self.downstream = None;
-                                all.map_or(piece, Piece::Apart)
-                            }
-                            Err(reason) => return self.refuse(&reason),
-                        },
+                    let piece = match self.pass_down(piece, buffer) {
+                        Ok(Some(piece)) => piece,
+                        Ok(None) => continue,
+                        Err(reason) => return self.refuse(&reason),
                     };
                     let piece = match &mut self.clamp {
                         None => piece,
@@ -225,6 +217,19 @@ impl Held {
                 },
             }
         }
+    }
+
+    /// What the client of a stream that may be a channel sees of it; nothing where that is held back.
+    fn pass_down(&mut self, piece: Piece, buffer: &[u8]) -> Result<Option<Piece>, String> {
+        let Some(downstream) = &mut self.downstream else { return Ok(Some(piece)) };
+        Ok(match downstream.pass(piece.of(buffer), &mut self.ledger, self.stream.as_ref())? {
+            Passed::AsTheyCame => Some(piece),
+            Passed::Instead(changed) => (!changed.is_empty()).then_some(Piece::Apart(changed)),
+            Passed::NoChannel(all) => {
+                self.downstream = None;
+                Some(all.map_or(piece, Piece::Apart))
+            }
+        })
     }
 
     fn poll_own_words(&mut self, context: &mut Context<'_>) -> Poll<Own> {

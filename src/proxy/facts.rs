@@ -54,7 +54,7 @@ pub(super) struct Facts {
     pub(super) repeatable: bool,
     /// Whether it may open a session although nobody has read it, being longer than may be looked at.
     pub(super) unread: bool,
-    /// A GET without a session, which opens one should the server speak HTTP+SSE (2024-11-05).
+    /// Whether it is a GET without a session, which opens one should the server speak HTTP+SSE (2024-11-05).
     pub(super) opens: bool,
     /// The server's own URI, where the request was posted to a sealed one.
     pub(super) target: Option<Box<Uri>>,

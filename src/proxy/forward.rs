@@ -60,6 +60,8 @@ pub(super) struct Replied {
 
 /// An answer that has begun, and what it is to.
 struct Answered<'a> {
+    /// The service as it was admitted to.
+    service: &'a Arc<ServiceView>,
     facts: &'a Facts,
     outgoing: &'a Outgoing<'a>,
     seat: Seat,
@@ -185,7 +187,7 @@ impl Worker {
             None => None,
         };
         let (facts, outgoing) = (&facts, &outgoing);
-        self.answer(Answered { facts, outgoing, seat, replied, stay, essentials, permit, post }, asker)
+        self.answer(Answered { service, facts, outgoing, seat, replied, stay, essentials, permit, post }, asker)
     }
 
     fn route(&self, host: &str, head: &RequestHead) -> Result<Arc<ServiceView>, ProxyError> {
@@ -269,7 +271,7 @@ impl Worker {
     }
 
     fn answer(&self, answered: Answered<'_>, asker: &mut Asker) -> Result<Answer, ProxyError> {
-        let Answered { facts, outgoing, seat, replied, stay, essentials, permit, post } = answered;
+        let Answered { service, facts, outgoing, seat, replied, stay, essentials, permit, post } = answered;
         let Replied { mut head, source, progress } = replied;
         if head.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::BadAnswer("101, which nobody asked for".to_owned()));
@@ -282,7 +284,7 @@ impl Worker {
         let stream = is_event_stream(&head).then(|| event_stream(&mut head, &seat, facts, post, asker.case()));
         let clamp = lists::clamp(facts.lists, &head, &seat.service);
         let may_be_channel = facts.opens && stream.is_some();
-        let downstream = if may_be_channel { Downstream::begin(self, (&seat, &head), outgoing)? } else { None };
+        let downstream = if may_be_channel { Downstream::begin(self, (&seat, &head), (outgoing, service))? } else { None };
         let mut ledger = self.ledger(facts, &seat, &head, (outcome, at_once), stream.as_ref().map(EventStream::kind), asker);
         let patience = seat.service.config.traffic.first_byte_timeout;
         let (source, ticket) = match stay {

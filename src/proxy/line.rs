@@ -54,7 +54,7 @@ pub(super) fn first_words(mut stream: &std::net::TcpStream, worker: &Worker) -> 
     let desk = worker.wire.desk();
     let mut buffer = desk.reading();
     let most = buffer.len().min(MOST_EARLY);
-    // Where it fails, and at the end, the next read tells.
+    // After an error, and at the end, the next read finds the end.
     let count = stream.read(&mut buffer[..most]).unwrap_or(0);
     let words = Bytes::copy_from_slice(&buffer[..count]);
     desk.put_reading(buffer);

@@ -77,7 +77,7 @@ pub struct Flow {
 struct Out {
     bytes: Vec<u8>,
     at: usize,
-    /// Nothing went over the connection before.
+    /// It is the first request over its connection.
     is_first: bool,
     /// The endpoint hung up in the middle of it.
     is_broken: bool,

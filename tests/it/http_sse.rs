@@ -100,7 +100,28 @@ async fn a_stream_that_begins_with_another_event_is_not_altered() {
     let mut stream = Channel::get(&app, "/sse", &[]).await;
     let first = stream.chunk().await.unwrap().unwrap();
     assert_eq!(first, &b"event: message\ndata: {\"method\":\"x\"}\n\n"[..]);
+    v1.say_on_channels(b"event: endpoint\ndata: /too/late\n\n");
+    assert_eq!(stream.chunk().await.unwrap().unwrap(), &b"event: endpoint\ndata: /too/late\n\n"[..]);
     assert_eq!(app.admin.service().await["entries"]["primary"]["sessions"], 0);
+}
+
+#[tokio::test]
+async fn of_another_first_event_that_comes_in_halves_nothing_is_lost_or_said_twice() {
+    let (v1, v2) = speaking(Endpoint::HalfMessage).await;
+    let app = TestApp::start(&v1, &v2, "100:0", "").await;
+    let mut stream = Channel::get(&app, "/sse", &[]).await;
+    let mut said = Vec::new();
+    for (words, seen) in [
+        (&b""[..], &b": hello\n"[..]),
+        (b"age\ndata: 1\n\nda", b": hello\nevent: message\ndata: 1\n\nda"),
+        (b"ta: 2\n\n", b": hello\nevent: message\ndata: 1\n\ndata: 2\n\n"),
+    ] {
+        v1.say_on_channels(words);
+        while said.len() < seen.len() {
+            said.extend_from_slice(&stream.chunk().await.unwrap().unwrap());
+        }
+        assert_eq!(said, seen);
+    }
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ const SEEN_EVERY: Duration = Duration::from_secs(60);
 pub(in crate::proxy) enum Passed {
     AsTheyCame,
     Instead(Bytes),
-    /// It is a GET stream like any other. Where something was held back, that goes first.
+    /// It is a GET stream like any other. Where something was held back: that and these bytes, in their place.
     NoChannel(Option<Bytes>),
 }
 
@@ -61,6 +61,8 @@ pub(in crate::proxy) struct Downstream {
 /// would cost each of them its first event's time.
 struct Birth {
     service: Arc<ServiceView>,
+    /// The service as it was when the GET was admitted, by which that was written.
+    asked: Arc<ServiceView>,
     head: Rc<RequestHead>,
     peer: Rc<Peer>,
 }
@@ -100,7 +102,7 @@ impl Downstream {
     pub(in crate::proxy) fn begin(
         worker: &Worker,
         (seat, head): (&Seat, &Head),
-        outgoing: &Outgoing<'_>,
+        (outgoing, asked): (&Outgoing<'_>, &Arc<ServiceView>),
     ) -> Result<Option<Box<Self>>, ProxyError> {
         if head.status() != StatusCode::OK {
             return Ok(None);
@@ -108,8 +110,8 @@ impl Downstream {
         if is_encoded(head) {
             return Err(ProxyError::BadAnswer("an event stream in a content coding, where none was accepted".to_owned()));
         }
-        let (asked, peer) = outgoing.keep();
-        let birth = Birth { service: seat.service.clone(), head: asked, peer };
+        let (head, peer) = outgoing.keep();
+        let birth = Birth { service: seat.service.clone(), asked: asked.clone(), head, peer };
         Ok(Some(Box::new(Self {
             site: worker.site.clone(),
             worker: worker.own.clone(),
@@ -291,15 +293,15 @@ impl Birth {
         Home {
             service: config.name.clone(),
             path: self.head.uri.path().to_owned(),
-            target: origin_form(&self.head.uri, config),
+            target: origin_form(&self.head.uri, &self.asked.config),
             strips: config.strip_prefix.then(|| config.path.clone()),
         }
     }
 
     /// What it takes to speak in its client's name, and to know that again.
     fn introduces(&self, site: &Site) -> Result<(Letterhead, Owner), String> {
-        let Self { service, head, peer } = self;
-        let outgoing = Outgoing::new(head, &service.config, peer, &site.via, None, true).map_err(|error| error.to_string())?;
+        let Self { asked, head, peer, .. } = self;
+        let outgoing = Outgoing::new(head, &asked.config, peer, &site.via, None, true).map_err(|error| error.to_string())?;
         Ok((outgoing.letterhead(), Owner::new(&site.sessions, outgoing.headers())))
     }
 }

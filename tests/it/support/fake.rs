@@ -73,6 +73,8 @@ pub enum Endpoint {
     Long,
     /// The stream begins with a message instead.
     None,
+    /// With the first half of one; the test says the other.
+    HalfMessage,
 }
 
 impl Default for Options {

@@ -75,6 +75,7 @@ fn first_event(form: Endpoint, id: &str, host: &str) -> Vec<Bytes> {
             text.bytes().map(|byte| Bytes::from(vec![byte])).collect()
         }
         Endpoint::None => vec![Bytes::from_static(b"event: message\ndata: {\"method\":\"x\"}\n\n")],
+        Endpoint::HalfMessage => vec![Bytes::from_static(b": hello\nevent: mess")],
     }
 }
 
