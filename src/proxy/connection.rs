@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
@@ -22,7 +21,6 @@ use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::asker::Asker;
@@ -70,8 +68,14 @@ const MOST_RESET_FOR_ERRORS: usize = 256;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
 
-/// Serves a connection to its end, of which some may have been read.
-pub(super) async fn serve(worker: Rc<Worker>, (stream, early): (TcpStream, Bytes), address: SocketAddr, door: Arc<Door>) {
+/// Serves a connection to its end, of which some may have been read; then lets go of what says that it is open. No part of this is
+/// held twice while the connection is idle, as what an `async fn` is given is.
+pub(super) fn serve(
+    worker: Rc<Worker>,
+    mut line: Line<Raw>,
+    address: SocketAddr,
+    (door, open): (Arc<Door>, impl Sized),
+) -> impl Future<Output = ()> {
     let (peer, header_timeout) = {
         let tuning = worker.site.tuning();
         (Peer::new(address, &door, &tuning.limits), tuning.limits.header_timeout)
@@ -79,20 +83,22 @@ pub(super) async fn serve(worker: Rc<Worker>, (stream, early): (TcpStream, Bytes
     let connection = Connection {
         peer: Rc::new(peer),
         stage: worker.site.stage.clone(),
-        watched: Watched::new(stream),
+        watched: line.watched.clone(),
         post: Rc::new(worker.vigil.post()),
         worker,
     };
-    let mut line = Line::new(connection.watched.raw(), connection.watched.clone());
-    line.early = early;
     // Each in a box: an idle connection should not cost what the largest of them needs.
-    if let Some(tls) = &door.tls {
-        return boxed(|| connection.secure(line.stream, tls)).await;
-    }
-    match line.opening(&connection.worker, &connection.post, header_timeout).await {
-        Some(Opening::Http1) => boxed(|| connection.http1(line)).await,
-        Some(Opening::Http2) => boxed(|| connection.http2(line.replayed())).await,
-        None => {}
+    async move {
+        if let Some(tls) = &door.tls {
+            boxed(|| connection.secure(line.stream, tls)).await;
+        } else {
+            match line.opening(&connection.worker, &connection.post, header_timeout).await {
+                Some(Opening::Http1) => boxed(|| connection.http1(line)).await,
+                Some(Opening::Http2) => boxed(|| connection.http2(line.replayed())).await,
+                None => {}
+            }
+        }
+        drop(open);
     }
 }
 

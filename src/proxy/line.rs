@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::MOST_IDLE;
-use super::socket::Watched;
+use super::socket::{Raw, Watched};
 use super::vigil::{Heed, Post};
 use super::{Stage, Worker};
 
@@ -29,7 +29,7 @@ const BLINK: Duration = Duration::from_millis(50);
 pub(super) struct Line<S> {
     pub(super) stream: S,
     pub(super) early: Bytes,
-    watched: Rc<Watched>,
+    pub(super) watched: Rc<Watched>,
     /// Looks for the end of a client that has sent more than is kept.
     leaving: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -59,6 +59,13 @@ pub(super) fn first_words(mut stream: &std::net::TcpStream, worker: &Worker) -> 
     let words = Bytes::copy_from_slice(&buffer[..count]);
     desk.put_reading(buffer);
     words
+}
+
+impl Line<Raw> {
+    /// Of a client's own connection, of which this much has been read.
+    pub(super) fn begun(watched: Rc<Watched>, early: Bytes) -> Self {
+        Self { early, ..Self::new(watched.raw(), watched) }
+    }
 }
 
 impl<S> Line<S> {

@@ -21,7 +21,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::coop::consume_budget;
 
-use super::{Site, Stage, Worker, connection, line};
+use super::line::{self, Line};
+use super::socket::Watched;
+use super::{Site, Stage, Worker, connection};
 use crate::tls::{self, plain};
 
 /// Between two tries to accept after an error like "too many open files".
@@ -269,10 +271,8 @@ impl Own {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(%error, "connection lost at once"),
         };
-        tokio::task::spawn_local(async move {
-            connection::serve(guard.0.worker.clone(), (stream, early), address, door).await;
-            drop(guard);
-        });
+        let line = Line::begun(Watched::new(stream), early);
+        tokio::task::spawn_local(connection::serve(self.worker.clone(), line, address, (door, guard)));
     }
 }
 
