@@ -2,7 +2,7 @@
 //! connected: nothing.
 
 use super::child::{Child, Tools};
-use super::gate::{Gate, Setting};
+use super::gate::{Gate, INFO, Setting};
 use super::load::{CONNECTIONS, Calls, HOST};
 use super::measure::{self, spread};
 use super::{LOAD_CORE, Plan, SETTLE, Side, interleaved};
@@ -72,13 +72,14 @@ fn memory(tools: &Tools, plan: &Plan, setting: &Setting) {
 
 /// Changes of split while many are connected; the next call after it beside calls with no change before them.
 fn changes(tools: &Tools, plan: &Plan, setting: &Setting) {
-    let gate = Gate::binary(tools, setting);
+    let gate = Gate::binary(tools, &Setting { log: INFO, ..setting.clone() });
     // dualgate accepts half as many as it has descriptors, less its own.
     let fit = u32::try_from(measure::descriptors(gate.child.id()).saturating_sub(400) / 2).unwrap_or(u32::MAX);
     let connections = plan.connections.min(fit);
     let mut load = Child::role(tools, LOAD_CORE, &["role", "keep", &gate.port.to_string(), &connections.to_string()]);
     assert_eq!(load.line().trim(), connections.to_string());
-    let (mut raised, mut lowered, mut after, mut without) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut raised, mut lowered) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let (mut after, mut without) = (Vec::new(), Vec::new());
     let mut ask = || {
         load.go_on();
         let line = load.line();
@@ -88,20 +89,25 @@ fn changes(tools: &Tools, plan: &Plan, setting: &Setting) {
     gate.split(0);
     for at in 0..CHANGES {
         let share = if at % 2 == 0 { 100 } else { 0 };
-        let took = gate.split(share).as_secs_f64() * 1e6;
+        let took = gate.split(share);
         let (call, server) = ask();
         let expected = if share == 100 { "1" } else { "0" };
         assert_eq!(server, expected, "the first session after the answer is not where the new split says");
-        if share == 100 { &mut raised } else { &mut lowered }.push(took);
+        let [in_force, answered] = if share == 100 { &mut raised } else { &mut lowered };
+        in_force.push(took.in_force.as_secs_f64() * 1e6);
+        answered.push(took.answered.as_secs_f64() * 1e6);
         after.push(call);
         // The same pause and the same threads at work, and nothing changes.
         gate.look();
         without.push(ask().0);
     }
     println!("\na change of split with {connections} connections open, {CHANGES} times; medians (least to greatest), µs\n");
+    let ([raised, told_raised], [lowered, told_lowered]) = (raised, lowered);
     for (what, figures) in [
-        ("share raised: from the admin request's start to its answer (on the disk, in force)", raised),
-        ("share lowered: the same", lowered),
+        ("share raised: from the admin request's start until it is in force (it is on the disk)", raised),
+        ("share raised: until the answer (it is in the audit, which is on the disk)", told_raised),
+        ("share lowered: until it is in force (before it is on the disk)", lowered),
+        ("share lowered: until the answer", told_lowered),
         ("the next call on a connection that was open", after),
         ("the same after an admin request that changes nothing", without),
     ] {

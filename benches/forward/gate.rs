@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{env, fs};
 
+use dualgate::telemetry::clock::since_epoch;
 use tokio::time::Instant;
 
 use super::child::{Child, Tools};
@@ -31,6 +32,20 @@ impl Setting {
     pub fn plain(backends: &[u16]) -> Self {
         Self { backends: backends.to_vec(), services: 1, tls: false, log: "warn" }
     }
+}
+
+/// As the log has it in lines of JSON; it is kept in a file then.
+pub const INFO: &str = "info";
+const LOG: &str = "log";
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// From an admin request's start.
+pub struct Took {
+    /// Until it is in force, so that the next session is where it says.
+    pub in_force: Duration,
+    /// Until it is answered: it is in the audit by then, and the disk has both.
+    pub answered: Duration,
 }
 
 /// A running dualgate.
@@ -101,6 +116,9 @@ impl Gate {
         let arguments = arguments(file.to_str().unwrap().to_owned());
         let mut command = tools.command(PROXY_CORE, program, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
         command.env("LOG_LEVEL", setting.log).env_remove("PORT");
+        if setting.log == INFO {
+            command.stderr(fs::File::create(scratch.0.join(LOG)).unwrap());
+        }
         let mut child = Child::start(command);
         child.wait_for(port);
         Self { child, port, tls, admin, scratch }
@@ -118,14 +136,31 @@ impl Gate {
         Metrics(samples.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
     }
 
-    /// Sets the share of the secondary of the called service, and returns how long its answer took.
-    pub fn split(&self, secondary: u32) -> Duration {
+    /// Sets the share of the secondary of the called service, and returns how long that took. Its log is to be kept.
+    pub fn split(&self, secondary: u32) -> Took {
         let body = format!(r#"{{"primary":{},"secondary":{secondary}}}"#, 100 - secondary);
-        let begun = Instant::now();
+        let (since, begun) = (since_epoch(), Instant::now());
         let answer = self.ask_admin("PUT", &format!("/v1/services/{SERVICE}/split"), &body);
-        let took = begun.elapsed();
+        let answered = begun.elapsed();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        took
+        Took { in_force: self.last_in_force(&answer, since), answered }
+    }
+
+    /// When what this answer is to was in force, as the log says, which is written beside.
+    fn last_in_force(&self, answer: &str, since: Duration) -> Duration {
+        let revision = &answer[answer.rfind("\"revision\":").unwrap()..].split(',').next().unwrap();
+        for _ in 0..1_000 {
+            let log = fs::read_to_string(self.scratch.0.join(LOG)).unwrap();
+            let is_it =
+                |line: &&str| line.contains("\"in force\"") && line.contains(&format!("{revision},")) && line.ends_with('}');
+            if let Some(line) = log.lines().rfind(is_it) {
+                let since = Duration::from_nanos((since.as_nanos() % DAY.as_nanos()) as u64);
+                let at = past_midnight(line);
+                return if at < since { at + DAY } else { at } - since;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("the log does not say when {revision} was in force")
     }
 
     /// Asks how the called service stands.
@@ -145,6 +180,14 @@ impl Gate {
         stream.read_to_string(&mut answer).unwrap();
         answer
     }
+}
+
+/// Of a line of the log, whose time is like `2026-11-22T15:13:28.268006Z`: how late in the day it was written.
+fn past_midnight(line: &str) -> Duration {
+    let (_, time) = line.split_once('T').unwrap();
+    let (time, _) = time.split_once('Z').unwrap();
+    let parts = time.split(':').map(|part| part.parse::<f64>().unwrap());
+    Duration::from_secs_f64(parts.fold(0.0, |sum, part| sum * 60.0 + part))
 }
 
 /// What a metrics page says.

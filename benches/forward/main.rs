@@ -262,7 +262,7 @@ fn training(tools: &Tools, whole: bool) {
 /// by the clock, and an orderly end: what that runs is laid out side by side in the binary.
 fn starting(tools: &Tools) {
     let mut backend = Child::role(tools, LOAD_CORE, &["role", "backend", "2"]);
-    let setting = Setting { tls: true, log: "info", ..Setting::plain(&backend.ports()) };
+    let setting = Setting { tls: true, log: gate::INFO, ..Setting::plain(&backend.ports()) };
     let gate = begun(tools, Gate::binary(tools, &setting)).again(tools, &setting);
     begun(tools, gate).terminate();
 }

@@ -306,7 +306,7 @@ impl Conductor {
     fn publish(&mut self, at: usize) {
         if self.order.contains(&at) {
             let gone = self.refresh(at);
-            self.publish_all(&gone);
+            self.publish_all(&[at], &gone);
         }
     }
 
@@ -318,20 +318,19 @@ impl Conductor {
         let gone = self.charges[at].reconcile(probe);
         self.look_up(at);
         self.views[at] = Arc::new(self.charges[at].view());
-        let state = self.charges[at].machine.state();
-        tracing::info!(
-            service = self.charges[at].config.name, revision = state.revision,
-            split = %state.split, stable = %state.stable, "in force",
-        );
         gone
     }
 
-    /// Puts all views in force.
-    pub(super) fn publish_all(&mut self, gone: &[Arc<Endpoint>]) {
+    /// Puts all views in force, of which these are new.
+    pub(super) fn publish_all(&mut self, anew: &[usize], gone: &[Arc<Endpoint>]) {
         let services = self.order.iter().map(|at| self.views[*at].clone()).collect();
         self.publisher.publish(|before| before.followed_by(services));
         // After the publish: who finds a gate closed must find a snapshot without it.
         gone.iter().for_each(|endpoint| endpoint.gate.close());
+        for charge in anew.iter().map(|at| &self.charges[*at]) {
+            let (service, state) = (&charge.config.name, charge.machine.state());
+            tracing::info!(service, revision = state.revision, split = %state.split, stable = %state.stable, "in force");
+        }
     }
 
     fn look_up(&mut self, at: usize) {

@@ -77,10 +77,11 @@ impl Conductor {
         let dismissed: Vec<usize> = self.order.iter().filter(|at| !order.contains(at)).copied().collect();
         self.order = order;
         let mut gone: Vec<Arc<Endpoint>> = dismissed.into_iter().flat_map(|at| self.charges[at].dismiss()).collect();
-        for at in self.order.clone() {
-            gone.extend(self.refresh(at));
+        let order = self.order.clone();
+        for at in &order {
+            gone.extend(self.refresh(*at));
         }
-        self.publish_all(&gone);
+        self.publish_all(&order, &gone);
         for (at, effects) in steps {
             let others = effects.into_iter().filter(|effect| *effect != Effect::Publish).collect();
             self.carry_out(at, others);
