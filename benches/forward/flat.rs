@@ -89,25 +89,25 @@ fn changes(tools: &Tools, plan: &Plan, setting: &Setting) {
     gate.split(0);
     for at in 0..CHANGES {
         let share = if at % 2 == 0 { 100 } else { 0 };
-        let took = gate.split(share);
+        let told = gate.split(share);
         let (call, server) = ask();
         let expected = if share == 100 { "1" } else { "0" };
         assert_eq!(server, expected, "the first session after the answer is not where the new split says");
         let [in_force, answered] = if share == 100 { &mut raised } else { &mut lowered };
-        in_force.push(took.in_force.as_secs_f64() * 1e6);
-        answered.push(took.answered.as_secs_f64() * 1e6);
+        in_force.push(gate.in_force(&told).as_secs_f64() * 1e6);
+        answered.push(told.answered.as_secs_f64() * 1e6);
         after.push(call);
         // The same pause and the same threads at work, and nothing changes.
         gate.look();
         without.push(ask().0);
     }
     println!("\na change of split with {connections} connections open, {CHANGES} times; medians (least to greatest), µs\n");
-    let ([raised, told_raised], [lowered, told_lowered]) = (raised, lowered);
+    let ([raised, answered_raised], [lowered, answered_lowered]) = (raised, lowered);
     for (what, figures) in [
         ("share raised: from the admin request's start until it is in force (it is on the disk)", raised),
-        ("share raised: until the answer (it is in the audit, which is on the disk)", told_raised),
+        ("share raised: until the answer (it is in the audit, which is on the disk)", answered_raised),
         ("share lowered: until it is in force (before it is on the disk)", lowered),
-        ("share lowered: until the answer", told_lowered),
+        ("share lowered: until the answer", answered_lowered),
         ("the next call on a connection that was open", after),
         ("the same after an admin request that changes nothing", without),
     ] {

@@ -40,12 +40,12 @@ const LOG: &str = "log";
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// From an admin request's start.
-pub struct Took {
-    /// Until it is in force, so that the next session is where it says.
-    pub in_force: Duration,
-    /// Until it is answered: it is in the audit by then, and the disk has both.
+/// An admin request that was answered.
+pub struct Told {
+    /// Until its answer, from its start: it is in the audit by then, and the disk has both.
     pub answered: Duration,
+    since: Duration,
+    answer: String,
 }
 
 /// A running dualgate.
@@ -75,6 +75,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", fs::read_to_string(self.0.join(LOG)).unwrap_or_default());
+        }
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -115,7 +118,7 @@ impl Gate {
         fs::write(&file, configuration(setting, [port, tls, admin], &scratch.0)).unwrap();
         let arguments = arguments(file.to_str().unwrap().to_owned());
         let mut command = tools.command(PROXY_CORE, program, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        command.env("LOG_LEVEL", setting.log).env_remove("PORT");
+        command.env("LOG_LEVEL", setting.log).env("LOG_FORMAT", "json").env_remove("PORT");
         if setting.log == INFO {
             command.stderr(fs::File::create(scratch.0.join(LOG)).unwrap());
         }
@@ -136,24 +139,24 @@ impl Gate {
         Metrics(samples.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
     }
 
-    /// Sets the share of the secondary of the called service, and returns how long that took. Its log is to be kept.
-    pub fn split(&self, secondary: u32) -> Took {
+    /// Sets the share of the secondary of the called service.
+    pub fn split(&self, secondary: u32) -> Told {
         let body = format!(r#"{{"primary":{},"secondary":{secondary}}}"#, 100 - secondary);
         let (since, begun) = (since_epoch(), Instant::now());
         let answer = self.ask_admin("PUT", &format!("/v1/services/{SERVICE}/split"), &body);
         let answered = begun.elapsed();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        Took { in_force: self.last_in_force(&answer, since), answered }
+        Told { answered, since, answer }
     }
 
-    /// When what this answer is to was in force, as the log says, which is written beside.
-    fn last_in_force(&self, answer: &str, since: Duration) -> Duration {
+    /// How long after its start it was in force, as the log says, which is written beside and is to be kept ([`INFO`]).
+    pub fn in_force(&self, Told { answer, since, .. }: &Told) -> Duration {
         let revision = &answer[answer.rfind("\"revision\":").unwrap()..].split(',').next().unwrap();
         for _ in 0..1_000 {
             let log = fs::read_to_string(self.scratch.0.join(LOG)).unwrap();
             let is_it =
                 |line: &&str| line.contains("\"in force\"") && line.contains(&format!("{revision},")) && line.ends_with('}');
-            if let Some(line) = log.lines().rfind(is_it) {
+            if let Some(line) = log.lines().find(is_it) {
                 let since = Duration::from_nanos((since.as_nanos() % DAY.as_nanos()) as u64);
                 let at = past_midnight(line);
                 return if at < since { at + DAY } else { at } - since;

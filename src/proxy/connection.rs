@@ -68,8 +68,8 @@ const MOST_RESET_FOR_ERRORS: usize = 256;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
 
-/// Serves a connection to its end, of which some may have been read; then lets go of what says that it is open. No part of this is
-/// held twice while the connection is idle, as what an `async fn` is given is.
+/// Serves a connection to its end, of which some may have been read; then lets go of what says that it is open. An `async fn` would
+/// keep all that it is given beside where it puts that, for as long as the connection is idle.
 pub(super) fn serve(
     worker: Rc<Worker>,
     mut line: Line<Raw>,
