@@ -23,7 +23,7 @@ use tokio::task::coop::consume_budget;
 
 use super::line::{self, Line};
 use super::socket::Watched;
-use super::{Site, Stage, Worker, connection};
+use super::{Site, Stage, Worker, connection, doze};
 use crate::tls::{self, plain};
 
 /// Between two tries to accept after an error like "too many open files".
@@ -123,6 +123,7 @@ impl Accepts {
             };
             match accepted {
                 Ok(caller) => {
+                    doze::worked();
                     turn += 1;
                     hand_out(caller, &self.door, &self.hands, &own, turn);
                 }
@@ -226,6 +227,7 @@ fn work(site: Arc<Site>, accepts: Vec<Accepts>, mut connections: mpsc::Unbounded
                 sweeper.uploads.sweep();
             }
         });
+        tokio::task::spawn_local(doze::idle());
         let watchful = worker.vigil.clone();
         tokio::task::spawn_local(async move { watchful.keep().await });
         tokio::task::spawn_local(worker.clone().run_errands());
@@ -285,7 +287,10 @@ impl Drop for OpenConnection {
 }
 
 fn run_local(future: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(doze::before_sleep)
+        .build_local(Default::default());
     match runtime {
         Ok(runtime) => {
             runtime.block_on(future);

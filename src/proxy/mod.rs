@@ -37,6 +37,7 @@ mod books;
 mod cargo;
 mod channel;
 mod connection;
+mod doze;
 mod error;
 mod facts;
 mod forward;
