@@ -90,24 +90,16 @@ pub(super) fn serve(
     // Each in a box: an idle connection should not cost what the largest of them needs.
     async move {
         if let Some(tls) = &door.tls {
-            attended(boxed(|| connection.secure(line.stream, tls))).await;
+            doze::noticed(boxed(|| connection.secure(line.stream, tls))).await;
         } else {
             match line.opening(&connection.worker, &connection.post, header_timeout).await {
-                Some(Opening::Http1) => attended(boxed(|| connection.http1(line))).await,
-                Some(Opening::Http2) => attended(boxed(|| connection.http2(line.replayed()))).await,
+                Some(Opening::Http1) => doze::noticed(boxed(|| connection.http1(line))).await,
+                Some(Opening::Http2) => doze::noticed(boxed(|| connection.http2(line.replayed()))).await,
                 None => {}
             }
         }
         drop(open);
     }
-}
-
-/// Each turn of it is work.
-fn attended(mut served: Pin<Box<impl Future<Output = ()>>>) -> impl Future<Output = ()> {
-    poll_fn(move |context| {
-        doze::worked();
-        served.as_mut().poll(context)
-    })
 }
 
 /// A request on its way to an answer.

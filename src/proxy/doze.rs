@@ -4,13 +4,24 @@
 //! interrupt to another processor (on a virtual machine with an exit from it). To stay awake in vain is dear too, to whoever wants the
 //! processor. So nobody stays awake for much longer than a sleep costs, as skis are rented until they would have been bought (Karlin,
 //! Manasse, Rudolph, Sleator: "Competitive snoopy caching", Algorithmica 3, 1988); and where that is mostly in vain, as it is for a
-//! worker with few clients, it is tried so rarely that it costs nothing.
+//! worker with few clients, it is tried so rarely that it costs next to nothing (ADR 16).
+//!
+//! ```text
+//! works ── not worth it ──────────────────────────────────────────────▶ sleeps
+//!   │                                                                     ▲
+//!   └── worth it, or its turn ──▶ looks once ──▶ looks until it is late ──┘
+//!                                 (what came     (what came
+//!                                 tells nothing) spared a sleep)
+//! ```
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalRuntime};
 use tokio::time::Instant;
 
 /// How long it stays awake. A sleep was measured to cost who ends it 13 µs, on a virtual machine. With half of this too little comes
@@ -23,9 +34,9 @@ const RARELY: u32 = 64;
 /// A share of looks that all found something, to count in.
 const ALL: u32 = 1 << 16;
 
-/// With this share it begins to be worth it, and with less than that it is no longer: what one finds has to pay for those in vain. Between
-/// the two it stays as it is, as where it is worth it the share is known sixty-four times as fast as where it is not, and chance would
-/// lead away from there sooner than back.
+/// With the first share it begins to be worth it, with less than the second it is no longer. For the processors alone a half would be
+/// right; but who has the work is also answered sooner by what it takes to wake. Between the two it stays as it is: where it is worth it the
+/// share is known sixty-four times as fast as where it is not, and chance would lead away from there sooner than back.
 const ENOUGH: u32 = ALL / 8 * 3;
 const TOO_LITTLE: u32 = ALL / 4;
 
@@ -45,8 +56,39 @@ struct Here {
     idler: RefCell<Option<Waker>>,
 }
 
-/// A task for a runtime that calls [`before_sleep`]. It has nothing to do, and that there is a task to be run keeps the runtime from sleeping.
-pub(super) async fn idle() {
+/// A runtime for this thread that goes to sleep as said above. [`worked`] has to be called for what it does.
+pub(super) fn runtime() -> io::Result<LocalRuntime> {
+    let runtime = Builder::new_current_thread().enable_all().on_thread_park(before_sleep).build_local(Default::default())?;
+    runtime.spawn_local(idle());
+    Ok(runtime)
+}
+
+/// Says that there was something to do, on this thread.
+pub(super) fn worked() {
+    HERE.with(|here| here.has_worked.set(true));
+}
+
+/// The same future, each turn of which is something to do.
+pub(super) fn noticed<T>(mut future: Pin<Box<impl Future<Output = T>>>) -> impl Future<Output = T> {
+    poll_fn(move |context| {
+        worked();
+        future.as_mut().poll(context)
+    })
+}
+
+/// Called when nothing is left to do, before the runtime looks for more and sleeps until there is some. It does not sleep where this
+/// wakes the idler: it looks, and calls again. Not for a clock that is stopped, on which the time to look would not pass.
+fn before_sleep() {
+    HERE.with(|here| {
+        let stays_awake = here.doze.borrow_mut().stays_awake(here.has_worked.take(), Instant::now);
+        if let (true, Some(idler)) = (stays_awake, &*here.idler.borrow()) {
+            idler.wake_by_ref();
+        }
+    });
+}
+
+/// Has nothing to do: that there is a task to be run keeps the runtime from sleeping.
+async fn idle() {
     poll_fn(|context| {
         let waker = context.waker();
         HERE.with(|here| match &mut *here.idler.borrow_mut() {
@@ -56,22 +98,6 @@ pub(super) async fn idle() {
         Poll::Pending
     })
     .await
-}
-
-/// Says that there was something to do, on this thread.
-pub(super) fn worked() {
-    HERE.with(|here| here.has_worked.set(true));
-}
-
-/// For a runtime to call when nothing is left to do, before it looks for more and sleeps until there is some. It does not sleep where
-/// this wakes the idler: it looks, and calls again.
-pub(super) fn before_sleep() {
-    HERE.with(|here| {
-        let stays_awake = here.doze.borrow_mut().stays_awake(here.has_worked.take(), Instant::now);
-        if let (true, Some(idler)) = (stays_awake, &*here.idler.borrow()) {
-            idler.wake_by_ref();
-        }
-    });
 }
 
 /// Whether to stay awake, each time that nothing is left to do.
@@ -122,9 +148,6 @@ impl Doze {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use proptest::prelude::*;
 
     use super::*;
@@ -209,8 +232,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_stays_awake_for_longer_than_a_look_after_the_time(rests in prop::collection::vec(0u64..40, 1..2_000)) {
+        fn nobody_stays_awake_for_longer_than_a_look_after_the_time(
+            worth in 0..=ALL,
+            rests in prop::collection::vec(0u64..30, 1..2_000),
+        ) {
             let mut worker = Worker::new();
+            worker.doze.worth = worth;
             for until_work in rests {
                 let awake = worker.rests(Duration::from_micros(until_work)).unwrap_or_default();
                 prop_assert!(awake <= LONGEST + 2 * MICRO, "{awake:?}");
@@ -218,31 +245,73 @@ mod tests {
         }
     }
 
+    fn worth() -> u32 {
+        HERE.with(|here| here.doze.borrow().worth)
+    }
+
+    fn is_worth(worth: u32) {
+        HERE.with(|here| *here.doze.borrow_mut() = Doze { worth, is_worth_it: worth >= ENOUGH, ..Doze::default() });
+    }
+
     #[test]
-    fn a_runtime_looks_and_asks_again_before_it_sleeps() {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let asks = asked.clone();
-        let count = move || {
-            asks.fetch_add(1, Ordering::Relaxed);
-            before_sleep();
-        };
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_all().on_thread_park(count).build_local(Default::default()).unwrap();
-        let rest = || async {
-            let slept = runtime.metrics().worker_park_count(0);
-            asked.store(0, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            (asked.load(Ordering::Relaxed), runtime.metrics().worker_park_count(0) - slept)
-        };
-        runtime.block_on(async {
-            tokio::task::spawn_local(idle());
-            tokio::task::yield_now().await;
-            let (asked, slept) = rest().await;
-            assert_eq!(asked as u64, slept, "it goes to sleep when there is nothing left to do");
-            HERE.with(|here| here.doze.borrow_mut().worth = ALL);
-            let (asked, slept) = rest().await;
-            // Once before it has looked, once after that, and once when the time is over.
-            assert!(slept > 0 && asked as u64 >= 3 * slept, "{asked} to {slept}");
+    fn each_turn_of_what_is_to_be_noticed_is_work() {
+        let has_worked = || HERE.with(|here| here.has_worked.take());
+        let mut turns = 0;
+        let future = noticed(Box::pin(poll_fn(move |_| {
+            turns += 1;
+            if turns < 2 { Poll::Pending } else { Poll::Ready(turns) }
+        })));
+        let mut future = std::pin::pin!(future);
+        let context = &mut std::task::Context::from_waker(Waker::noop());
+        assert!(!has_worked());
+        assert_eq!((future.as_mut().poll(context), has_worked()), (Poll::Pending, true));
+        assert!(!has_worked());
+        assert_eq!((future.as_mut().poll(context), has_worked()), (Poll::Ready(2), true));
+    }
+
+    #[test]
+    fn a_runtime_looks_in_vain_before_it_sleeps_only_where_that_is_worth_it() {
+        let runtime = runtime().unwrap();
+        let rest = || runtime.block_on(async { tokio::time::sleep(Duration::from_millis(50)).await });
+        rest();
+        for (before, after) in [(0, 0), (ALL, ALL - ALL / MEMORY), (ENOUGH - 1, ENOUGH - 1)] {
+            is_worth(before);
+            let parks = runtime.metrics().worker_park_count(0);
+            rest();
+            assert!(worth() <= after && (worth() < before) == (after < before), "{before} became {}", worth());
+            assert!(runtime.metrics().worker_park_count(0) > parks, "it does sleep");
+        }
+    }
+
+    #[test]
+    fn a_runtime_finds_what_comes_while_it_is_awake() {
+        let (mut writes, reads) = std::os::unix::net::UnixStream::pair().unwrap();
+        reads.set_nonblocking(true).unwrap();
+        let writer = std::thread::spawn(move || {
+            // Until the other end is gone.
+            for turn in 0.. {
+                if io::Write::write(&mut writes, b"x").is_err() {
+                    break;
+                }
+                // Now sooner, now later, on whatever machine.
+                (0..turn % 64 * 50).for_each(|_| std::hint::spin_loop());
+            }
         });
+        let runtime = runtime().unwrap();
+        runtime.block_on(async {
+            let reads = tokio::net::UnixStream::from_std(reads).unwrap();
+            let mut buffer = [0; 4096];
+            let mut before = ALL;
+            while worth() <= before {
+                if worth() < ENOUGH {
+                    is_worth(ALL / 2);
+                }
+                before = worth();
+                let _ = reads.readable().await;
+                worked();
+                while reads.try_read(&mut buffer).is_ok() {}
+            }
+        });
+        writer.join().unwrap();
     }
 }

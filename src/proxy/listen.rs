@@ -227,7 +227,6 @@ fn work(site: Arc<Site>, accepts: Vec<Accepts>, mut connections: mpsc::Unbounded
                 sweeper.uploads.sweep();
             }
         });
-        tokio::task::spawn_local(doze::idle());
         let watchful = worker.vigil.clone();
         tokio::task::spawn_local(async move { watchful.keep().await });
         tokio::task::spawn_local(worker.clone().run_errands());
@@ -262,6 +261,7 @@ struct Own {
 impl Own {
     /// Serves a connection that has been counted.
     fn serve(self: &Rc<Self>, accepted: Accepted) {
+        doze::worked();
         let guard = OpenConnection(self.clone());
         let Accepted { caller: Caller { stream, address, has_spoken }, door } = accepted;
         // Read before the runtime knows of it, which would have to be asked first whether there is anything.
@@ -287,11 +287,7 @@ impl Drop for OpenConnection {
 }
 
 fn run_local(future: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(doze::before_sleep)
-        .build_local(Default::default());
-    match runtime {
+    match doze::runtime() {
         Ok(runtime) => {
             runtime.block_on(future);
             // A name that is being looked up must not hold up the end.
