@@ -266,6 +266,12 @@ impl Head {
         self.fields.get(name)
     }
 
+    /// Whether the content is said to be a stream of events (HTML, "Server-sent events").
+    pub fn is_event_stream(&self) -> bool {
+        const KIND: &[u8] = b"text/event-stream";
+        self.get("content-type").and_then(|kind| kind.get(..KIND.len())).is_some_and(|kind| kind.eq_ignore_ascii_case(KIND))
+    }
+
     /// The values of all fields of this name, in their order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.fields.all(name)

@@ -391,5 +391,5 @@ fn event_stream(head: &mut Head, seat: &Seat, facts: &Facts, post: Rc<Post>, cas
 /// Whether there is a stream of events. Into an answer that has no content nothing of ours is written either.
 fn is_event_stream(head: &Head) -> bool {
     let has_none = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    !has_none && head.get("content-type").is_some_and(|kind| headers::begins_with(kind, "text/event-stream"))
+    !has_none && head.is_event_stream()
 }

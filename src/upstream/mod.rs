@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod evidence;
 mod fine;
 pub mod gate;
+mod parking;
 pub mod probe;
 pub mod rehomed;
 pub mod roster;

@@ -4,50 +4,33 @@
 //! A connection is a socket and nothing else: no task reads it, and while it is parked it holds no buffer. What its
 //! endpoint has done meanwhile is seen when it is taken up again.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::poll_fn;
-use std::hash::BuildHasherDefault;
 use std::hint::black_box;
 use std::io;
 use std::ops::Range;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::unconstrained;
 
 use super::connect;
 use super::desk::Desk;
 use super::endpoint::Endpoint;
-use super::roster::Uniform;
+use super::parking::Parking;
 use super::socket::is_hang_up;
 use super::trouble::{Cause, Trouble};
 use crate::http1::{Answer, Beginning, Fault, Framing, Head};
 use crate::tls::Stream;
 
-/// A parked connection is not used again after so many sweeps, which are seconds: SDK servers close idle ones after 5 s,
-/// and one that is just being closed loses the request.
-const IDLE: u64 = 4;
-
-/// Parked connections per endpoint and worker; more are closed.
-const MOST_PARKED: usize = 256;
-
 /// The connections of one worker, and its buffers.
 #[derive(Default)]
 pub struct Wire {
-    parked: RefCell<HashMap<u64, Vec<Parked>, BuildHasherDefault<Uniform>>>,
-    sweeps: Cell<u64>,
+    parking: Parking,
     desk: Desk,
-}
-
-struct Parked {
-    stream: Stream,
-    /// Sweeps before it was parked.
-    since: u64,
 }
 
 /// An answer whose head is here.
@@ -135,13 +118,13 @@ impl Wire {
     /// [`Trouble`] says how far the request got.
     pub async fn send(
         self: &Rc<Self>,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         asked: &Method,
         connect_timeout: Duration,
         write: impl Fn(&mut Vec<u8>),
     ) -> Result<Reply, Trouble> {
         loop {
-            let (stream, reused) = match self.unpark(endpoint.id) {
+            let (stream, reused) = match self.parking.take(endpoint.id) {
                 Some(stream) => (stream, true),
                 // Rare, and large: in a box, so that not every request has room for it.
                 None => (Box::pin(open(endpoint, connect_timeout)).await.map_err(Trouble::Unsent)?, false),
@@ -149,6 +132,9 @@ impl Wire {
             match self.ask((stream, reused), asked, &write).await {
                 Ok((stream, answer, early, rest)) => {
                     let Answer { head, framing, persists, .. } = answer;
+                    if asked == Method::GET && head.is_event_stream() {
+                        self.make_spare(endpoint, connect_timeout);
+                    }
                     let (wire, endpoint, stream) = (self.clone(), endpoint.id, Some(stream));
                     let flow = Box::new(Flow { wire, endpoint, stream, framing, persists, early, rest });
                     return Ok(Reply { head, flow });
@@ -218,39 +204,37 @@ impl Wire {
         }
     }
 
-    /// Closes connections that have been idle for too long; to be called every second, which is also the clock by which
-    /// they are: to ask for the time would be half the cost of taking one up.
+    /// Closes connections that have been idle for too long; to be called every second.
     pub fn sweep(&self) {
-        self.sweeps.set(self.sweeps.get() + 1);
-        self.parked.borrow_mut().retain(|_, parked| {
-            parked.retain_mut(|one| self.is_fresh(one.since) && is_quiet(&mut one.stream));
-            !parked.is_empty()
+        self.parking.sweep();
+    }
+
+    /// An event stream keeps its connection to its end. Where one follows the other, the next finds one that is made meanwhile. Used by
+    /// nobody, it is closed like any that is idle.
+    fn make_spare(self: &Rc<Self>, endpoint: &Arc<Endpoint>, connect_timeout: Duration) {
+        if !self.parking.stream_began(endpoint.id) {
+            return;
+        }
+        let coming = Coming { wire: self.clone(), endpoint: endpoint.id, stream: None };
+        let endpoint = endpoint.clone();
+        tokio::task::spawn_local(async move {
+            let mut coming = coming;
+            // Where there is none to be had, the next request will say so.
+            coming.stream = open(&endpoint, connect_timeout).await.ok();
         });
     }
+}
 
-    /// The connection parked last that is alive; the last one is the least likely to be closed by the endpoint
-    /// just now.
-    fn unpark(&self, endpoint: u64) -> Option<Stream> {
-        let mut parked = self.parked.borrow_mut();
-        let parked = parked.get_mut(&endpoint)?;
-        loop {
-            let mut one = parked.pop()?;
-            if self.is_fresh(one.since) && is_quiet(&mut one.stream) {
-                return Some(one.stream);
-            }
-        }
-    }
+/// A spare connection on its way. Dropped, it is there or will not come.
+struct Coming {
+    wire: Rc<Wire>,
+    endpoint: u64,
+    stream: Option<Stream>,
+}
 
-    fn is_fresh(&self, since: u64) -> bool {
-        self.sweeps.get() - since < IDLE
-    }
-
-    fn park(&self, endpoint: u64, stream: Stream) {
-        let mut parked = self.parked.borrow_mut();
-        let parked = parked.entry(endpoint).or_default();
-        if parked.len() < MOST_PARKED {
-            parked.push(Parked { stream, since: self.sweeps.get() });
-        }
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.wire.parking.spare(self.endpoint, self.stream.take());
     }
 }
 
@@ -349,7 +333,7 @@ impl Flow {
             return;
         }
         if let Some(stream) = self.stream.take() {
-            self.wire.park(self.endpoint, stream);
+            self.wire.parking.put(self.endpoint, stream);
         }
     }
 }
@@ -360,42 +344,9 @@ fn poll_read(stream: &mut Stream, context: &mut Context<'_>, buffer: &mut [u8]) 
     Poll::Ready(Ok(buffer.filled().len()))
 }
 
-/// Whether an idle connection can carry a request: the endpoint has neither closed it nor said anything. Without a
-/// budget: to a task that has used up its own, every connection would seem quiet.
-fn is_quiet(stream: &mut Stream) -> bool {
-    if stream.is_at_rest() {
-        return true;
-    }
-    let mut byte = [0];
-    let look = poll_fn(|context| Poll::Ready(poll_read(stream, context, &mut byte).is_pending()));
-    pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true)
-}
-
 async fn open(endpoint: &Endpoint, within: Duration) -> Result<Stream, String> {
     match tokio::time::timeout(within, connect::connect(endpoint)).await {
         Err(_) => Err(format!("no connection within {within:?}")),
         Ok(connected) => connected,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio::task::coop::consume_budget;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_closed_connection_is_not_quiet_either_to_a_task_that_has_used_up_its_budget() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        drop(listener.accept().await.unwrap());
-        stream.readable().await.unwrap();
-        let mut stream = Stream::Plain(stream);
-        let looked = poll_fn(|context| {
-            while pin!(consume_budget()).poll(context).is_ready() {}
-            Poll::Ready(is_quiet(&mut stream))
-        });
-        assert!(!looked.await);
     }
 }

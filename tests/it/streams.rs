@@ -5,6 +5,7 @@ use reqwest::Response;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::raw::{Server, Step, Talk, get, ok, post, say};
 use crate::support::scripted::{chunked, in_front_of, scripted, whole};
 use crate::support::{Client, Fake, Options, TestApp, WAITS, call, eventually};
 
@@ -218,4 +219,57 @@ async fn a_stream_without_an_answer_ends_with_an_error_however_its_length_is_sai
         let answer = Client::new(&app).post(&call(1, "echo")).await.text().await.unwrap();
         assert!(answer.contains("\"id\":1"), "chunked: {is_chunked}: {answer}");
     }
+}
+
+/// Streams for `/mcp`, one answer in chunks for others.
+async fn streaming() -> Server {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type:";
+    Server::start(|ask| {
+        let events = say(format!("{HEAD} text/event-stream\r\n\r\n"));
+        match ask.head.split(' ').nth(1) {
+            Some("/mcp") if ask.head.starts_with("GET") => events.into_iter().chain([Step::Hold]).collect(),
+            Some("/mcp") => say(ok(&ask.body)),
+            _ => say(format!("{HEAD} application/json\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n")),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn where_streams_come_one_after_the_other_a_connection_is_there_for_who_comes_next() {
+    let server = streaming().await;
+    let app = server.behind("").await;
+    let mut streams = Vec::new();
+    let mut made = usize::MAX;
+    for nth in 0..4 {
+        let mut stream = Talk::to(&app).await;
+        stream.say(get("/mcp")).await;
+        streams.push(stream);
+        let over = eventually("the stream has begun", async || server.asked().get(nth).map(|ask| ask.arrival)).await;
+        assert!(over < made, "stream {nth} began over {over}, and {made} were made before");
+        if nth > 0 {
+            made = eventually("one more is made", async || Some(server.arrivals()).filter(|made| *made > over + 1)).await;
+        }
+    }
+    let mut calls = Talk::to(&app).await;
+    calls.say(post("{}")).await;
+    calls.answer().await;
+    let over = server.asked()[4].arrival;
+    assert!(over < made, "the call came over {over}, and {made} were made before");
+}
+
+#[tokio::test]
+async fn for_what_is_no_stream_no_connection_is_made_ahead() {
+    let server = streaming().await;
+    let app = server.behind("").await;
+    for _ in 0..4 {
+        let mut talk = Talk::to(&app).await;
+        talk.say(get("/mcp/other")).await;
+        talk.answer().await;
+    }
+    let asked = server.asked();
+    assert_eq!(asked.len(), 4);
+    assert!(asked.iter().all(|ask| ask.connection == 0), "one carries all of them");
+    // The check has one of its own.
+    assert!(server.arrivals() <= 2 + asked[0].arrival, "{}", server.arrivals());
 }

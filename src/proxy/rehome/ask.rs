@@ -49,7 +49,7 @@ impl Voice {
         if !head.status().is_success() {
             return Ok(Said::Refused(head));
         }
-        let is_stream = is_event_stream(&head);
+        let is_stream = head.is_event_stream();
         let read = read(flow, |text| if is_stream { first_answer(text) } else { None }).await;
         let message = match read {
             Read::Found(message) => message,
@@ -124,10 +124,6 @@ fn put(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     for part in [name, b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
     }
-}
-
-pub(super) fn is_event_stream(head: &Head) -> bool {
-    head.get("content-type").is_some_and(|kind| super::super::headers::begins_with(kind, "text/event-stream"))
 }
 
 enum Read {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::ask::is_event_stream;
 use crate::mcp::essentials::Essentials;
 use crate::mcp::sse::first_answer;
 use crate::proxy::forward::Replied;
@@ -23,7 +22,7 @@ pub(in crate::proxy) async fn read_birth(replied: &mut Replied, request: Bytes) 
     if !replied.head.status().is_success() {
         return None;
     }
-    let is_stream = is_event_stream(&replied.head);
+    let is_stream = replied.head.is_event_stream();
     let (mut text, mut found) = (Vec::new(), None);
     let source = &mut replied.source;
     let reading = async {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::ask::{Within, is_event_stream};
+use super::ask::Within;
 use super::letterhead::Letterhead;
 use super::replay;
 use super::resident::Session;
@@ -136,7 +136,7 @@ impl Gave {
     /// Server); 409 is what SDK servers say that believe in another stream of the session, which may be one that is about to go.
     fn of(head: &Head, source: Source, ticket: Ticket) -> Self {
         match head.status() {
-            StatusCode::OK if is_event_stream(head) && !is_encoded(head) => Self::Stream(source, ticket),
+            StatusCode::OK if head.is_event_stream() && !is_encoded(head) => Self::Stream(source, ticket),
             // By either it may mean something else: it is asked (2025-03-26, session management, rules 3 and 4).
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Self::Gone,
             // Another request may bring a credential that is taken.

@@ -16,6 +16,8 @@ use super::{Fake, Folder, Options, TestApp, eventually};
 pub struct Ask {
     /// Of those over which anything was asked, the number in their order.
     pub connection: usize,
+    /// Of all connections, the number in their order.
+    pub arrival: usize,
     pub head: String,
     pub body: Vec<u8>,
 }
@@ -48,6 +50,7 @@ type Script = Box<dyn Fn(&Ask) -> Vec<Step> + Send + Sync>;
 struct State {
     script: Script,
     asked: Mutex<Vec<Ask>>,
+    arrivals: AtomicUsize,
     connections: AtomicUsize,
     gone: AtomicUsize,
     go_on: Notify,
@@ -59,6 +62,7 @@ impl State {
         Arc::new(Self {
             script: Box::new(script),
             asked: Mutex::default(),
+            arrivals: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             gone: AtomicUsize::new(0),
             go_on: Notify::new(),
@@ -76,7 +80,8 @@ impl Server {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
-                tokio::spawn(serve(stream, state.clone()));
+                let arrival = state.arrivals.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(stream, arrival, state.clone()));
             }
         });
         server
@@ -96,6 +101,11 @@ impl Server {
         TestApp::from_text(text).await
     }
 
+    /// Connections by now, also those over which nothing is asked.
+    pub fn arrivals(&self) -> usize {
+        self.state.arrivals.load(Ordering::SeqCst)
+    }
+
     pub fn asked(&self) -> Vec<Ask> {
         self.state.asked.lock().unwrap().clone()
     }
@@ -113,7 +123,7 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, state: Arc<State>) -> Option<()> {
+async fn serve(mut stream: TcpStream, arrival: usize, state: Arc<State>) -> Option<()> {
     let mut buffer = Vec::new();
     let mut connection = None;
     loop {
@@ -121,7 +131,7 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) -> Option<()> {
         let is_early = head.contains(" /early");
         let first = if is_early { Vec::new() } else { body(&head, false, &mut stream, &mut buffer).await? };
         let connection = *connection.get_or_insert_with(|| state.connections.fetch_add(1, Ordering::SeqCst));
-        let ask = Ask { connection, head, body: first };
+        let ask = Ask { connection, arrival, head, body: first };
         state.asked.lock().unwrap().push(ask.clone());
         let mut waited = false;
         for step in (state.script)(&ask) {

@@ -19,7 +19,7 @@ use crate::mcp::{SessionPin, StandsFor};
 use crate::proxy::Worker;
 use crate::proxy::channel::Home;
 use crate::proxy::headers::is_encoded;
-use crate::proxy::rehome::ask::{Said, Voice, Within, is_event_stream};
+use crate::proxy::rehome::ask::{Said, Voice, Within};
 use crate::proxy::rehome::mover::{NotMoved, Target, Wanted, Why};
 use crate::proxy::rehome::replay::{self, Recipe, Refusal};
 use crate::proxy::source::Source;
@@ -132,7 +132,7 @@ impl Line {
         if head.status() != StatusCode::OK {
             return Err(refused(head, |status| Refusal::NoStream(format!("the GET is answered with {status}"))));
         }
-        if !is_event_stream(&head) || is_encoded(&head) {
+        if !head.is_event_stream() || is_encoded(&head) {
             return Err(Refusal::NoStream("what it answers to the GET is none".to_owned()));
         }
         let mut opening = Opening::default();
