@@ -25,6 +25,7 @@ use super::line::{self, Line};
 use super::socket::Watched;
 use super::{Site, Stage, Worker, connection, doze};
 use crate::tls::{self, plain};
+use crate::upstream::count_apart;
 
 /// Between two tries to accept after an error like "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -216,6 +217,7 @@ fn hand_out(caller: Caller, door: &Arc<Door>, hands: &[mpsc::UnboundedSender<Acc
 }
 
 fn work(site: Arc<Site>, accepts: Vec<Accepts>, mut connections: mpsc::UnboundedReceiver<Accepted>, load: Load, at: usize) {
+    count_apart();
     run_local(async move {
         let worker = Worker::new(site.clone());
         let sweeper = worker.clone();

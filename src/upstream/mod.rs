@@ -25,6 +25,7 @@ pub use desk::Desk;
 pub use endpoint::Endpoint;
 pub use evidence::{Ended, Watch};
 pub use gate::{Gate, Ticket};
+pub use stripes::count_apart;
 pub use tally::{EntryTally, ServiceTally, StreamGuard, StreamKind};
 pub use trouble::{Cause, Trouble};
 pub use uploads::{Begun, Lease, UploadTrouble, Uploads};

@@ -56,12 +56,12 @@ pub struct Outcomes(Striped<[AtomicU64; Outcome::ALL.len()]>);
 impl Outcomes {
     /// One more.
     pub fn note(&self, outcome: Outcome) {
-        self.0.mine()[outcome.index()].fetch_add(1, Ordering::Relaxed);
+        self.0.mine().add(|counts| &counts[outcome.index()], 1);
     }
 
     /// How many.
     pub fn count(&self, outcome: Outcome) -> u64 {
-        self.0.sum(|counts| counts[outcome.index()].load(Ordering::Relaxed))
+        self.0.sum(|counts| &counts[outcome.index()])
     }
 }
 
@@ -81,14 +81,14 @@ impl Histogram {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_NS.iter().position(|bound| nanos <= *bound).unwrap_or(BOUNDS.len());
         let times = self.0.mine();
-        times.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        times.micros.fetch_add(nanos / 1_000, Ordering::Relaxed);
+        times.add(|times| &times.buckets[bucket], 1);
+        times.add(|times| &times.micros, nanos / 1_000);
     }
 
     /// Counts per bucket (the last has no bound) and the sum in seconds.
     pub fn read(&self) -> ([u64; BOUNDS.len() + 1], f64) {
-        let counts = std::array::from_fn(|at| self.0.sum(|times| times.buckets[at].load(Ordering::Relaxed)));
-        (counts, self.0.sum(|times| times.micros.load(Ordering::Relaxed)) as f64 / 1e6)
+        let counts = std::array::from_fn(|at| self.0.sum(|times| &times.buckets[at]));
+        (counts, self.0.sum(|times| &times.micros) as f64 / 1e6)
     }
 }
 
@@ -262,12 +262,12 @@ const SKEW_WINDOW: u64 = 10_000;
 impl ServiceTally {
     /// A request of the legacy era.
     pub fn note_legacy(&self) {
-        self.legacy.mine().fetch_add(1, Ordering::Relaxed);
+        self.legacy.mine().add(|count| count, 1);
     }
 
     /// How many of them there were.
     pub fn legacy(&self) -> u64 {
-        self.legacy.sum(|count| count.load(Ordering::Relaxed))
+        self.legacy.sum(|count| count)
     }
 
     /// A request was placed by this key.
