@@ -17,7 +17,7 @@ pub struct RequestHead {
     /// The method.
     pub method: Method,
     /// The target.
-    pub uri: Uri,
+    pub uri: Rc<Uri>,
     /// As the client wrote it.
     pub version: Version,
     /// The fields.
@@ -27,7 +27,7 @@ pub struct RequestHead {
 impl From<request::Parts> for RequestHead {
     fn from(parts: request::Parts) -> Self {
         let headers = Fields::from(&parts.headers);
-        Self { method: parts.method, uri: parts.uri, version: parts.version, headers }
+        Self { method: parts.method, uri: Rc::new(parts.uri), version: parts.version, headers }
     }
 }
 
@@ -42,18 +42,18 @@ pub struct Plain {
 
 /// The target that was asked for last: most requests ask for the same, which then is neither checked nor copied anew.
 #[derive(Debug, Default)]
-pub struct Targets(RefCell<Option<Uri>>);
+pub struct Targets(RefCell<Option<Rc<Uri>>>);
 
 impl Targets {
     /// A target that begins with a slash.
-    fn read(&self, target: &str) -> Option<Uri> {
+    fn read(&self, target: &str) -> Option<Rc<Uri>> {
         let mut last = self.0.borrow_mut();
         // A path that is written like this one is read like it: of what is not a path, nothing is left in one.
         if let Some(uri) = last.as_ref().filter(|uri| uri.path_and_query().is_some_and(|path| path.as_str() == target)) {
             return Some(uri.clone());
         }
         let uri = Uri::from_maybe_shared(Bytes::copy_from_slice(target.as_bytes())).ok()?;
-        Some(last.insert(uri).clone())
+        Some(last.insert(Rc::new(uri)).clone())
     }
 }
 

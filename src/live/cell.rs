@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 use tokio::sync::watch;
 
-use super::snapshot::Snapshot;
+use super::snapshot::{ServiceView, Snapshot};
 
 struct Cell {
     current: ArcSwap<Snapshot>,
@@ -37,7 +38,8 @@ impl Reader {
 
     /// The same right for one thread, which reads often.
     pub fn local(&self) -> LocalReader {
-        LocalReader { reader: self.clone(), cache: RefCell::new(Cache::new(Current(self.0.clone()))) }
+        let kept = Kept { cache: Cache::new(Current(self.0.clone())), number: 0, views: Vec::new() };
+        LocalReader { reader: self.clone(), kept: RefCell::new(kept) }
     }
 
     /// Tells when a later snapshot is in force; to be made before looking at the current one.
@@ -52,7 +54,60 @@ impl Reader {
 /// that is out of date.
 pub struct LocalReader {
     reader: Reader,
-    cache: RefCell<Cache<Current, Arc<Snapshot>>>,
+    kept: RefCell<Kept>,
+}
+
+struct Kept {
+    cache: Cache<Current, Arc<Snapshot>>,
+    /// The snapshot that the views are of.
+    number: u64,
+    /// The services that this thread has been asked for, in the snapshot's order.
+    views: Vec<Option<LocalView>>,
+}
+
+/// A service of a snapshot, for one thread: every request holds a few of these, and workers that counted them together would
+/// wait for each other's counting.
+#[derive(Clone)]
+pub struct LocalView(Rc<Viewed>);
+
+struct Viewed {
+    view: Arc<ServiceView>,
+    /// Its place in its snapshot.
+    at: usize,
+}
+
+impl LocalView {
+    fn new(view: &Arc<ServiceView>, at: usize) -> Self {
+        Self(Rc::new(Viewed { view: view.clone(), at }))
+    }
+
+    /// Whether it is of the same moment.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.view, &other.0.view)
+    }
+}
+
+impl Deref for LocalView {
+    type Target = ServiceView;
+
+    fn deref(&self) -> &ServiceView {
+        &self.0.view
+    }
+}
+
+impl Kept {
+    fn view(&mut self, find: impl FnOnce(&Snapshot) -> Option<usize>) -> Option<LocalView> {
+        let snapshot = self.cache.load();
+        let at = find(snapshot)?;
+        let service = snapshot.services.get(at)?;
+        if self.number != snapshot.number || self.views.is_empty() {
+            self.views.clear();
+            self.views.resize(snapshot.services.len(), None);
+            self.number = snapshot.number;
+        }
+        let view = self.views.get_mut(at)?;
+        Some(view.get_or_insert_with(|| LocalView::new(service, at)).clone())
+    }
 }
 
 struct Current(Arc<Cell>);
@@ -69,15 +124,33 @@ impl LocalReader {
     /// Looks at the snapshot in force, without owning it. What is looked up in it to be kept, as a service, is cloned
     /// there. A second look from within the first one takes the longer way.
     pub fn look<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
-        match self.cache.try_borrow_mut() {
-            Ok(mut cache) => look(cache.load()),
+        match self.kept.try_borrow_mut() {
+            Ok(mut kept) => look(kept.cache.load()),
             Err(_) => look(&self.reader.current()),
         }
     }
 
-    /// The snapshot in force, owned.
-    pub fn current(&self) -> Arc<Snapshot> {
-        self.cache.try_borrow_mut().map_or_else(|_| self.reader.current(), |mut cache| cache.load().clone())
+    /// A service in force, by its place in the snapshot.
+    pub fn view(&self, find: impl FnOnce(&Snapshot) -> Option<usize>) -> Option<LocalView> {
+        match self.kept.try_borrow_mut() {
+            Ok(mut kept) => kept.view(find),
+            Err(_) => {
+                let snapshot = self.reader.current();
+                let at = find(&snapshot)?;
+                Some(LocalView::new(snapshot.services.get(at)?, at))
+            }
+        }
+    }
+
+    /// The service of a name.
+    pub fn named(&self, name: &str) -> Option<LocalView> {
+        self.view(|snapshot| snapshot.place_of(name))
+    }
+
+    /// A service as it stands now; none where it is configured no more.
+    pub fn latest(&self, view: &LocalView) -> Option<LocalView> {
+        let is_there = |snapshot: &Snapshot| snapshot.services.get(view.0.at).is_some_and(|one| Arc::ptr_eq(one, &view.0.view));
+        if self.look(is_there) { Some(view.clone()) } else { self.named(&view.config.name) }
     }
 }
 
@@ -104,7 +177,7 @@ mod tests {
         for number in 0..3 {
             assert_eq!(local.look(|snapshot| (snapshot.number, local.look(|inner| inner.number))), (number, number));
             assert_eq!(publisher.publish(|before| before.followed_by(Vec::new())), number + 1);
-            assert_eq!(local.current().number, number + 1);
+            assert_eq!(local.look(|snapshot| snapshot.number), number + 1);
         }
     }
 }

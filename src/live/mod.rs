@@ -11,7 +11,7 @@ pub mod snapshot;
 pub mod store;
 
 pub use catalogue::{Catalogue, Turn};
-pub use cell::{LocalReader, Publisher, Reader};
+pub use cell::{LocalReader, LocalView, Publisher, Reader};
 pub use chain::{Damage, Report};
 pub use directory::{Directory, verify_audit};
 pub use pins::{Handle, Pin, PinBatch, PinJournal, PinRecord, Pins};

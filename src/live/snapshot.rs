@@ -115,7 +115,12 @@ impl Snapshot {
     /// The service for a host (lower case, without port) and a path: the first that fits, as the
     /// services are sorted from the most specific to the least.
     pub fn route(&self, host: &str, path: &str) -> Option<&Arc<ServiceView>> {
-        self.services.get(self.routes.find(host, path)?)
+        self.services.get(self.route_to(host, path)?)
+    }
+
+    /// The same, as its place among the services.
+    pub fn route_to(&self, host: &str, path: &str) -> Option<usize> {
+        self.routes.find(host, path)
     }
 
     /// The endpoints, by their ids, of entries that are being rid of what they have.
@@ -127,7 +132,12 @@ impl Snapshot {
 
     /// The service of a name.
     pub fn named(&self, name: &str) -> Option<&Arc<ServiceView>> {
-        self.services.get(self.routes.named(name)?)
+        self.services.get(self.place_of(name)?)
+    }
+
+    /// The same, as its place among the services.
+    pub fn place_of(&self, name: &str) -> Option<usize> {
+        self.routes.named(name)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who asks, and for what: all that an error has to know to be told in a way that its client understands.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::table::{Case, Transport};
 use super::witness::Witness;
 use crate::domain::{Blame, Entry, Era, Outcome};
 use crate::http1::RequestHead;
-use crate::live::ServiceView;
+use crate::live::LocalView;
 use crate::mcp::{self, Envelope, names};
 use crate::upstream::{Client, Endpoint, EntryTally};
 
@@ -24,7 +25,7 @@ use crate::upstream::{Client, Endpoint, EntryTally};
 #[derive(Default)]
 pub(super) struct Asker {
     /// The service asked.
-    pub(super) service: Option<Arc<ServiceView>>,
+    pub(super) service: Option<LocalView>,
     /// The entry chosen.
     pub(super) entry: Option<Entry>,
     /// The endpoint chosen.
@@ -42,7 +43,7 @@ pub(super) struct Asker {
     /// Whether the answer to several is an array.
     pub(super) is_batch: bool,
     /// The session, where its id opened.
-    pub(super) session: Option<HeaderValue>,
+    pub(super) session: Option<Rc<HeaderValue>>,
     /// Where the page came from that asks, once that is known to be allowed.
     pub(super) origin: Option<Box<HeaderValue>>,
     /// What it shares with its session's stream, where it was posted to a sealed URI.

@@ -88,8 +88,8 @@ impl Worker {
     ) -> Result<Sent, ProxyError> {
         let traffic = &seat.service.config.traffic;
         let endpoint = seat.ticket.endpoint();
-        let due = Some(self.vigil.now() + traffic.first_byte_timeout);
-        post.heed(Heed { due, stage: Stage::Parting, silence_of: Some(endpoint.clone()), guest: seat.guest(facts) });
+        let due = self.vigil.now() + traffic.first_byte_timeout;
+        post.heed_with((due, Stage::Parting), seat.guest(facts), endpoint);
         let write = |out: &mut Vec<u8>| {
             outgoing.write(out, endpoint, facts.pin.as_ref(), Length::Known(body.len() as u64));
             out.extend_from_slice(body);

@@ -76,10 +76,8 @@ pub(super) fn serve(
     address: SocketAddr,
     (door, open): (Arc<Door>, impl Sized),
 ) -> impl Future<Output = ()> {
-    let (peer, header_timeout) = {
-        let tuning = worker.site.tuning();
-        (Peer::new(address, &door, &tuning.limits), tuning.limits.header_timeout)
-    };
+    let (peer, header_timeout) =
+        { worker.tuned(|tuning| (Peer::new(address, &door, &tuning.limits), tuning.limits.header_timeout)) };
     let connection = Connection {
         peer: Rc::new(peer),
         stage: worker.site.stage.clone(),
@@ -279,7 +277,7 @@ impl Connection {
                 }
                 () = self.watched.left() => return tracing::debug!("a client has left"),
                 // It has been asked to leave, and had the time of a head to say that it has heard.
-                () = self.watched.idle(MOST_IDLE + self.worker.site.tuning().limits.header_timeout), if leaving => return,
+                () = self.watched.idle(MOST_IDLE + self.worker.tuned(|tuning| tuning.limits.header_timeout)), if leaving => return,
                 () = self.watched.idle(MOST_IDLE), if !leaving => {
                     connection.as_mut().graceful_shutdown();
                     leaving = true;

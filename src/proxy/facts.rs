@@ -1,7 +1,7 @@
 //! What a request is, from its headers and, where they cannot tell, its body. MCP is recognised by
 //! content, not by path.
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
@@ -16,7 +16,7 @@ use super::lists;
 use super::oauth;
 use super::peek::Peeked;
 use super::peer::Peer;
-use super::rehome::{Session, Wish};
+use super::rehome::{Lodger, Wish};
 use super::vigil::{Alarm, Post};
 use super::{Site, headers};
 use crate::config::Plain;
@@ -49,7 +49,7 @@ pub(super) struct Facts {
     /// Which page of the tools it asks for.
     pub(super) turn: Option<Turn>,
     /// The session id as the client sent it, where it opened.
-    pub(super) session: Option<HeaderValue>,
+    pub(super) session: Option<Rc<HeaderValue>>,
     /// Whether it may be sent a second time when no byte of an answer came.
     pub(super) repeatable: bool,
     /// Whether it may open a session although nobody has read it, being longer than may be looked at.
@@ -63,7 +63,7 @@ pub(super) struct Facts {
     /// Whether it is `notifications/initialized`.
     pub(super) initializes: bool,
     /// What runs in its session while it does, where that is known here.
-    pub(super) lodged: Option<(Arc<Session>, Epoch)>,
+    pub(super) lodged: Option<(Lodger, Epoch)>,
 }
 
 impl Facts {

@@ -1,7 +1,6 @@
 //! The page: one request, start to end.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY};
@@ -36,7 +35,7 @@ use super::{Worker, boxed, headers, keys, oauth};
 use crate::config::ErrorShape;
 use crate::domain::{Era, Outcome};
 use crate::http1::{Head, RequestHead};
-use crate::live::ServiceView;
+use crate::live::LocalView;
 use crate::mcp::essentials::Essentials;
 use crate::upstream::{StreamGuard, StreamKind, Trouble};
 
@@ -44,7 +43,7 @@ use crate::upstream::{StreamGuard, StreamKind, Trouble};
 pub(super) struct Admitted {
     head: Rc<RequestHead>,
     body: Peeked,
-    service: Arc<ServiceView>,
+    service: LocalView,
     room: Room,
     /// How long its client may keep an endpoint waiting for more of its body.
     pause: Duration,
@@ -61,7 +60,7 @@ pub(super) struct Replied {
 /// An answer that has begun, and what it is to.
 struct Answered<'a> {
     /// The service as it was admitted to.
-    service: &'a Arc<ServiceView>,
+    service: &'a LocalView,
     facts: &'a Facts,
     outgoing: &'a Outgoing<'a>,
     seat: Seat,
@@ -96,11 +95,8 @@ impl Worker {
     ) -> Result<Admitted, ProxyError> {
         let begun = Instant::now();
         asker.begun = Some(begun);
-        let (most, pause, log) = {
-            let tuning = self.site.tuning();
-            (tuning.limits.requests, tuning.limits.body_timeout, tuning.log)
-        };
-        let room = Room::find(&self.site, most)?;
+        let (most, pause, log) = self.tuned(|tuning| (tuning.limits.requests, tuning.limits.body_timeout, tuning.log));
+        let room = self.rooms.find(most)?;
         let host = rim::check(&head, &self.site)?;
         let service = self.route(&host, &head)?;
         asker.service = Some(service.clone());
@@ -190,12 +186,10 @@ impl Worker {
         self.answer(Answered { service, facts, outgoing, seat, replied, stay, essentials, permit, post }, asker)
     }
 
-    fn route(&self, host: &str, head: &RequestHead) -> Result<Arc<ServiceView>, ProxyError> {
+    fn route(&self, host: &str, head: &RequestHead) -> Result<LocalView, ProxyError> {
         let path = head.uri.path();
-        let found = self.reader.look(|snapshot| {
-            let found = snapshot.route(host, oauth::subject(path)).or_else(|| snapshot.route(host, path));
-            found.cloned()
-        });
+        let found =
+            self.reader.view(|snapshot| snapshot.route_to(host, oauth::subject(path)).or_else(|| snapshot.route_to(host, path)));
         found.ok_or(ProxyError::NoService)
     }
 
@@ -234,7 +228,7 @@ impl Worker {
             }
             // Known where somebody watches: to look for the tally costs more than that.
             if asker.client.is_some() {
-                seat.tally().note_sent(self.site.clock.now());
+                seat.tally().note_sent(self.site.clock.at(self.vigil.now()));
             }
             let sent = match &mut *cargo {
                 Cargo::Whole(body) => self.send(&seat, facts, outgoing, body, post).await?,
@@ -324,7 +318,8 @@ impl Worker {
         let witness = asker.witness.take().map(|witness| witness.answered(head.status()));
         let opening = Opening {
             tally: seat.tally().clone(),
-            endpoint: seat.ticket.endpoint().clone(),
+            // Nothing goes wrong any more that would have to name it.
+            endpoint: asker.endpoint.take().unwrap_or_else(|| seat.ticket.endpoint().clone()),
             client: asker.client,
             begun: asker.begun.unwrap_or_else(Instant::now),
             at_once,

@@ -12,13 +12,14 @@
 //!
 //! Beside it, for HTTP+SSE alone, `channel`: what a session's POSTs and its GET stream share.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, Cache, Guard};
 use http::{HeaderValue, Version};
 use tokio::sync::watch;
 
@@ -49,6 +50,7 @@ mod ledger;
 mod line;
 mod listen;
 mod lists;
+mod local;
 mod oauth;
 mod peek;
 mod peer;
@@ -75,6 +77,7 @@ pub use interrupted::Interrupted;
 pub use listen::{Door, Front, Load};
 pub use rehome::Sessions;
 
+use rim::Rooms;
 use stalls::Stalls;
 use upload::Upload;
 use vigil::Vigil;
@@ -205,6 +208,9 @@ struct Worker {
     site: Arc<Site>,
     /// The snapshot, as this thread reads it.
     reader: LocalReader,
+    /// The same of what a reload changes.
+    tuning: RefCell<Cache<Tunable, Arc<Tuning>>>,
+    rooms: Rooms,
     wire: Rc<Wire>,
     uploads: Rc<Uploads<Box<Upload>>>,
     vigil: Rc<Vigil>,
@@ -216,6 +222,16 @@ struct Worker {
     places: Places,
     /// Itself, for what outlives a request.
     own: Weak<Self>,
+}
+
+struct Tunable(Arc<Site>);
+
+impl Deref for Tunable {
+    type Target = ArcSwap<Tuning>;
+
+    fn deref(&self) -> &ArcSwap<Tuning> {
+        &self.0.tuning
+    }
 }
 
 /// A future in a box of its own. The room for it is not part of who awaits it, where `Box::pin(make())` would leave
@@ -230,6 +246,8 @@ impl Worker {
         let (wire, uploads) = (Wire::new(), Uploads::new());
         let reader = site.reader.local();
         Rc::new_cyclic(|own| Self {
+            tuning: RefCell::new(Cache::new(Tunable(site.clone()))),
+            rooms: Rooms::of(&site),
             site,
             reader,
             wire,
@@ -242,6 +260,11 @@ impl Worker {
             places: Places::new(MOST_HANDSHAKES),
             own: own.clone(),
         })
+    }
+
+    /// What a reload may change, as it stands now.
+    fn tuned<T>(&self, look: impl FnOnce(&Tuning) -> T) -> T {
+        look(self.tuning.borrow_mut().load())
     }
 
     fn next_turn(&self) -> u64 {

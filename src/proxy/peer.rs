@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
 use super::keys::CREDENTIALS;
 use super::listen::Door;
-use super::rehome::Session;
+use super::rehome::{Lodger, Session};
 use crate::config::Limits;
 use crate::http1::{self, Fields};
 use crate::mcp::{SealKeys, SessionPin};
@@ -79,7 +80,7 @@ pub(super) struct Opened(RefCell<Option<Box<Last>>>);
 #[derive(Clone, Debug)]
 struct Last {
     service: String,
-    id: HeaderValue,
+    id: Rc<HeaderValue>,
     pin: SessionPin,
     /// The session, and by which credentials it was found.
     resident: Option<Resident>,
@@ -88,7 +89,7 @@ struct Last {
 #[derive(Clone)]
 struct Resident {
     credentials: [Option<Box<[u8]>>; CREDENTIALS.len()],
-    session: Arc<Session>,
+    session: Lodger,
 }
 
 impl fmt::Debug for Resident {
@@ -99,7 +100,7 @@ impl fmt::Debug for Resident {
 
 impl Opened {
     /// Opens an id; nothing where it does not open for this service.
-    pub(super) fn open(&self, keys: &SealKeys, service: &str, id: &[u8]) -> Option<(HeaderValue, SessionPin)> {
+    pub(super) fn open(&self, keys: &SealKeys, service: &str, id: &[u8]) -> Option<(Rc<HeaderValue>, SessionPin)> {
         if let Some(last) = &*self.0.borrow()
             && last.service == service
             && last.id.as_bytes() == id
@@ -107,7 +108,7 @@ impl Opened {
             return Some((last.id.clone(), last.pin.clone()));
         }
         let pin = keys.open(service, id)?;
-        let session = HeaderValue::from_bytes(id).ok()?;
+        let session = Rc::new(HeaderValue::from_bytes(id).ok()?);
         let last = Last { service: service.to_owned(), id: session.clone(), pin: pin.clone(), resident: None };
         *self.0.borrow_mut() = Some(Box::new(last));
         Some((session, pin))
@@ -116,19 +117,18 @@ impl Opened {
     /// The session of an id that was opened here, and of these credentials, found as `find` does.
     pub(super) fn resident(
         &self,
-        id: &HeaderValue,
+        id: &Rc<HeaderValue>,
         credentials: [Option<&[u8]>; CREDENTIALS.len()],
         find: impl FnOnce() -> Option<Arc<Session>>,
-    ) -> Option<Arc<Session>> {
-        // A value that was cloned is the same piece of memory.
-        let is_last = |last: &Last| std::ptr::eq(last.id.as_bytes(), id.as_bytes());
+    ) -> Option<Lodger> {
+        let is_last = |last: &Last| Rc::ptr_eq(&last.id, id);
         if let Some(last) = self.0.borrow().as_ref().filter(|last| is_last(last))
             && let Some(resident) = &last.resident
             && resident.credentials.iter().map(Option::as_deref).eq(credentials)
         {
             return Some(resident.session.clone());
         }
-        let session = find()?;
+        let session = Lodger::new(find()?);
         if let Some(last) = self.0.borrow_mut().as_mut().filter(|last| is_last(last)) {
             let credentials = credentials.map(|value| value.map(Box::from));
             last.resident = Some(Resident { credentials, session: session.clone() });

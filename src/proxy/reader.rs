@@ -119,7 +119,7 @@ where
     /// The same, with all that can come between.
     async fn slowly(&mut self, connection: &Connection) -> Option<(Admitted, Box<Asker>)> {
         let Connection { watched, worker, .. } = connection;
-        let header_timeout = worker.site.tuning().limits.header_timeout;
+        let header_timeout = worker.tuned(|tuning| tuning.limits.header_timeout);
         let mut stage = connection.stage.clone();
         let mut heeded = Stage::Running;
         loop {

@@ -4,7 +4,6 @@
 //! limit that ends with the head of the answer, as a middleware's would, does not see open streams.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use http::{HeaderValue, Method, Version};
 
 use super::asker::{Asker, Kind};
 use super::error::{self, ProxyError};
+use super::local::Local;
 use super::peek::{self, Came, Peeked};
 use super::peer::Peer;
 use super::{Site, Worker, boxed, headers};
@@ -32,12 +32,17 @@ pub(super) const MOST_FIELDS: usize = 100;
 const MOST_REFUSING: usize = 256;
 const REFUSING: Duration = Duration::from_secs(5);
 
-/// One of the requests in flight, counted until it is dropped.
-#[derive(Debug)]
-pub(super) struct Permit(Arc<AtomicUsize>);
+/// One of the requests in flight, counted until it is dropped. The count is everybody's; to hold it is a worker's own business.
+pub(super) struct Permit(Local<AtomicUsize>);
+
+/// What a worker counts its requests by.
+pub(super) struct Rooms {
+    in_flight: Local<AtomicUsize>,
+    refusing: Local<AtomicUsize>,
+}
 
 impl Permit {
-    fn take(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+    fn take(count: &Local<AtomicUsize>, most: usize) -> Option<Self> {
         let before = count.fetch_add(1, Ordering::Relaxed);
         let permit = Self(count.clone());
         (before < most).then_some(permit)
@@ -52,15 +57,21 @@ pub(super) enum Room {
     Full { _permit: Permit },
 }
 
-impl Room {
-    /// Where even those that are read to be refused are too many, nothing of a request is read.
-    pub(super) fn find(site: &Site, most: usize) -> Result<Self, ProxyError> {
-        if let Some(permit) = Permit::take(&site.in_flight, most) {
-            return Ok(Self::Free(Some(permit)));
-        }
-        Permit::take(&site.refusing, MOST_REFUSING).map(|permit| Self::Full { _permit: permit }).ok_or(ProxyError::Overloaded)
+impl Rooms {
+    pub(super) fn of(site: &Site) -> Self {
+        Self { in_flight: Local::new(site.in_flight.clone()), refusing: Local::new(site.refusing.clone()) }
     }
 
+    /// Where even those that are read to be refused are too many, nothing of a request is read.
+    pub(super) fn find(&self, most: usize) -> Result<Room, ProxyError> {
+        if let Some(permit) = Permit::take(&self.in_flight, most) {
+            return Ok(Room::Free(Some(permit)));
+        }
+        Permit::take(&self.refusing, MOST_REFUSING).map(|permit| Room::Full { _permit: permit }).ok_or(ProxyError::Overloaded)
+    }
+}
+
+impl Room {
     /// Looks at a body as far as that serves what will become of it.
     pub(super) async fn look(
         &self,

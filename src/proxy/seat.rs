@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::vigil::Guest;
 use super::{Stage, Worker, boxed, lists};
 use crate::domain::{Asked, Choice, Entry, Standing, Unseated, Why};
-use crate::live::{EntryView, ServiceView};
+use crate::live::{EndpointView, EntryView, LocalView, ServiceView};
 use crate::upstream::{Client, EntryTally, Ticket};
 
 /// New clients wait at most so long for the first checks after a start.
@@ -18,7 +18,7 @@ const START_WAIT: Duration = Duration::from_secs(1);
 /// A place at an endpoint.
 pub(super) struct Seat {
     /// The service as it was when the seat was taken.
-    pub(super) service: Arc<ServiceView>,
+    pub(super) service: LocalView,
     /// The entry.
     pub(super) entry: Entry,
     /// Why this one.
@@ -66,7 +66,7 @@ impl Search {
 
 impl Worker {
     /// A seat for the request, at an endpoint that has not been tried yet.
-    pub(super) async fn seat(&self, service: Arc<ServiceView>, facts: &Facts, search: &mut Search) -> Result<Seat, ProxyError> {
+    pub(super) async fn seat(&self, service: LocalView, facts: &Facts, search: &mut Search) -> Result<Seat, ProxyError> {
         let mut service = self.started(service, facts).await?;
         loop {
             let choice = match search.choice {
@@ -89,13 +89,13 @@ impl Worker {
             let Choice { entry, why } = self.choose_endpoint_side(&service, facts, search, choice)?;
             let view = &service.entries[entry];
             let found = self.find_endpoint(view, facts, search, entry)?;
-            if let Some(ticket) = Ticket::take(&found) {
+            if let Some(ticket) = Ticket::take(&found.endpoint) {
                 return Ok(Seat { service, entry, why, ticket });
             }
             // The gate has closed since the snapshot was made: the endpoint is being replaced, and
             // the snapshot that knows is in force already, as gates are closed after a publish.
             let newer = self.latest(&service)?;
-            if Arc::ptr_eq(&newer, &service) {
+            if newer.is(&service) {
                 return Err(ProxyError::NothingUsable(entry));
             }
             service = newer;
@@ -138,24 +138,24 @@ impl Worker {
         Ok(*search.choice.insert(Choice { entry: other, why: Why::Failover }))
     }
 
-    fn find_endpoint(
+    fn find_endpoint<'a>(
         &self,
-        view: &EntryView,
+        view: &'a EntryView,
         facts: &Facts,
         search: &Search,
         entry: Entry,
-    ) -> Result<Arc<crate::upstream::Endpoint>, ProxyError> {
+    ) -> Result<&'a EndpointView, ProxyError> {
         if let Some(only) = facts.only(entry, view) {
             // What is sent to one that answers no checks waits for nothing, and this one can be had elsewhere.
             if only.standing == Standing::Down && facts.lodged.is_some() && *only.endpoint.silent.borrow() {
                 return Err(ProxyError::Unreachable("its checks get no answer".to_owned()));
             }
-            return Ok(only.endpoint.clone());
+            return Ok(only);
         }
         if let Some(pin) = facts.pin.as_ref().filter(|pin| pin.entry == entry) {
             match view.named(&pin.endpoint) {
                 Some(found) if found.standing != Standing::Down && !search.tried.contains(&found.endpoint.id) => {
-                    return Ok(found.endpoint.clone());
+                    return Ok(found);
                 }
                 // The server keeps nothing of this session: any endpoint of its version will do.
                 Some(_) | None if pin.upstream.is_none() => {}
@@ -166,13 +166,12 @@ impl Worker {
         }
         // Only who has no key takes a turn: the others would use up the turns of the first.
         let turn = if facts.key.is_none() { self.next_turn() } else { 0 };
-        let found = view.pick(facts.key, &search.tried, turn);
-        found.map(|found| found.endpoint.clone()).ok_or(ProxyError::NothingUsable(entry))
+        view.pick(facts.key, &search.tried, turn).ok_or(ProxyError::NothingUsable(entry))
     }
 
     /// The service as it is now; during a start, once it is known whether the entry that is meant can
     /// be used, or where the instance of a session or a word is.
-    async fn started(&self, service: Arc<ServiceView>, facts: &Facts) -> Result<Arc<ServiceView>, ProxyError> {
+    async fn started(&self, service: LocalView, facts: &Facts) -> Result<LocalView, ProxyError> {
         let must_wait = |service: &ServiceView| {
             if let Some(pin) = &facts.pin {
                 return service.entries[pin.entry].awaits(&pin.endpoint);
@@ -196,11 +195,7 @@ impl Worker {
     }
 
     /// Waits until it need not be waited for.
-    async fn start(
-        &self,
-        service: Arc<ServiceView>,
-        must_wait: impl Fn(&ServiceView) -> bool,
-    ) -> Result<Arc<ServiceView>, ProxyError> {
+    async fn start(&self, service: LocalView, must_wait: impl Fn(&ServiceView) -> bool) -> Result<LocalView, ProxyError> {
         let mut changes = self.site.reader.changes();
         let mut stage = self.site.stage.clone();
         let deadline = tokio::time::Instant::now() + START_WAIT;
@@ -217,7 +212,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn latest(&self, service: &ServiceView) -> Result<Arc<ServiceView>, ProxyError> {
-        self.reader.look(|snapshot| snapshot.named(&service.config.name).cloned()).ok_or(ProxyError::NoService)
+    pub(super) fn latest(&self, service: &LocalView) -> Result<LocalView, ProxyError> {
+        self.reader.latest(service).ok_or(ProxyError::NoService)
     }
 }

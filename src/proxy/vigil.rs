@@ -27,7 +27,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// The watch of one worker.
 pub(super) struct Vigil {
     posts: RefCell<Slab<State>>,
-    stage: watch::Receiver<Stage>,
+    stage: RefCell<watch::Receiver<Stage>>,
+    /// As it was seen last.
+    seen: Cell<Stage>,
     now: Cell<Instant>,
     has_begun: Notify,
     reader: LocalReader,
@@ -92,13 +94,17 @@ pub(super) enum Alarm {
 struct State {
     heed: Option<Heed>,
     alarm: Option<Alarm>,
+    /// Who was here last: nearly always it is the same task again, and to be noted anew costs more than to be asked.
     waker: Option<Waker>,
+    /// The endpoint that was heeded last.
+    last: Option<Arc<Endpoint>>,
 }
 
 impl Vigil {
     pub(super) fn new(stage: watch::Receiver<Stage>, reader: LocalReader, clock: Clock) -> Rc<Self> {
         let (posts, now, has_begun) = (RefCell::default(), Cell::new(Instant::now()), Notify::new());
-        Rc::new(Self { posts, stage, now, has_begun, reader, clock, evictions: RefCell::default() })
+        let seen = Cell::new(*stage.borrow());
+        Rc::new(Self { posts, stage: RefCell::new(stage), seen, now, has_begun, reader, clock, evictions: RefCell::default() })
     }
 
     /// A place that heeds nothing yet.
@@ -108,14 +114,19 @@ impl Vigil {
             self.now.set(Instant::now());
             self.has_begun.notify_one();
         }
-        let key = posts.insert(State { heed: None, alarm: None, waker: None });
+        let key = posts.insert(State { heed: None, alarm: None, waker: None, last: None });
         drop(posts);
         Post { vigil: self.clone(), key }
     }
 
     /// How far the process is.
     pub(super) fn stage(&self) -> Stage {
-        *self.stage.borrow()
+        // Asked with every answer: whether there is another one costs no lock.
+        let mut stage = self.stage.borrow_mut();
+        if !matches!(stage.has_changed(), Ok(false)) {
+            self.seen.set(*stage.borrow_and_update());
+        }
+        self.seen.get()
     }
 
     /// The time of the last look: good enough for what is measured in seconds.
@@ -198,6 +209,15 @@ impl Post {
         }
     }
 
+    /// The same of a request that is sent to this endpoint, of whose silence it is told, too.
+    pub(super) fn heed_with(&self, (due, stage): (Instant, Stage), guest: Option<Guest>, silence_of: &Arc<Endpoint>) {
+        if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key) {
+            let last = post.last.take().filter(|last| Arc::ptr_eq(last, silence_of));
+            let silence_of = Some(last.unwrap_or_else(|| silence_of.clone()));
+            (post.heed, post.alarm) = (Some(Heed { due: Some(due), stage, silence_of, guest }), None);
+        }
+    }
+
     /// Another time, for what is heeded already.
     pub(super) fn heed_at(&self, due: Instant) {
         if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key)
@@ -253,7 +273,8 @@ impl Post {
     /// Heeds nothing.
     pub(super) fn rest(&self) {
         if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key) {
-            (post.heed, post.alarm, post.waker) = (None, None, None);
+            post.last = post.heed.take().and_then(|heed| heed.silence_of);
+            post.alarm = None;
         }
     }
 

@@ -129,10 +129,13 @@ impl EntryTally {
         Reading::of(self, &none).since(&none)
     }
 
-    /// A request is sent to the entry now; told while somebody watches.
+    /// A request is sent to the entry now, or as near to it as the last look at the clock is; told while somebody watches.
     pub fn note_sent(&self, now: Moment) {
-        let nanos = u64::try_from(now.since(Moment::default()).as_nanos()).unwrap_or(u64::MAX);
-        self.evidence.last_sent.fetch_max(nanos.saturating_add(1), Ordering::Relaxed);
+        let nanos = u64::try_from(now.since(Moment::default()).as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        // Written only where it changes something: the line is shared by all workers.
+        if nanos > self.evidence.last_sent.load(Ordering::Relaxed) {
+            self.evidence.last_sent.fetch_max(nanos, Ordering::Relaxed);
+        }
     }
 
     /// When the last request was sent to the entry, of those that were while somebody watched.

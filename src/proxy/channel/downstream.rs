@@ -16,7 +16,7 @@ use super::Channel;
 use super::moves::Owner;
 use crate::domain::{Blame, Entry, Moment, Outcome};
 use crate::http1::{Head, RequestHead};
-use crate::live::ServiceView;
+use crate::live::LocalView;
 use crate::mcp::endpoint::{EndpointEvent, Found, Opening, resolve};
 use crate::mcp::{SessionPin, StandsFor};
 use crate::proxy::body::{Held, Next, Piece};
@@ -60,9 +60,9 @@ pub(in crate::proxy) struct Downstream {
 /// The GET that opens the session, if it does: most streams are no channels, and to write down then what only channels need
 /// would cost each of them its first event's time.
 struct Birth {
-    service: Arc<ServiceView>,
+    service: LocalView,
     /// The service as it was when the GET was admitted, by which that was written.
-    asked: Arc<ServiceView>,
+    asked: LocalView,
     head: Rc<RequestHead>,
     peer: Rc<Peer>,
 }
@@ -102,7 +102,7 @@ impl Downstream {
     pub(in crate::proxy) fn begin(
         worker: &Worker,
         (seat, head): (&Seat, &Head),
-        (outgoing, asked): (&Outgoing<'_>, &Arc<ServiceView>),
+        (outgoing, asked): (&Outgoing<'_>, &LocalView),
     ) -> Result<Option<Box<Self>>, ProxyError> {
         if head.status() != StatusCode::OK {
             return Ok(None);

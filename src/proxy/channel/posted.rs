@@ -1,5 +1,6 @@
 //! The POSTs' side of a channel.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -54,7 +55,7 @@ pub(in crate::proxy) fn open(
     };
     let is_one = parameters(uri).filter_map(own).count() == 1;
     let pin = site.keys.open_uri(&service.config.name, token.as_bytes()).filter(|_| is_one).ok_or_else(unknown)?;
-    let session = HeaderValue::from_str(token).map_err(|_| unknown())?;
+    let session = Rc::new(HeaderValue::from_str(token).map_err(|_| unknown())?);
     let others: Vec<&str> = parameters(uri).filter(|one| own(one).is_none()).collect();
     let posted = Posted { channel: site.channels.find(token), others: others.join("&").into(), ..Posted::default() };
     facts.target = Some(Box::new(posted.target(pin.upstream.as_deref().unwrap_or("/")).ok_or_else(unknown)?));

@@ -23,13 +23,13 @@ use super::journal::Newcomer;
 use super::memory::Memory;
 use super::mover::{NotMoved, Wanted, Why};
 use super::replay::{self, Recipe};
-use super::resident::Session;
+use super::resident::{Lodger, Session};
 use super::route::{Route, Routed};
 use super::stay::Stay;
 use crate::config::OnLoss;
 use crate::domain::Asked;
 use crate::http1::Head;
-use crate::live::ServiceView;
+use crate::live::LocalView;
 use crate::mcp::SessionPin;
 use crate::mcp::essentials::Essentials;
 use crate::proxy::asker::{Asker, Kind};
@@ -58,7 +58,7 @@ pub(in crate::proxy) enum Delivered {
 
 /// A request on its way.
 pub(in crate::proxy) struct Delivery<'a, 'b> {
-    pub(in crate::proxy) service: Arc<ServiceView>,
+    pub(in crate::proxy) service: LocalView,
     pub(in crate::proxy) facts: &'a mut Facts,
     pub(in crate::proxy) outgoing: &'a mut Outgoing<'b>,
     pub(in crate::proxy) cargo: Cargo,
@@ -86,7 +86,7 @@ enum Lost {
 
 impl Worker {
     /// The session of a request, where it has one that is known here; else it is bound to where its id says.
-    pub(in crate::proxy) fn resident(&self, delivery: &Delivery<'_, '_>) -> Option<Arc<Session>> {
+    pub(in crate::proxy) fn resident(&self, delivery: &Delivery<'_, '_>) -> Option<Lodger> {
         let Delivery { service, facts, outgoing, .. } = delivery;
         let (Some(id), Some(pin)) = (&facts.session, &facts.pin) else { return None };
         if facts.target.is_some() {
@@ -137,7 +137,7 @@ impl Worker {
     /// Delivers a request of a session.
     pub(in crate::proxy) async fn deliver_resident(
         &self,
-        resident: &Arc<Session>,
+        resident: &Lodger,
         delivery: &mut Delivery<'_, '_>,
     ) -> Result<Delivered, ProxyError> {
         let mut has_moved = false;
@@ -158,12 +158,7 @@ impl Worker {
     }
 
     /// Finds the binding, and sends.
-    async fn try_once(
-        &self,
-        resident: &Arc<Session>,
-        delivery: &mut Delivery<'_, '_>,
-        has_moved: bool,
-    ) -> Result<Tried, ProxyError> {
+    async fn try_once(&self, resident: &Lodger, delivery: &mut Delivery<'_, '_>, has_moved: bool) -> Result<Tried, ProxyError> {
         let route = match self.binding(resident, delivery) {
             Routed::To(route) => route,
             Routed::Said(answer) => return Ok(Tried::Done(Delivered::Said(answer))),
@@ -228,7 +223,7 @@ impl Worker {
     /// Its server is gone, or knows the session no more: it is opened elsewhere. Nothing where it can be sent again then.
     async fn recover(
         &self,
-        resident: &Arc<Session>,
+        resident: &Lodger,
         delivery: &mut Delivery<'_, '_>,
         Route { stay, is_bound, .. }: Route,
         lost: Lost,
@@ -279,7 +274,7 @@ impl Worker {
     /// Once more, where the call's tool says that this does no harm.
     async fn ask_again(
         &self,
-        resident: &Arc<Session>,
+        resident: &Lodger,
         delivery: &mut Delivery<'_, '_>,
         cause: String,
     ) -> Result<Delivered, ProxyError> {

@@ -111,7 +111,7 @@ pub(super) async fn open(
     place: &SessionPin,
     asks: bool,
 ) -> Option<Opened> {
-    let service = worker.reader.look(|snapshot| snapshot.named(session.service()).cloned())?;
+    let service = worker.reader.named(session.service())?;
     let view = service.entries[place.entry].named(&place.endpoint)?;
     let (endpoint, tally) = (view.endpoint.clone(), view.tally.clone());
     if !asks {

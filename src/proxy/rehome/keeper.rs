@@ -205,7 +205,7 @@ impl Worker {
 
     fn speak_at(&self, session: &Session, place: &SessionPin) -> Option<(super::ask::Voice, Option<String>, String)> {
         let upstream = place.upstream.as_deref()?.to_owned();
-        let service = self.reader.look(|snapshot| snapshot.named(session.service()).cloned())?;
+        let service = self.reader.named(session.service())?;
         let endpoint = &service.entries[place.entry].named(&place.endpoint)?.endpoint;
         let state = session.state();
         let memory = state.memory.as_ref()?;
@@ -220,7 +220,7 @@ impl Worker {
 
     async fn move_idle(&self, session: &Arc<Session>, eviction: Eviction) {
         let Departure::Moves { forced, or_ends } = eviction.how else { return };
-        let Some(service) = self.reader.look(|snapshot| snapshot.named(session.service()).cloned()) else { return };
+        let Some(service) = self.reader.named(session.service()) else { return };
         let wanted = {
             let state = session.state();
             let Some(memory) = &state.memory else { return };

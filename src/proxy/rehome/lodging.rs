@@ -4,8 +4,6 @@ use std::rc::Weak;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::HeaderValue;
-
 use super::memory::Wish;
 use super::resident::Session;
 use super::splice::Splice;
@@ -51,7 +49,7 @@ impl Worker {
             ledger.lodge(Lodging { stay, wish: facts.wish.clone(), most, resumes: false, worker: self.own.clone() });
             return (source, Some(seat.ticket));
         }
-        let id = facts.session.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
+        let id = facts.session.as_ref().map(|id| id.as_bytes()).unwrap_or_default();
         let last = outgoing.goes_on_behind();
         let listens = stream.is_some_and(|stream| stream.kind() == StreamKind::Listen && !stream.is_encoded());
         let resumes_calls = last.is_some_and(|last| self.resumes_call(&stay, last, id));

@@ -45,7 +45,7 @@ pub(super) use letterhead::{Letterhead, is_of_one_request};
 pub(super) use lodging::{Lodging, Tagged};
 pub(super) use memory::Wish;
 pub(super) use mover::Why;
-pub(super) use resident::Session;
+pub(super) use resident::{Lodger, Session};
 pub(super) use splice::{News, Splice};
 pub(super) use sse::ChannelSplice;
 pub(super) use stay::Stay;

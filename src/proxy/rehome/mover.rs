@@ -16,7 +16,7 @@ use super::stay::Moving;
 use crate::domain::rehome::{Epoch, Start};
 use crate::domain::{Entry, Era, Eviction, Moment, Share, Standing};
 use crate::http1::Head;
-use crate::live::{EndpointView, ServiceView};
+use crate::live::{EndpointView, LocalView, ServiceView};
 use crate::mcp::{SessionPin, StandsFor};
 use crate::proxy::{Stage, Worker};
 use crate::upstream::rehomed::{Moving as Reason, Rehomed};
@@ -104,12 +104,7 @@ pub(super) struct Target {
 impl Worker {
     /// Moves a session away from where it was seen; one move of it at a time. Where somebody else has moved it meanwhile, that
     /// is as good.
-    pub(super) async fn rehome(
-        &self,
-        session: &Arc<Session>,
-        wanted: &Wanted,
-        service: Arc<ServiceView>,
-    ) -> Result<(), NotMoved> {
+    pub(super) async fn rehome(&self, session: &Arc<Session>, wanted: &Wanted, service: LocalView) -> Result<(), NotMoved> {
         let begun = Instant::now();
         let deadline = begun + if wanted.why == Why::Lost { service.config.sessions.hold } else { BUSY_WITHIN };
         // Before the session is taken: who has to wait for long must not be in the way of its requests.
@@ -154,7 +149,7 @@ impl Worker {
             Err(NotMoved::NobodyThere(_)) => (likely, Rehomed::Failed),
             Err(NotMoved::Over | NotMoved::BackedOff | NotMoved::NoTurn) => return,
         };
-        let view = self.reader.look(|snapshot| snapshot.named(session.service()).cloned());
+        let view = self.reader.named(session.service());
         view.into_iter().for_each(|service| service.entries[from].tally.note_rehomed(to, why, result));
     }
 
@@ -164,7 +159,7 @@ impl Worker {
         session: &Arc<Session>,
         moving: Moving,
         wanted: &Wanted,
-        service: Arc<ServiceView>,
+        service: LocalView,
         deadline: Instant,
     ) -> Result<Target, NotMoved> {
         let mut service = service;

@@ -17,6 +17,7 @@ use crate::domain::Moment;
 use crate::domain::rehome::{Binding, Epoch, Residence, Start};
 use crate::mcp::SessionPin;
 use crate::mcp::scan::hash_of_id;
+use crate::proxy::local::Local;
 use crate::upstream::{Client, ServiceTally};
 
 /// A session that was not seen for so long is forgotten (the idle expiry of SDK servers), unless something runs on it.
@@ -38,6 +39,9 @@ const LEAVES_AGAIN: Duration = Duration::from_secs(5);
 pub(super) const MOST_MOVES: usize = 5;
 const RESTLESS: Duration = Duration::from_secs(10);
 
+/// A session as the requests of one worker hold it.
+pub(in crate::proxy) type Lodger = Local<Session>;
+
 /// One session of one caller.
 pub(in crate::proxy) struct Session {
     pub(super) client: Client,
@@ -45,6 +49,8 @@ pub(in crate::proxy) struct Session {
     pub(super) service: Box<str>,
     pub(super) tally: Arc<ServiceTally>,
     pub(super) state: Mutex<State>,
+    /// The binding that it lives on, as its state has it: each of its requests asks.
+    pub(super) current: AtomicU32,
     /// Something has changed that somebody waits for.
     pub(super) changed: Notify,
     /// Counts what its streams have to look at.
@@ -159,7 +165,7 @@ impl Session {
 
     /// Whether it lives on this binding.
     pub(in crate::proxy) fn is_current(&self, epoch: Epoch) -> bool {
-        self.state().residence.current().epoch == epoch
+        self.current.load(Ordering::Acquire) == epoch
     }
 
     /// Where something still runs of what was begun before a move.

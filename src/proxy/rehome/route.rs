@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use super::deliver::Delivery;
 use super::resident::Session;
@@ -138,7 +138,7 @@ impl Worker {
     /// event stream would be taken for another one to listen on). Who only listens gets a fresh stream where the session is now.
     fn resumption(&self, session: &Arc<Session>, delivery: &mut Delivery<'_, '_>) -> Routed {
         let Some(last) = delivery.outgoing.header("last-event-id").map(<[u8]>::to_vec) else { return Route::current(session) };
-        let id = delivery.facts.session.as_ref().map(HeaderValue::as_bytes).unwrap_or_default().to_vec();
+        let id = delivery.facts.session.as_ref().map(|id| id.as_bytes()).unwrap_or_default().to_vec();
         let interrupted = &self.site.interrupted;
         match EventTag::read(&last) {
             Some((tag, original)) => {

@@ -1,6 +1,7 @@
 //! What holds a binding, and what changes it: both let go of it by themselves.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
@@ -73,6 +74,7 @@ impl Moving {
         rare.moved.rotate_left(1);
         rare.moved[MOST_MOVES - 1] = Some(Instant::now());
         let finished = state.residence.finish_move(epoch, place, is_lost);
+        session.current.store(state.residence.current().epoch, Ordering::Release);
         drop(state);
         session.mark();
         session.changed.notify_waiters();

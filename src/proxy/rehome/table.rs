@@ -146,11 +146,12 @@ impl Sessions {
         state: State,
         journal: Line,
     ) -> Arc<Session> {
+        let current = AtomicU32::new(state.residence.current().epoch);
         let (tally, state, changed, home) = (service.tally.clone(), Mutex::new(state), Notify::new(), self.clone());
         tally.remembered.sessions.fetch_add(1, Ordering::Relaxed);
         let service = service.config.name.as_str().into();
         let (stirred, seen) = (AtomicU32::new(0), AtomicU64::default());
-        Arc::new(Session { client, caller, service, tally, state, changed, stirred, seen, home, journal })
+        Arc::new(Session { client, caller, service, tally, state, current, changed, stirred, seen, home, journal })
     }
 
     /// Forgets those that nobody has used for long.

@@ -33,7 +33,7 @@ impl Splice {
             let mut pause = FIRST_PAUSE;
             let mut must_ask = may_be_well;
             loop {
-                let Some(service) = worker.reader.look(|snapshot| snapshot.named(session.service()).cloned()) else {
+                let Some(service) = worker.reader.named(session.service()) else {
                     return Ended::Stays;
                 };
                 if why == Why::Lost && service.config.sessions.on_loss != OnLoss::Rehome {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::super::deliver::{Delivered, Delivery, is_awaited, is_undelivered};
-use super::super::resident::Session;
+use super::super::resident::{Lodger, Session};
 use super::super::route::{Route, Routed};
 use super::super::stay::Stay;
 use crate::config::OnLoss;
@@ -53,7 +53,7 @@ impl Worker {
                 continue;
             }
             point_at(&place, delivery)?;
-            delivery.facts.lodged = Some((session.clone(), epoch));
+            delivery.facts.lodged = Some((Lodger::new(session.clone()), epoch));
             if self.must_end(session, delivery, &place) {
                 return Err(ProxyError::SessionEnded);
             }
@@ -88,7 +88,7 @@ impl Worker {
 
     /// Whether a session is to leave a place, and what runs there is not cut yet.
     pub(super) fn can_wait(&self, session: &Session, place: &SessionPin) -> bool {
-        let Some(service) = self.reader.look(|snapshot| snapshot.named(session.service()).cloned()) else { return false };
+        let Some(service) = self.reader.named(session.service()) else { return false };
         let is_cut = |eviction: Eviction| eviction.has_cut(place.revision, self.site.clock.now());
         self.must_leave(&service, session, place) && !service.evictions[place.entry].is_some_and(is_cut)
     }

@@ -281,7 +281,7 @@ impl ChannelSplice {
         let search = async move {
             let (mut pause, mut is_asked) = (FIRST_PAUSE, false);
             loop {
-                let Some(service) = worker.reader.look(|snapshot| snapshot.named(session.service()).cloned()) else {
+                let Some(service) = worker.reader.named(session.service()) else {
                     return Found::Refused;
                 };
                 if why == Why::Lost && service.config.sessions.on_loss != OnLoss::Rehome {
