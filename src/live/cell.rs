@@ -96,16 +96,25 @@ impl Deref for LocalView {
 }
 
 impl Kept {
+    /// The snapshot in force, and the views of it.
+    fn load(&mut self) -> (&Snapshot, &mut Vec<Option<LocalView>>) {
+        let Self { cache, number, views } = self;
+        let snapshot = cache.load();
+        if *number != snapshot.number {
+            *number = snapshot.number;
+            views.clear();
+        }
+        (snapshot, views)
+    }
+
     fn view(&mut self, find: impl FnOnce(&Snapshot) -> Option<usize>) -> Option<LocalView> {
-        let snapshot = self.cache.load();
+        let (snapshot, views) = self.load();
         let at = find(snapshot)?;
         let service = snapshot.services.get(at)?;
-        if self.number != snapshot.number || self.views.is_empty() {
-            self.views.clear();
-            self.views.resize(snapshot.services.len(), None);
-            self.number = snapshot.number;
+        if views.is_empty() {
+            views.resize(snapshot.services.len(), None);
         }
-        let view = self.views.get_mut(at)?;
+        let view = views.get_mut(at)?;
         Some(view.get_or_insert_with(|| LocalView::new(service, at)).clone())
     }
 }
@@ -121,16 +130,15 @@ impl Deref for Current {
 }
 
 impl LocalReader {
-    /// Looks at the snapshot in force, without owning it. What is looked up in it to be kept, as a service, is cloned
-    /// there. A second look from within the first one takes the longer way.
+    /// Looks at the snapshot in force, without owning it. A second look from within the first one takes the longer way.
     pub fn look<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
         match self.kept.try_borrow_mut() {
-            Ok(mut kept) => look(kept.cache.load()),
+            Ok(mut kept) => look(kept.load().0),
             Err(_) => look(&self.reader.current()),
         }
     }
 
-    /// A service in force, by its place in the snapshot.
+    /// A service in force, to be kept, by its place in the snapshot.
     pub fn view(&self, find: impl FnOnce(&Snapshot) -> Option<usize>) -> Option<LocalView> {
         match self.kept.try_borrow_mut() {
             Ok(mut kept) => kept.view(find),
@@ -169,6 +177,44 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::snapshot::tests::service;
+
+    /// What is in force, by their names.
+    fn named(names: &[&str]) -> Vec<Arc<ServiceView>> {
+        names.iter().map(|name| Arc::new(service(name))).collect()
+    }
+
+    #[test]
+    fn a_service_is_the_one_in_force_wherever_it_stands_now() {
+        let (publisher, reader) = cell(Snapshot::first(named(&["a", "b"])));
+        let local = reader.local();
+        let (first, other) = (local.named("b").unwrap(), local.named("a").unwrap());
+        assert!(first.is(&local.latest(&first).unwrap()) && first.is(&local.named("b").unwrap()));
+        // Another one is published anew, and this one stands elsewhere.
+        let b = first.0.view.clone();
+        publisher.publish(|before| before.followed_by(vec![b, Arc::new(service("a"))]));
+        assert!(first.is(&local.latest(&first).unwrap()) && !other.is(&local.latest(&other).unwrap()));
+        // It is published anew itself, where it stood.
+        publisher.publish(|before| before.followed_by(named(&["b", "a"])));
+        let next = local.latest(&first).unwrap();
+        assert!(next.config.name == "b" && !next.is(&first));
+        // It is gone, and another has its place.
+        publisher.publish(|before| before.followed_by(named(&["c"])));
+        assert!(local.latest(&next).is_none() && local.named("c").is_some());
+        assert!(local.view(|_| Some(1)).is_none());
+        local.look(|_| assert!(local.named("c").is_some() && local.named("b").is_none(), "a look within a look"));
+    }
+
+    #[test]
+    fn a_service_that_is_gone_is_let_go_of_at_the_next_look_whatever_that_is_for() {
+        let (publisher, reader) = cell(Snapshot::first(named(&["a"])));
+        let local = reader.local();
+        let gone = Arc::downgrade(&local.named("a").unwrap().0.view);
+        publisher.publish(|before| before.followed_by(named(&["a"])));
+        assert!(gone.upgrade().is_some());
+        local.look(|_| ());
+        assert!(gone.upgrade().is_none());
+    }
 
     #[test]
     fn a_thread_that_has_looked_sees_what_is_put_in_force_after_it_at_its_next_look() {

@@ -16,7 +16,7 @@ mod endpoints;
 mod quick;
 mod routes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use endpoints::Endpoints;
 

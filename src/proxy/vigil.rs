@@ -96,8 +96,19 @@ struct State {
     alarm: Option<Alarm>,
     /// Who was here last: nearly always it is the same task again, and to be noted anew costs more than to be asked.
     waker: Option<Waker>,
-    /// The endpoint that was heeded last.
+    /// The endpoint whose silence was heeded last: most requests of a connection go to the same. An idle connection may have one that
+    /// is configured no more, until it is closed.
     last: Option<Arc<Endpoint>>,
+}
+
+impl State {
+    /// Heeds nothing.
+    fn leave(&mut self) {
+        self.alarm = None;
+        if let Some(endpoint) = self.heed.take().and_then(|heed| heed.silence_of) {
+            self.last = Some(endpoint);
+        }
+    }
 }
 
 impl Vigil {
@@ -205,16 +216,18 @@ impl Post {
     /// Heeds this from now on, and nothing that it heeded before.
     pub(super) fn heed(&self, heed: Heed) {
         if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key) {
-            (post.heed, post.alarm) = (Some(heed), None);
+            post.leave();
+            post.heed = Some(heed);
         }
     }
 
     /// The same of a request that is sent to this endpoint, of whose silence it is told, too.
     pub(super) fn heed_with(&self, (due, stage): (Instant, Stage), guest: Option<Guest>, silence_of: &Arc<Endpoint>) {
         if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key) {
+            post.leave();
             let last = post.last.take().filter(|last| Arc::ptr_eq(last, silence_of));
             let silence_of = Some(last.unwrap_or_else(|| silence_of.clone()));
-            (post.heed, post.alarm) = (Some(Heed { due: Some(due), stage, silence_of, guest }), None);
+            post.heed = Some(Heed { due: Some(due), stage, silence_of, guest });
         }
     }
 
@@ -273,8 +286,7 @@ impl Post {
     /// Heeds nothing.
     pub(super) fn rest(&self) {
         if let Some(post) = self.vigil.posts.borrow_mut().get_mut(self.key) {
-            post.last = post.heed.take().and_then(|heed| heed.silence_of);
-            post.alarm = None;
+            post.leave();
         }
     }
 

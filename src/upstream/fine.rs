@@ -8,7 +8,7 @@ use crate::domain::judge::Times;
 use crate::domain::judge::times::{BUCKETS, bucket, lower};
 
 /// Exact counts per bucket, made when the first one comes: 1.5 KiB. They are not striped as other counters are, since there is
-/// one for each tool; times that differ by more than a sixteenth go to different places.
+/// one for each tool, and it is large; times that differ by more than a sixteenth go to different places.
 #[derive(Debug, Default)]
 pub(super) struct Fine(OnceLock<Box<Counts>>);
 

@@ -65,7 +65,7 @@ impl Outcomes {
     }
 }
 
-/// Times in buckets that add up: exact counts, shared by all workers.
+/// Times in buckets that add up: exact counts, of all workers together.
 #[derive(Debug, Default)]
 pub struct Histogram(Striped<Times>);
 

@@ -2,9 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::ClientTls;
-use crate::domain::KeySource;
 use crate::domain::affinity::Rendezvous;
 use crate::domain::machine::EndpointSpec;
+use crate::domain::{KeySource, Phase, Salt, Split};
 use crate::tls::Connector;
 use crate::upstream::Ticket;
 
@@ -27,6 +27,38 @@ fn only_an_instance_of_this_version_is_waited_for() {
 
 const SERVICE: &str = "[service.primary]\nversion = \"1\"\nendpoints = [\"http://127.0.0.1:1\"]\n\
     [service.secondary]\nversion = \"2\"\nendpoints = [\"http://127.0.0.1:2\"]\n";
+
+/// A service of which nothing is known yet, by a name.
+pub(crate) fn service(name: &str) -> ServiceView {
+    let config = config::load("test.toml", &format!("[[service]]\nname = \"{name}\"\n{SERVICE}"), None).unwrap();
+    let entry =
+        |_| EntryView { version: "1".to_owned(), endpoints: Endpoints::default(), unresolved: false, tally: Arc::default() };
+    let scene = Scene {
+        split: Split::giving(Entry::Secondary, Share::NONE),
+        salt: Salt::new([1; 16]),
+        phase: Phase::from_random(0),
+        stable: Entry::Primary,
+        condemned: PerEntry::default(),
+        standing: PerEntry::from_fn(|_| Standing::Up),
+        failover: true,
+        serves: PerEntry::default(),
+        offers_modern: false,
+    };
+    ServiceView {
+        config: Arc::new(config.services.into_iter().next().unwrap()),
+        revision: 1,
+        scene,
+        births: Arc::default(),
+        starting: false,
+        entries: PerEntry::from_fn(entry),
+        evictions: PerEntry::default(),
+        tally: Arc::default(),
+        pins: Arc::default(),
+        catalogue: Arc::default(),
+        is_in_rollout: false,
+        residents: Arc::default(),
+    }
+}
 
 /// Services with a host or without, and a path.
 fn services(of: &[(Option<u8>, &str)]) -> Vec<config::Service> {

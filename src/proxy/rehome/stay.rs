@@ -74,6 +74,7 @@ impl Moving {
         rare.moved.rotate_left(1);
         rare.moved[MOST_MOVES - 1] = Some(Instant::now());
         let finished = state.residence.finish_move(epoch, place, is_lost);
+        // Under the lock: whoever has seen the move otherwise sees it there, too.
         session.current.store(state.residence.current().epoch, Ordering::Release);
         drop(state);
         session.mark();

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::config;
-use crate::domain::{Entry, PerEntry, Phase, Salt, Scene, Share, Split, Standing};
-use crate::live::{Endpoints, EntryView, ResidentBatch, ResidentJournal, ServiceView};
+use crate::domain::Entry;
+use crate::live::{ResidentBatch, ResidentJournal, ServiceView, snapshot};
 use crate::mcp::StandsFor;
 use crate::mcp::essentials::Essentials;
 use crate::proxy::rehome::letterhead::Letterhead;
@@ -19,38 +19,10 @@ fn after(minutes: u64) -> Moment {
 }
 
 fn service(remember: usize) -> ServiceView {
-    let text = "[[service]]\nname = \"notes\"\n\
-                [service.primary]\nversion = \"1\"\nendpoints = [\"http://127.0.0.1:1\"]\n\
-                [service.secondary]\nversion = \"2\"\nendpoints = [\"http://127.0.0.1:2\"]\n";
-    let mut config = config::load("test", text, None).unwrap().services.remove(0);
+    let view = snapshot::tests::service("notes");
+    let mut config = config::Service::clone(&view.config);
     config.sessions.remember = remember;
-    let entry =
-        |_| EntryView { version: "1".to_owned(), endpoints: Endpoints::default(), unresolved: false, tally: Arc::default() };
-    let scene = Scene {
-        split: Split::giving(Entry::Secondary, Share::NONE),
-        salt: Salt::new([1; 16]),
-        phase: Phase::from_random(0),
-        stable: Entry::Primary,
-        condemned: PerEntry::default(),
-        standing: PerEntry::from_fn(|_| Standing::Up),
-        failover: true,
-        serves: PerEntry::default(),
-        offers_modern: false,
-    };
-    ServiceView {
-        config: Arc::new(config),
-        revision: 1,
-        scene,
-        births: Arc::default(),
-        starting: false,
-        entries: PerEntry::from_fn(entry),
-        evictions: PerEntry::default(),
-        tally: Arc::default(),
-        pins: Arc::default(),
-        catalogue: Arc::default(),
-        is_in_rollout: false,
-        residents: Arc::default(),
-    }
+    ServiceView { config: Arc::new(config), ..view }
 }
 
 /// A service after a restart, with what was journalled.
